@@ -1,0 +1,6 @@
+"""python -m voxpick"""
+
+from voxpick.cli import main
+
+if __name__ == "__main__":
+    main()

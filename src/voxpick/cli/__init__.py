@@ -1,0 +1,57 @@
+"""The commands. Heavy imports wait inside each command, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+COMMANDS = ("demo", "structures", "simulate", "train", "detect", "evaluate", "report")
+
+
+def build_app() -> typer.Typer:
+    """The typer application: every module named in COMMANDS adds itself with `register(app)`."""
+    from importlib import import_module
+
+    app = typer.Typer(
+        name="voxpick",
+        help="Find and name macromolecules in cryo-electron tomograms.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    @app.callback()
+    def options(
+        debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
+    ) -> None:
+        """Find and name macromolecules in cryo-electron tomograms."""
+
+    for name in COMMANDS:
+        import_module(f"voxpick.cli.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Run a command; bad input ends with one line on stderr and exit code 2."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        build_app()(args=_debug_first(sys.argv[1:]))
+    except (VoxpickError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"voxpick: error: {text}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("voxpick: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _debug_first(arguments: list[str]) -> list[str]:
+    """--debug is accepted anywhere on the line."""
+    if "--debug" not in arguments:
+        return arguments
+    return ["--debug", *(argument for argument in arguments if argument != "--debug")]

@@ -1,0 +1,43 @@
+"""Progress bars for long work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Report = Callable[[int, int], None]
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Report]:
+    """Yield report(done, total), which moves a bar on stderr; outside a terminal it prints a line per 25 %."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(description, console.file.write)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield report
+
+
+def _plain(description: str, write: Callable[[str], object]) -> Report:
+    shown = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        quarter = 4 * done // max(total, 1)
+        if quarter > shown:
+            shown = quarter
+            write(f"{description}: {done}/{total}\n")
+
+    return report

@@ -1,0 +1,1 @@
+"""From a volume and trained networks to particles."""

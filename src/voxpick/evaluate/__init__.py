@@ -1,0 +1,1 @@
+"""Picks and segmentations against the truth."""

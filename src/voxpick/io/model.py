@@ -1,0 +1,28 @@
+"""Model files (.pt): `networks.model` on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.io.atomic import atomic_path
+from voxpick.networks.model import Model, pack, unpack
+
+
+def save_models(path: str | Path, models: dict[str, Model], *, dtype: torch.dtype | None = None) -> None:
+    """Write models by part name to one file."""
+    with atomic_path(path) as temporary:
+        torch.save(pack(models, dtype=dtype), temporary)
+
+
+def load_models(path: str | Path) -> dict[str, Model]:
+    """Read models by part name. Only plain data is unpickled. Raises VoxpickError for a missing or foreign file."""
+    if not Path(path).is_file():
+        raise VoxpickError(f"{path}: no such model file")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise VoxpickError(f"{path}: not a voxpick model file ({type(error).__name__})") from error
+    return unpack(data, source=str(path))

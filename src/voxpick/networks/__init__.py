@@ -1,0 +1,1 @@
+"""Network architectures, from single-channel volumes to class logits."""

@@ -1,0 +1,92 @@
+"""The one-file checkpoint: a network with all that is needed to use it on somebody else's tomogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from voxpick.errors import VoxpickError
+
+FORMAT = 1
+
+
+@dataclass
+class Model:
+    """A network, what its outputs mean and where it came from.
+
+    name, settings: the entry of `networks.zoo.NETWORKS` and its keyword arguments.
+    classes: names of the output channels in order; the first is 'background'.
+    voxel_size: A, of the tomograms it was trained on.
+    detection: post-processing settings chosen on validation data (threshold, bandwidth in A, ...).
+    provenance: data, seeds, minutes, device, scores.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    network: torch.nn.Module
+    classes: list[str]
+    voxel_size: float
+    detection: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, name: str, settings: dict[str, Any], **rest: Any) -> Model:
+        """A model with a freshly initialised network."""
+        return cls(name=name, settings=settings, network=build_network(name, settings), **rest)
+
+
+def build_network(name: str, settings: dict[str, Any]) -> torch.nn.Module:
+    """The network called `name` in the zoo. Raises VoxpickError for an unknown name."""
+    from voxpick.networks.zoo import NETWORKS
+
+    if name not in NETWORKS:
+        raise VoxpickError(f"unknown network {name!r}; one of {', '.join(sorted(NETWORKS))}")
+    return NETWORKS[name](**settings)
+
+
+def pack(models: dict[str, Model], *, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """Models by part name (for VP-Detector 'localizer' and 'classifier') as plain data for `torch.save`.
+
+    dtype: store the weights so (bfloat16 or float16 make the file small); None keeps them as they are.
+    """
+    parts = {}
+    for part, model in models.items():
+        state = {
+            key: value.detach().cpu().to(dtype) if dtype and value.is_floating_point() else value.detach().cpu()
+            for key, value in model.network.state_dict().items()
+        }
+        parts[part] = {
+            "name": model.name,
+            "settings": model.settings,
+            "classes": list(model.classes),
+            "voxel_size": float(model.voxel_size),
+            "detection": model.detection,
+            "provenance": model.provenance,
+            "state": state,
+        }
+    return {"voxpick_model": FORMAT, "parts": parts}
+
+
+def unpack(data: Any, *, source: str = "model") -> dict[str, Model]:
+    """The inverse of `pack`; weights come back as float32. Raises VoxpickError when `data` is no voxpick model."""
+    if not isinstance(data, dict) or data.get("voxpick_model") != FORMAT:
+        raise VoxpickError(f"{source}: not a voxpick model file (format {FORMAT}); train one with 'voxpick train'")
+    models = {}
+    for part, entry in data["parts"].items():
+        network = build_network(entry["name"], entry["settings"])
+        state = {
+            key: value.float() if torch.is_floating_point(value) else value for key, value in entry["state"].items()
+        }
+        network.load_state_dict(state)
+        models[part] = Model(
+            name=entry["name"],
+            settings=entry["settings"],
+            network=network.eval(),
+            classes=list(entry["classes"]),
+            voxel_size=entry["voxel_size"],
+            detection=dict(entry["detection"]),
+            provenance=dict(entry["provenance"]),
+        )
+    return models

@@ -1,0 +1,33 @@
+"""Which device and number format to compute in."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """'auto' takes a CUDA GPU when there is one, else the CPU; anything else is a torch device name."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+@cache
+def has_amx() -> bool:
+    """Whether this processor multiplies bf16 tiles in hardware (Intel AMX)."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+@cache
+def has_avx512_bf16() -> bool:
+    """Whether this processor has bf16 dot products (AVX-512 BF16)."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor or GPU gains from it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if has_amx() or has_avx512_bf16() else torch.float32

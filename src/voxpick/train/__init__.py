@@ -1,0 +1,1 @@
+"""From volumes with truth to trained networks."""

@@ -1,0 +1,83 @@
+"""Volume: a 3-D image and its voxel size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A float32 image [z, y, x] (in memory or memory-mapped) with cubic voxels of voxel_size A.
+
+    The centre of voxel i lies at i * voxel_size along its axis (docs/geometry.md).
+    Raises VoxpickError for anything but three non-empty dimensions and a positive, finite voxel size.
+    """
+
+    data: np.ndarray
+    voxel_size: float
+    name: str = "tomogram"
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3:
+            raise VoxpickError(
+                f"{self.name}: a volume has 3 dimensions (z, y, x), but this one has shape {self.data.shape}; "
+                "give a single 3-D tomogram"
+            )
+        if 0 in self.data.shape:
+            raise VoxpickError(f"{self.name}: the volume is empty, shape {self.data.shape}")
+        if not (np.isfinite(self.voxel_size) and self.voxel_size > 0):
+            raise VoxpickError(
+                f"{self.name}: the voxel size is {self.voxel_size} A; set the right one with --voxel-size"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        z, y, x = self.data.shape
+        return z, y, x
+
+    def with_data(self, data: np.ndarray) -> Volume:
+        """The same voxel size and name around other data [z, y, x]."""
+        return replace(self, data=data)
+
+
+def intensity_statistics(volume: Volume) -> tuple[float, float]:
+    """Mean and standard deviation of the central half of each axis, where the specimen is.
+
+    Reads one z-slice at a time, so a memory-mapped volume stays on disk. Raises VoxpickError for NaN, infinite
+    or constant data.
+    """
+    nz, ny, nx = volume.shape
+    inner_y, inner_x = _central_half(ny), _central_half(nx)
+    count, total, squares = 0, 0.0, 0.0
+    for z in range(*_central_half(nz).indices(nz)):
+        section = np.asarray(volume.data[z, inner_y, inner_x], dtype=np.float64)
+        count += section.size
+        total += float(section.sum())
+        squares += float(np.square(section).sum())
+    mean = total / count
+    if not np.isfinite(squares):
+        raise VoxpickError(f"{volume.name}: the volume holds NaN or infinite values; replace them before picking")
+    variance = squares / count - mean**2
+    if variance <= 1e-12 * max(squares / count, 1e-300):
+        raise VoxpickError(f"{volume.name}: the volume is constant ({mean:g}); there is nothing to pick")
+    return mean, float(np.sqrt(variance))
+
+
+def normalised(volume: Volume, *, invert: bool = False) -> Volume:
+    """Zero mean and unit standard deviation over the central half (`intensity_statistics`), as float32.
+
+    invert: flip the sign, for tomograms in which protein is bright; voxpick's networks expect dark protein.
+    """
+    mean, deviation = intensity_statistics(volume)
+    scale = -1 / deviation if invert else 1 / deviation
+    data = (np.asarray(volume.data, dtype=np.float32) - np.float32(mean)) * np.float32(scale)
+    return volume.with_data(data)
+
+
+def _central_half(n: int) -> slice:
+    return slice(n // 4, n - n // 4)
