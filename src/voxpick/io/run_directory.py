@@ -1,0 +1,78 @@
+"""The directory of a training run: settings.yaml, log.csv, checkpoint.pt and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from voxpick.errors import VoxpickError
+from voxpick.io.atomic import atomic_path, write_text
+
+
+class RunDirectory:
+    """Writes what a run leaves behind; a resumed run drops the log lines after its checkpoint and goes on."""
+
+    def __init__(self, path: str | Path, *, tensorboard: bool = False) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.rows: list[dict[str, float]] = []
+        self.events: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(str(self.path))
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the checkpoint lies."""
+        return self.path / "checkpoint.pt"
+
+    def write_settings(self, settings: dict[str, Any]) -> None:
+        """The resolved settings as settings.yaml."""
+        write_text(self.path / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint; a previous one stays whole until the new one is."""
+        with atomic_path(self.checkpoint_path) as temporary:
+            torch.save(state, temporary)
+
+    def load_checkpoint(self) -> dict[str, Any]:
+        """Read the checkpoint and the log up to it. Raises VoxpickError when there is none or it is damaged."""
+        path = self.checkpoint_path
+        if not path.is_file():
+            raise VoxpickError(f"{path}: no checkpoint to resume from; start without --resume")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            step = state["progress"]["step"]
+        except Exception as error:
+            raise VoxpickError(f"{path}: not a training checkpoint ({type(error).__name__})") from error
+        log = self.path / "log.csv"
+        if log.is_file():
+            with log.open(newline="", encoding="utf-8") as file:
+                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+            self.rows = [row for row in rows if row["step"] <= step]
+        return state
+
+    def log(self, row: dict[str, float]) -> None:
+        """Append a row to log.csv (columns may be new) and to TensorBoard."""
+        self.rows.append(row)
+        columns = list(dict.fromkeys(key for line in self.rows for key in line))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path / "log.csv", text.getvalue())
+        if self.events is not None:
+            for key, value in row.items():
+                if key != "step":
+                    self.events.add_scalar(key, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self.events is not None:
+            self.events.close()

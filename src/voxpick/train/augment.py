@@ -1,0 +1,39 @@
+"""Random changes of a patch that leave the missing wedge where it is (tilt axis y, beam z)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (0, 2), (1, 2))
+"""Axes (of z, y, x) to flip: identity and the 180-degree turns about x, y and z."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Turns by 180 degrees about an axis, mirrors, contrast, brightness and noise.
+
+    The half turns about x, y and z map the wedge of a tilt series about y onto itself, as mirrors do; mirrors change
+    the handedness of the particles and are off by default.
+    """
+
+    turns: bool = True
+    mirrors: bool = False
+    scale: float = 0.1
+    shift: float = 0.1
+    noise: float = 0.0
+
+    def __call__(
+        self, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Changed copies of an image and its labels, both [z, y, x]."""
+        axes = set(TURNS[rng.integers(len(TURNS))]) if self.turns else set()
+        if self.mirrors and rng.random() < 0.5:
+            axes ^= {int(rng.integers(3))}
+        image, labels = np.flip(image, tuple(axes)), np.flip(labels, tuple(axes))
+        factor = np.float32(1 + rng.uniform(-self.scale, self.scale))
+        image = image * factor + np.float32(rng.uniform(-self.shift, self.shift))
+        if self.noise > 0:
+            image = image + np.float32(self.noise) * rng.standard_normal(image.shape, dtype=np.float32)
+        return np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(labels)

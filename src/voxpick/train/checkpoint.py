@@ -1,0 +1,81 @@
+"""The whole state of a training run as plain data, so that a resumed run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from voxpick.errors import VoxpickError
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Where a run stands: steps taken, minutes spent inside the loop, and the best validation so far."""
+
+    step: int = 0
+    minutes: float = 0.0
+    best_score: float = -math.inf
+    best_step: int = 0
+    best_weights: dict[str, torch.Tensor] | None = None
+    last_validation: dict[str, float] = field(default_factory=dict)
+    validated_step: int = -1
+    validated_minutes: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    sampling_seconds: float = 0.0
+    computing_seconds: float = 0.0
+
+
+def capture(
+    network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
+    rng: np.random.Generator, progress: Progress, *, fingerprint: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Weights, optimiser, moving average, random states and progress, as data that torch.save and load keep exactly."""
+    return {
+        "voxpick_checkpoint": FORMAT,
+        "fingerprint": fingerprint,
+        "network": _copy(network.state_dict()),
+        "average": None if average is None else _copy(average.state_dict()),
+        "optimiser": copy.deepcopy(optimiser.state_dict()),
+        "numpy_rng": json.dumps(rng.bit_generator.state),
+        "torch_rng": torch.get_rng_state(),
+        "progress": dict(vars(progress)),
+    }
+
+
+def restore(
+    state: dict[str, Any], network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
+    rng: np.random.Generator, *, fingerprint: str,
+) -> Progress:  # fmt: skip
+    """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings."""
+    if not isinstance(state, dict) or state.get("voxpick_checkpoint") != FORMAT:
+        raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; start again without --resume")
+    if state["fingerprint"] != fingerprint:
+        changed = _differences(state["fingerprint"], fingerprint)
+        raise VoxpickError(f"the checkpoint was made with other settings ({changed}); resume with those it was made with")
+    network.load_state_dict(state["network"])
+    if average is not None:
+        average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    rng.bit_generator.state = json.loads(state["numpy_rng"])
+    torch.set_rng_state(state["torch_rng"])
+    return Progress(**state["progress"])
+
+
+def _copy(weights: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}
+
+
+def _differences(before: str, now: str) -> str:
+    old, new = json.loads(before), json.loads(now)
+    changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return "; ".join(changed) or "none named"

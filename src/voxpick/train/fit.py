@@ -1,0 +1,208 @@
+"""The training loop, in sight."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from voxpick.errors import VoxpickError
+from voxpick.precision import choose_dtype
+from voxpick.train.checkpoint import Progress, capture, restore
+from voxpick.train.patches import Sampler, draw_batch
+from voxpick.train.schedules import Budget, budget, learning_rate
+from voxpick.train.settings import TrainSettings
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Validate = Callable[[torch.nn.Module], dict[str, float]]
+
+ADJUSTABLE = {"minutes", "log_steps", "validate_minutes", "validate_steps", "checkpoint_seconds"}
+"""Settings that may change when a run is resumed."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a run ended. The network holds the best weights by validation, or the last (averaged) ones without it.
+
+    A run that was stopped early is `interrupted`; its network still holds the weights of its last step.
+    """
+
+    step: int
+    minutes: float
+    best_score: float
+    best_step: int
+    interrupted: bool
+    sampling_share: float
+
+
+def fit(
+    network: torch.nn.Module,
+    sampler: Sampler,
+    loss: Loss,
+    settings: TrainSettings,
+    *,
+    validate: Validate | None = None,
+    log: Callable[[dict[str, float]], None] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    resume: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    device: torch.device | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Fitted:
+    """Train `network` in place with Adam until the budget is spent or stop() says so.
+
+    loss(logits (b, classes, z, y, x), labels (b, z, y, x)). validate(network) returns numbers, among them 'score',
+    the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the end and
+    when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run gives the
+    same weights, bit for bit, as one that was not interrupted (same device, same number of threads).
+    Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
+    """
+    device = device or torch.device("cpu")
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    epoch_steps = max(1, math.ceil(sampler.epoch / settings.batch))
+    plan = budget(settings, epoch_steps=epoch_steps)
+    network.to(device).train()
+    set_compute_dtype(network, settings.dtype, device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    average = averaged(network, settings.average_decay) if settings.average_decay else None
+    fingerprint = json.dumps(settings.model_dump(exclude=ADJUSTABLE), sort_keys=True)
+    state = Progress() if resume is None else restore(resume, network, average, optimiser, rng, fingerprint=fingerprint)
+
+    started = time.monotonic() - 60 * state.minutes
+    saved = time.monotonic()
+
+    def checkpoint() -> None:
+        if save is not None:
+            save(capture(network, average, optimiser, rng, state, fingerprint=fingerprint))
+
+    def check() -> None:
+        if validate is not None and state.validated_step != state.step:
+            _validate(validate, average.module if average else network, state, log)
+            state.minutes = state.validated_minutes = (time.monotonic() - started) / 60
+
+    while (spent := plan.progress(state.step, state.minutes)) < 1 and not stop():
+        rate = learning_rate(settings, step=state.step, progress=spent, epoch_steps=epoch_steps)
+        _step(network, average, sampler, loss, optimiser, rng, rate, state, settings, device)
+        state.minutes = (time.monotonic() - started) / 60
+        if state.step % settings.log_steps == 0:
+            _log_loss(state, rate, log, epoch_steps)
+        if _validation_due(state, settings):
+            check()
+        if time.monotonic() - saved >= settings.checkpoint_seconds:
+            checkpoint()
+            saved = time.monotonic()
+        if progress is not None:
+            progress(*_shown(plan, state))
+    interrupted = plan.progress(state.step, state.minutes) < 1
+    if not interrupted:
+        check()
+    checkpoint()
+    best = state.best_weights if state.best_weights is not None else (average.module if average else network).state_dict()
+    network.load_state_dict(best)
+    network.eval()
+    share = state.sampling_seconds / max(state.sampling_seconds + state.computing_seconds, 1e-9)
+    return Fitted(state.step, state.minutes, state.best_score, state.best_step, interrupted, share)
+
+
+def _step(
+    network: torch.nn.Module, average: AveragedModel | None, sampler: Sampler, loss: Loss,
+    optimiser: torch.optim.Optimizer, rng: np.random.Generator, rate: float, state: Progress, settings: TrainSettings,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """One batch, one update."""
+    begun = time.perf_counter()
+    images, labels = draw_batch(sampler, rng, batch=settings.batch)
+    drawn = time.perf_counter()
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    value = loss(network(images.to(device)), labels.to(device))
+    value.backward()
+    if settings.gradient_clip:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
+    optimiser.step()
+    if average is not None:
+        average.update_parameters(network)
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise VoxpickError(f"the loss is {number} at step {state.step}; lower learning_rate = {rate:g}")
+    state.step += 1
+    state.loss_sum += number
+    state.loss_count += 1
+    state.sampling_seconds += drawn - begun
+    state.computing_seconds += time.perf_counter() - drawn
+
+
+def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights whose decay rises from 0.1 to `decay` as steps are taken."""
+
+    def update(mean: Any, current: Any, count: torch.Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(mean, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(network, multi_avg_fn=update)
+
+
+def set_compute_dtype(network: torch.nn.Module, dtype: str, device: torch.device) -> None:
+    """Set the number format a network computes in, where it has one; 'auto' as the processor gains from it."""
+    if hasattr(network, "compute_dtype"):
+        network.compute_dtype = choose_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+
+
+def _validate(
+    validate: Validate, network: torch.nn.Module, state: Progress, log: Callable[[dict[str, float]], None] | None
+) -> None:
+    """Validate and keep the best weights; of equal scores the later one."""
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        numbers = validate(network)
+    network.train(was_training)
+    if "score" not in numbers:
+        raise VoxpickError(f"the validation gave {sorted(numbers)} but no 'score'")
+    state.last_validation, state.validated_step = dict(numbers), state.step
+    if numbers["score"] >= state.best_score:
+        state.best_score, state.best_step = float(numbers["score"]), state.step
+        state.best_weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+    if log is not None:
+        row = {"step": state.step, "minutes": state.minutes, "best_score": state.best_score}
+        log(row | {f"validation_{key}": float(value) for key, value in numbers.items()})
+
+
+def _validation_due(state: Progress, settings: TrainSettings) -> bool:
+    if settings.validate_steps is not None and state.step % settings.validate_steps == 0:
+        return True
+    return settings.validate_minutes is not None and state.minutes - state.validated_minutes >= settings.validate_minutes
+
+
+def _log_loss(
+    state: Progress, rate: float, log: Callable[[dict[str, float]], None] | None, epoch_steps: int
+) -> None:
+    if log is not None:
+        busy = state.sampling_seconds + state.computing_seconds
+        log({
+            "step": state.step,
+            "minutes": state.minutes,
+            "epoch": state.step / epoch_steps,
+            "loss": state.loss_sum / state.loss_count,
+            "learning_rate": rate,
+            "seconds_per_step": busy / state.step,
+            "sampling_share": state.sampling_seconds / busy,
+        })  # fmt: skip
+    state.loss_sum, state.loss_count = 0.0, 0
+
+
+def _shown(plan: Budget, state: Progress) -> tuple[int, int]:
+    """Done and total for a progress bar: steps, or seconds."""
+    if plan.steps is not None:
+        return state.step, plan.steps
+    assert plan.minutes is not None
+    return min(int(60 * state.minutes), int(60 * plan.minutes)), int(60 * plan.minutes)

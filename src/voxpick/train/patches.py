@@ -1,0 +1,132 @@
+"""Training patches: where they are cut and how they are gathered into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.train.augment import Augmentation
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume, binary_target
+
+
+class Sampler(Protocol):
+    """Draws labelled patches; all randomness comes from the generator it is given."""
+
+    epoch: int
+    """Patches that make one epoch."""
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One image float32 [z, y, x] and its labels int64 [z, y, x]."""
+        ...
+
+
+class LocalizerPatches:
+    """Patches for the binary segmentation, uniform over the tomograms or around a particle.
+
+    An epoch is as many patches as cover the masks of all volumes once.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], *, size: int, centred_fraction: float, touching: str,
+        augmentation: Augmentation,
+    ) -> None:  # fmt: skip
+        _require(volumes)
+        self.volumes, self.size, self.touching, self.augmentation = volumes, size, touching, augmentation
+        self.centers = [volume.centers() for volume in volumes]
+        self.centred_fraction = centred_fraction if any(len(centers) for centers in self.centers) else 0.0
+        voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
+        self.by_voxels = voxels / voxels.sum()
+        numbers = np.array([len(centers) for centers in self.centers], dtype=np.float64)
+        self.by_particles = numbers / max(numbers.sum(), 1)
+        self.epoch = max(1, round(voxels.sum() / size**3))
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One augmented image and its binary labels."""
+        if rng.random() < self.centred_fraction:
+            index = int(rng.choice(len(self.volumes), p=self.by_particles))
+            center = self.centers[index][rng.integers(len(self.centers[index]))]
+            offset = rng.integers(self.size // 4, self.size - self.size // 4, size=3)
+            wanted = center - offset
+        else:
+            index = int(rng.choice(len(self.volumes), p=self.by_voxels))
+            volume = self.volumes[index]
+            low = np.array([volume.z_offset, 0, 0]) - self.size // 4
+            high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - (self.size - self.size // 4)
+            wanted = rng.integers(low, np.maximum(high, low) + 1)
+        volume = self.volumes[index]
+        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
+        start, window = np.clip(wanted, 0, room).tolist(), (self.size,) * 3
+        labels = binary_target(volume.labels(start, window, touching=self.touching))
+        return self.augmentation(volume.image(start, window), labels, rng)
+
+
+class ClassifierPatches:
+    """Subtomograms for the multi-class segmentation, centred on particles up to a jitter in voxels.
+
+    balanced: every class equally often; else every particle. An epoch is as many subtomograms as there are particles.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], *, size: int, jitter: float, balanced: bool, touching: str,
+        augmentation: Augmentation,
+    ) -> None:  # fmt: skip
+        _require(volumes)
+        self.volumes, self.size, self.touching, self.augmentation = volumes, size, touching, augmentation
+        self.jitter = jitter
+        rows = [
+            (index, center, name)
+            for index, volume in enumerate(volumes)
+            for center, name in zip(volume.centers(), volume.particles.classes, strict=True)
+        ]
+        if not rows:
+            raise VoxpickError("the training data hold no particles, so a classifier cannot be trained on them")
+        self.index = np.array([row[0] for row in rows])
+        self.centers = np.array([row[1] for row in rows])
+        names, number = np.unique(np.array([str(row[2]) for row in rows]), return_inverse=True)
+        groups = [np.flatnonzero(number == k) for k in range(len(names))]
+        self.groups = groups if balanced else [np.arange(len(rows))]
+        self.epoch = len(rows)
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One augmented subtomogram and its class numbers."""
+        group = self.groups[rng.integers(len(self.groups))]
+        row = group[rng.integers(len(group))]
+        shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
+        volume = self.volumes[self.index[row]]
+        start, window = (self.centers[row] + shift - self.size // 2).tolist(), (self.size,) * 3
+        labels = volume.labels(start, window, touching=self.touching)
+        return self.augmentation(volume.image(start, window), labels, rng)
+
+
+def make_sampler(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> Sampler:
+    """The sampler of a stage."""
+    augmentation = Augmentation(
+        turns=settings.turns, mirrors=settings.mirrors, scale=settings.intensity_scale,
+        shift=settings.intensity_shift, noise=settings.noise,
+    )  # fmt: skip
+    if settings.stage == "localizer":
+        return LocalizerPatches(
+            volumes, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
+            augmentation=augmentation,
+        )  # fmt: skip
+    return ClassifierPatches(
+        volumes, size=settings.patch, jitter=settings.jitter, balanced=settings.balanced, touching=settings.touching,
+        augmentation=augmentation,
+    )  # fmt: skip
+
+
+def draw_batch(sampler: Sampler, rng: np.random.Generator, *, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (b, 1, z, y, x) float32 and labels (b, z, y, x) int64."""
+    pairs = [sampler.draw(rng) for _ in range(batch)]
+    images = torch.from_numpy(np.stack([image for image, _ in pairs]))[:, None]
+    return images, torch.from_numpy(np.stack([labels for _, labels in pairs]))
+
+
+def _require(volumes: Sequence[TrainingVolume]) -> None:
+    if not volumes:
+        raise VoxpickError("no training data; give at least one simulated model directory")

@@ -1,0 +1,87 @@
+"""The settings of a training run: one flat pydantic model, unknown keys refused."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from voxpick.errors import VoxpickError
+
+Stage = Literal["localizer", "classifier"]
+
+
+class TrainSettings(BaseModel):
+    """What to train, on which patches, by which loss and for how long. Lengths in voxels, time in minutes.
+
+    Exactly one of minutes, steps and epochs is the budget. Minutes count all time spent inside the loop, validation
+    included, and go on counting after a resume; a run of so many minutes cannot be repeated bit by bit, one of so many
+    steps or epochs can.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: Stage = "localizer"
+    network: str = "msdnet"
+    network_settings: dict[str, Any] = Field(default_factory=dict)
+
+    patch: int = Field(64, ge=4, description="side of a training patch")
+    batch: int = Field(1, ge=1, description="patches per step")
+    centred_fraction: float = Field(0.5, ge=0, le=1, description="localizer: share of patches around a particle")
+    jitter: float = Field(2.0, ge=0, description="classifier: largest shift of a subtomogram from the true centre")
+    balanced: bool = Field(True, description="classifier: draw each class equally often")
+    touching: Literal["keep", "ignore", "background"] = Field(
+        "keep", description="voxels where two particles touch: part of them, left out of the loss, or background"
+    )
+
+    turns: bool = Field(True, description="180-degree turns about x, y and z; the missing wedge stays")
+    mirrors: bool = Field(False, description="mirror images as well; they change the handedness of particles")
+    intensity_scale: float = Field(0.1, ge=0, lt=1, description="contrast is multiplied by 1 +- this")
+    intensity_shift: float = Field(0.1, ge=0, description="brightness is shifted by +- this, in standard deviations")
+    noise: float = Field(0.0, ge=0, description="standard deviation of added white noise")
+
+    loss: Literal["focal", "cross_entropy"] = "focal"
+    gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss")
+    background_weight: float = Field(1.0, gt=0, description="weight of background voxels; particle classes average 1")
+    class_weights: list[float] | None = Field(
+        None, description="weights of all classes, background first; otherwise from effective radii"
+    )
+
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["step", "cosine"] = "cosine"
+    decay_epoch: int = Field(80, ge=1, description="step schedule: the rate is divided by 10 after this epoch")
+    warmup: float = Field(0.02, ge=0, lt=1, description="cosine schedule: share of the budget with a rising rate")
+    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 does not clip")
+    average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 keeps none")
+
+    minutes: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1)
+    log_steps: int = Field(10, ge=1, description="steps between lines of the log")
+    validate_minutes: float | None = Field(None, gt=0)
+    validate_steps: int | None = Field(None, ge=1)
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    seed: int = 0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainSettings:
+        given = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one budget, not {' and '.join(given)}")
+        return self
+
+
+def make_settings(values: dict[str, Any]) -> TrainSettings:
+    """Checked settings. Raises VoxpickError naming the key, the value and the reason."""
+    try:
+        return TrainSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "budget"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(TrainSettings.model_fields))
+            raise VoxpickError(f"training settings: unknown key {key!r}; known are {known}") from error
+        given = "" if key == "budget" else f" = {first['input']!r}"
+        raise VoxpickError(f"training settings: {key}{given}: {first['msg']}") from error

@@ -1,0 +1,128 @@
+"""What the network is to say at each voxel of a patch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+IGNORE = -100
+"""Label of voxels that are left out of the loss."""
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """A tomogram with its truth; every array may be memory-mapped and is only ever read patch by patch.
+
+    tomogram: intensities as they are; `intensity` (mean, standard deviation) normalises each patch as it is read,
+    the default leaves them alone.
+    class_mask: integers [z, y, x], 0 background, 1.. the class. occupancy: integers of the same shape, one number a
+    particle. Both begin at section z_offset of the tomogram and span its y and x.
+    particles: centres in the frame of the tomogram, A.
+    Raises VoxpickError when the mask does not fit into the tomogram.
+    """
+
+    tomogram: Volume
+    class_mask: np.ndarray
+    particles: Particles
+    occupancy: np.ndarray | None = None
+    z_offset: int = 0
+    intensity: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        name, shape = self.tomogram.name, self.tomogram.shape
+        mask_shape = self.class_mask.shape
+        if len(mask_shape) != 3 or mask_shape[1:] != shape[1:] or not 0 <= self.z_offset <= shape[0] - mask_shape[0]:
+            raise VoxpickError(
+                f"{name}: a class mask of shape {mask_shape} at z offset {self.z_offset} does not fit into the tomogram "
+                f"of shape {shape}; take both from one data set"
+            )
+        if self.occupancy is not None and self.occupancy.shape != mask_shape:
+            raise VoxpickError(f"{name}: the occupancy mask has shape {self.occupancy.shape}, the class mask {mask_shape}")
+
+    def image(self, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """Normalised float32 patch [z, y, x] that begins at voxel `start`; 0, the mean, outside the tomogram."""
+        mean, deviation = self.intensity
+        inside, within = _overlap(self.tomogram.shape, start, size)
+        patch = np.zeros(tuple(size), dtype=np.float32)
+        patch[within] = (np.asarray(self.tomogram.data[inside], dtype=np.float32) - np.float32(mean)) / np.float32(
+            deviation
+        )
+        return patch
+
+    def labels(self, start: Sequence[int], size: Sequence[int], *, touching: str = "keep") -> np.ndarray:
+        """Class numbers int64 [z, y, x] of a patch; IGNORE outside the tomogram, 0 above and below the mask.
+
+        touching: 'keep', 'ignore' or 'background', for voxels with another particle next to them (needs occupancy).
+        """
+        patch = np.full(tuple(size), IGNORE, dtype=np.int64)
+        patch[_overlap(self.tomogram.shape, start, size)[1]] = 0
+        shifted = (start[0] - self.z_offset, *start[1:])
+        inside, within = _overlap(self.class_mask.shape, shifted, size)
+        patch[within] = self.class_mask[inside]
+        if touching != "keep":
+            if self.occupancy is None:
+                raise VoxpickError(f"{self.tomogram.name}: touching = {touching} needs an occupancy mask; use 'keep'")
+            ids = np.zeros([n + 2 for n in size], dtype=np.int32)
+            inside, within = _overlap(self.occupancy.shape, [s - 1 for s in shifted], ids.shape)
+            ids[within] = self.occupancy[inside]
+            patch[(patch > 0) & touching_voxels(ids)] = IGNORE if touching == "ignore" else 0
+        return patch
+
+    def centers(self) -> np.ndarray:
+        """Voxels nearest to the particles' centres: (n, 3) integers."""
+        return np.rint(self.particles.voxels(self.tomogram.voxel_size)).astype(np.int64)
+
+
+def touching_voxels(ids: np.ndarray) -> np.ndarray:
+    """Voxels of a particle that share a face with another particle: bool, one voxel smaller on every side than `ids`."""
+    middle = ids[1:-1, 1:-1, 1:-1]
+    found = np.zeros(middle.shape, dtype=bool)
+    for axis in range(3):
+        for shift in (0, 2):
+            window = [slice(1, -1)] * 3
+            window[axis] = slice(shift, ids.shape[axis] - 2 + shift)
+            neighbour = ids[tuple(window)]
+            found |= (neighbour > 0) & (neighbour != middle)
+    return found & (middle > 0)
+
+
+def binary_target(labels: np.ndarray) -> np.ndarray:
+    """1 for any particle, 0 for background; IGNORE stays."""
+    return np.where(labels == IGNORE, IGNORE, (labels > 0).astype(np.int64))
+
+
+def equivalent_radii(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> np.ndarray:
+    """Effective radius 3V/A, in A, of a ball as large as the mean particle of each class; `classes` without background.
+
+    Raises VoxpickError for a class without particles.
+    """
+    counts = np.zeros(len(classes) + 1)
+    for volume in volumes:
+        for section in volume.class_mask:
+            counts += np.bincount(np.asarray(section, dtype=np.int64).ravel(), minlength=len(counts))[: len(counts)]
+    names = np.concatenate([volume.particles.classes for volume in volumes])
+    numbers = np.array([(names == name).sum() for name in classes])
+    for name, voxels, number in zip(classes, counts[1:], numbers, strict=True):
+        if voxels == 0 or number == 0:
+            raise VoxpickError(f"class {name!r} has {number} particles and {voxels:g} voxels in the training data; leave it out")
+    mean_volumes = counts[1:] / numbers * volumes[0].tomogram.voxel_size ** 3
+    return (3 * mean_volumes / (4 * np.pi)) ** (1 / 3)
+
+
+def _overlap(
+    shape: Sequence[int], start: Sequence[int], size: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of an array that a window covers, and the slices of the window that they fill."""
+    inside, within = [], []
+    for n, first, length in zip(shape, start, size, strict=True):
+        low, high = max(first, 0), min(first + length, n)
+        high = max(high, low)
+        inside.append(slice(low, high) if low < n else slice(0, 0))
+        within.append(slice(low - first, high - first) if low < n else slice(0, 0))
+    return tuple(inside), tuple(within)

@@ -1,0 +1,137 @@
+"""The loop: it learns, and an interruption leaves no trace."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.train.fit import fit
+from voxpick.train.patches import make_sampler
+from voxpick.train.settings import make_settings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+SHAPE = (20, 28, 36)
+CENTERS = np.array([[6, 7, 8], [12, 20, 25], [10, 8, 28], [13, 20, 9]])
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def volume():
+    """Dark balls of two sizes in noise; the classes are 'small' and 'large'."""
+    rng = np.random.default_rng(5)
+    grid = np.stack(np.indices(SHAPE), axis=-1)
+    mask = np.zeros(SHAPE, dtype=np.int8)
+    for k, center in enumerate(CENTERS):
+        radius = (2.5, 4.5)[k % 2]
+        mask[((grid - center) ** 2).sum(axis=-1) <= radius**2] = 1 + k % 2
+    data = rng.standard_normal(SHAPE).astype(np.float32) * 0.5 - 2 * (mask > 0)
+    particles = Particles(CENTERS * 10.0, classes=np.array(["small", "large"] * 2, dtype=object))
+    return TrainingVolume(Volume(data.astype(np.float32), 10.0, "toy"), mask, particles)
+
+
+def toy_network(classes=2):
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Conv3d(1, 6, 3, padding=1), torch.nn.LeakyReLU(0.01), torch.nn.Conv3d(6, classes, 3, padding=1)
+    )
+
+
+def cross_entropy(logits, labels):
+    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100)
+
+
+def train(volume, *, steps, rows=None, classes=2, values=None, **options):
+    settings = make_settings(
+        {"patch": 12, "batch": 2, "steps": steps, "learning_rate": 0.02, "log_steps": 5, **(values or {})}
+    )
+    network = toy_network(classes)
+    log = None if rows is None else rows.append
+    return network, fit(network, make_sampler([volume], settings), cross_entropy, settings, log=log, **options)
+
+
+@pytest.mark.parametrize(("stage", "classes", "goal"), [("localizer", 2, 0.12), ("classifier", 3, 0.3)])
+def test_loss_falls(volume, one_thread, stage, classes, goal):
+    rows = []
+    _, fitted = train(volume, steps=60, rows=rows, classes=classes, values={"stage": stage})
+    assert fitted.step == 60
+    assert rows[-1]["loss"] < goal < rows[0]["loss"]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "step"])
+def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedule):
+    values = {"average_decay": 0.9, "validate_steps": 7, "schedule": schedule, "decay_epoch": 2}
+
+    def validate(network):
+        return {"score": float(next(network.parameters()).detach().abs().sum())}
+
+    rows = []
+    whole, ended = train(volume, steps=20, rows=rows, values=values, validate=validate)
+
+    checks, states, first_rows, second_rows = iter(range(100)), [], [], []
+    _, half = train(
+        volume, steps=20, rows=first_rows, values=values, validate=validate, save=states.append,
+        stop=lambda: next(checks) == 9,
+    )  # fmt: skip
+    assert half.interrupted and half.step == 9
+    torch.manual_seed(99)
+    resumed, done = train(
+        volume, steps=20, rows=second_rows, values=values, validate=validate, resume=states[-1]
+    )
+    assert done.step == 20 and not done.interrupted
+    assert (done.best_score, done.best_step) == (ended.best_score, ended.best_step)
+    for expected, found in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(expected, found)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses == [row["loss"] for row in first_rows + second_rows if "loss" in row]
+
+
+def test_checkpoint_survives_the_disk(volume, one_thread, tmp_path):
+    states = []
+    train(volume, steps=4, values={"average_decay": 0.9}, save=states.append)
+    torch.save(states[-1], tmp_path / "checkpoint.pt")
+    read = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    _, fitted = train(volume, steps=4, values={"average_decay": 0.9}, resume=read)
+    assert fitted.step == 4
+
+
+def test_checkpoint_of_other_settings_is_refused(volume, one_thread):
+    states = []
+    train(volume, steps=2, save=states.append)
+    with pytest.raises(VoxpickError, match="learning_rate was 0.02, now 0.01"):
+        train(volume, steps=2, values={"learning_rate": 0.01}, resume=states[-1])
+
+
+def test_best_weights_are_kept(volume, one_thread):
+    scores, kept = iter([0.2, 0.9, 0.4]), []
+
+    def validate(network):
+        kept.append({key: value.clone() for key, value in network.state_dict().items()})
+        return {"score": next(scores)}
+
+    network, fitted = train(volume, steps=6, values={"validate_steps": 2}, validate=validate)
+    assert (fitted.best_score, fitted.best_step) == (0.9, 4)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, kept[1][key])
+
+
+def test_minutes_are_a_budget(volume, one_thread):
+    network = toy_network()
+    settings = make_settings({"patch": 8, "minutes": 0.01})
+    fitted = fit(network, make_sampler([volume], settings), cross_entropy, settings)
+    assert fitted.step > 0
+    assert 0.01 <= fitted.minutes < 0.05
+
+
+def test_loss_that_is_not_finite_is_refused(volume, one_thread):
+    settings = make_settings({"patch": 8, "steps": 3})
+    with pytest.raises(VoxpickError, match="the loss is nan at step 0"):
+        fit(toy_network(), make_sampler([volume], settings), lambda a, b: a.sum() * float("nan"), settings)
