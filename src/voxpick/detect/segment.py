@@ -1,0 +1,123 @@
+"""Tiled inference: a volume and a network give probability maps, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+
+from voxpick.detect.merge import MERGES, Window
+from voxpick.errors import VoxpickError
+from voxpick.precision import choose_device, choose_dtype
+
+ROUND_TO = 8
+
+
+def probabilities(
+    volume: np.ndarray,
+    network: torch.nn.Module,
+    *,
+    tile: int | tuple[int, int, int] = 128,
+    halo: int = 16,
+    merge: str = "crop",
+    all_classes: bool = False,
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    threshold: float = 0.5,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+    store: np.dtype | type = np.float16,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Probability of a particle at every voxel [z, y, x], or of every class [c, z, y, x] with all_classes.
+
+    volume: [z, y, x], in memory or memory-mapped; (volume - mean) / deviation goes into the network, tile by tile
+    (a negative deviation inverts the contrast). Beyond the volume the network's own zero padding applies.
+    tile: greatest side of a tile in voxels, its halo included. halo: voxels on each inner side of a tile that are
+    computed and not kept, so tiles overlap by 2 * halo. MSDNet of depth 49 sees 196 voxels to each side, of which
+    the outer ones hardly count. merge: a name in `merge.MERGES`; 'border' (the paper's) uses `threshold`.
+    dtype: number format to compute in; None takes what the device is fast at. store: format of the maps.
+    Raises VoxpickError for a tile not larger than two halos, an unknown merge, or 'border' with all_classes.
+    """
+    _check(merge, all_classes)
+    where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
+    sides = (tile, tile, tile) if isinstance(tile, int) else tile
+    windows = list(tile_windows(volume.shape, sides, halo))
+    network = network.to(where).eval()
+    merged = None
+    for done, (window, core) in enumerate(windows, start=1):
+        values = (np.asarray(volume[window], dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
+        tile_map = softmax_map(torch.from_numpy(values)[None, None], network, device=where, dtype=dtype)[0]
+        result = (tile_map if all_classes else 1 - tile_map[0]).clamp_(0, 1).cpu().numpy()
+        if merged is None:
+            shape = (*result.shape[:-3], *volume.shape)
+            merged = MERGES[merge](shape, dtype=store, threshold=threshold)
+        merged.add(window, core, result)
+        if progress:
+            progress(done, len(windows))
+    assert merged is not None
+    return merged.result()
+
+
+@torch.inference_mode()
+def softmax_map(
+    images: torch.Tensor, network: torch.nn.Module, *, device: torch.device, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """Class probabilities (b, c, z, y, x), float32 on `device`, of images (b, 1, z, y, x).
+
+    dtype: format of the convolutions, by autocast; None takes what the device is fast at.
+    A network with a `multiple_of` attribute gets sides that are multiples of it, padded with zeros at the far end.
+    """
+    images = images.to(device)
+    shape = images.shape[2:]
+    multiple = int(getattr(network, "multiple_of", 1))
+    padding = [(-n) % multiple for n in shape]
+    if any(padding):
+        images = torch.nn.functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
+    with _precision(device, dtype):
+        logits = network(images)
+    logits = logits[:, :, : shape[0], : shape[1], : shape[2]].float()
+    if not torch.isfinite(logits).all():
+        raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+    return torch.softmax(logits, dim=1)
+
+
+def tile_windows(shape: tuple[int, ...], tile: tuple[int, ...], halo: int) -> Iterator[tuple[Window, Window]]:
+    """(window, core) of every tile: windows of equal size that overlap by at least 2 * halo; cores partition `shape`.
+
+    The number of tiles along an axis is the least that `tile` allows; their side is then the least that covers the
+    axis, rounded up to a multiple of 8. No halo is spent at the faces of the volume.
+    """
+    axes = [list(_axis_windows(n, t, halo)) for n, t in zip(shape, tile, strict=True)]
+    for parts in product(*axes):
+        yield tuple(window for window, _ in parts), tuple(core for _, core in parts)
+
+
+def _axis_windows(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice]]:
+    if halo < 0 or tile <= 2 * halo:
+        raise VoxpickError(f"detect: a tile of {tile} voxels leaves nothing inside a halo of {halo}; tile > 2 * halo")
+    if length <= tile:
+        yield slice(0, length), slice(0, length)
+        return
+    number = 1 + -(-(length - tile) // (tile - 2 * halo))
+    side = -(-(length + (number - 1) * 2 * halo) // number)
+    side = min(tile, -(-side // ROUND_TO) * ROUND_TO)
+    starts = [round(k * (length - side) / (number - 1)) for k in range(number)]
+    seams = [0, *((a + side + b + 1) // 2 for a, b in pairwise(starts)), length]
+    for start, low, high in zip(starts, seams[:-1], seams[1:], strict=True):
+        yield slice(start, start + side), slice(low, high)
+
+
+def _precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    dtype = dtype or choose_dtype(device)
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def _check(merge: str, all_classes: bool) -> None:
+    if merge not in MERGES:
+        raise VoxpickError(f"detect: unknown merge {merge!r}; one of {', '.join(MERGES)}")
+    if merge == "border" and all_classes:
+        raise VoxpickError("detect: merge 'border' works on the particle map only; use merge 'crop' for all classes")
