@@ -1,0 +1,133 @@
+"""SHREC contest files: particle lists as text; the model_N directories of SHREC'20 are in `io.shrec_model`.
+
+Text columns are xyz, everything returned is zyx in A. Frames: see docs/geometry.md; a list of a model directory counts
+z in the specimen (0..199), a submission counts it in the tomogram, z_offset voxels higher (156 in SHREC'20).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.geometry import matrix_to_zxz_deg, swap_axes, zxz_to_matrix_xyz
+from voxpick.io.atomic import write_text
+from voxpick.particles import Particles
+
+SHREC_VOXEL_SIZE = 10.0
+
+
+def read_locations(
+    path: str | Path,
+    *,
+    voxel_size: float = SHREC_VOXEL_SIZE,
+    year: Literal[2019, 2020] = 2020,
+    z_offset: int = 0,
+    tomogram: str | None = None,
+) -> Particles:
+    """Read `pdb x y z [c1 c2 c3]` lines (truth or submission; 2019: `pdb Z Y X a b c`), in the order of the file.
+
+    Row i of the result is occupancy id i + 1. voxel_size: A. z_offset: voxels added to every z, to pass from the
+    specimen to the tomogram. Angles, in degrees, become rotations for 2020; those of 2019 are not read, because their
+    convention is not documented. Scores are 1: a submission's order is its confidence.
+    Raises VoxpickError for a missing or empty file and for lines that are not of this form, with their number.
+    """
+    names: list[str] = []
+    rows: list[list[float]] = []
+    for number, line in enumerate(_lines(path), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) not in (4, 7):
+            raise VoxpickError(
+                f"{path}, line {number}: {line.strip()[:60]!r} has {len(words)} columns; expected `pdb x y z` or "
+                "`pdb x y z c1 c2 c3`"
+            )
+        names.append(words[0])
+        rows.append([_number(word, path, number) for word in words[1:]])
+        if len(rows[-1]) != len(rows[0]):
+            raise VoxpickError(
+                f"{path}, line {number}: {len(words)} columns, but the first line has {len(rows[0]) + 1}"
+            )
+    if not rows:
+        raise VoxpickError(f"{path}: holds no particles")
+    values = np.array(rows)
+    voxels = values[:, :3] if year == 2019 else values[:, 2::-1]
+    has_angles = values.shape[1] == 6 and year == 2020
+    return Particles(
+        (voxels + [z_offset, 0, 0]) * voxel_size,
+        classes=np.array(names, dtype=object),
+        rotations=swap_axes(zxz_to_matrix_xyz(values[:, 3:])) if has_angles else None,
+        tomograms=np.full(len(names), Path(path).stem if tomogram is None else tomogram, dtype=object),
+    )
+
+
+def write_locations(path: str | Path, particles: Particles, *, voxel_size: float = SHREC_VOXEL_SIZE) -> None:
+    """Write truth as `pdb x y z c1 c2 c3`: whole voxels, degrees to four decimals, in row order.
+
+    Raises VoxpickError when the particles have no rotations.
+    """
+    if particles.rotations is None:
+        raise VoxpickError(f"{path}: particle_locations needs the rotation of every particle, and these have none")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # gimbal lock: any of the equivalent angles will do
+        angles = matrix_to_zxz_deg(swap_axes(particles.rotations))
+    voxels = round_half_away(particles.voxels(voxel_size))
+    lines = (
+        f"{name} {x} {y} {z} {c1:.4f} {c2:.4f} {c3:.4f}\n"
+        for name, (z, y, x), (c1, c2, c3) in zip(particles.classes, voxels, angles, strict=True)
+    )
+    write_text(path, "".join(lines))
+
+
+def write_submission(
+    path: str | Path,
+    particles: Particles,
+    *,
+    voxel_size: float = SHREC_VOXEL_SIZE,
+    whole_voxels: bool = True,
+    z_offset: int = 0,
+) -> None:
+    """Write picks as the contest takes them: `pdb x y z` in tomogram voxels, most confident first.
+
+    whole_voxels: round (halves away from zero), as the contest's own lists do; otherwise three decimals are kept.
+    z_offset: voxels added to every z, for picks whose volume is the specimen alone.
+    """
+    ordered = particles.sorted_by_score()
+    voxels = ordered.voxels(voxel_size) + [z_offset, 0, 0]
+    if whole_voxels:
+        texts = [[str(value) for value in row] for row in round_half_away(voxels)]
+    else:
+        texts = [[f"{value:.3f}" for value in row] for row in voxels]
+    lines = (f"{name} {x} {y} {z}\n" for name, (z, y, x) in zip(ordered.classes, texts, strict=True))
+    write_text(path, "".join(lines))
+
+
+def round_half_away(values: np.ndarray) -> np.ndarray:
+    """The nearest integers (int64), halves away from zero; np.rint would send 0.5 and 1.5 to 0 and 2."""
+    values = np.asarray(values, dtype=np.float64)
+    return np.where(values < 0, -np.floor(-values + 0.5), np.floor(values + 0.5)).astype(np.int64)
+
+
+def _lines(path: str | Path) -> list[str]:
+    if Path(path).is_dir():
+        raise VoxpickError(f"{path}: is a folder; give a text file of particle positions")
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise VoxpickError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise VoxpickError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from error
+
+
+def _number(word: str, path: str | Path, line: int) -> float:
+    try:
+        value = float(word)
+    except ValueError as error:
+        raise VoxpickError(f"{path}, line {line}: {word!r} is not a number") from error
+    if not np.isfinite(value):
+        raise VoxpickError(f"{path}, line {line}: {word!r} is no position; coordinates and angles are finite")
+    return value
