@@ -1,0 +1,60 @@
+"""The rule of hybrid dilated convolutions: which dilations may follow each other, and how far a stack of them sees.
+
+Wang et al. (2018), Understanding convolution for semantic segmentation, section 3.2; Hao et al. (VP-Detector), 2.2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voxpick.errors import VoxpickError
+
+
+def maximum_gaps(dilations: Sequence[int]) -> list[int]:
+    """M_1 .. M_n: the largest distance between two taps that layers i..n together leave, in voxels.
+
+    M_n = s_n and M_i = max[M_{i+1} - 2 s_i, M_{i+1} - 2 (M_{i+1} - s_i), s_i] for i = n-1 .. 1.
+    Raises VoxpickError for an empty list or a dilation below 1.
+    """
+    if len(dilations) == 0:
+        raise VoxpickError("dilations: the list is empty; give for instance 1 2 3")
+    for dilation in dilations:
+        if isinstance(dilation, bool) or int(dilation) != dilation or dilation < 1:
+            raise VoxpickError(f"dilations: {dilation} is no dilation; each must be a whole number from 1 on")
+    gaps = [int(dilations[-1])]
+    for s in reversed(dilations[:-1]):
+        following = gaps[0]
+        gaps.insert(0, int(max(following - 2 * s, following - 2 * (following - s), s)))
+    return gaps
+
+
+def check_dilations(dilations: Sequence[int], *, kernel: int = 3) -> None:
+    """Refuse with VoxpickError a cycle of dilations that leaves holes: M_2 must be at most the kernel's width.
+
+    A single dilation has no M_2; repeated, it leaves holes unless it is 1.
+    """
+    gaps = maximum_gaps(dilations)
+    listed = " ".join(str(s) for s in dilations)
+    if len(gaps) == 1:
+        if gaps[0] > 1:
+            raise VoxpickError(
+                f"dilations {listed}: one dilation of {gaps[0]} repeated sees only every {gaps[0]}th voxel; "
+                f"use the cycle 1 .. {gaps[0]}"
+            )
+        return
+    if gaps[1] > kernel:
+        raise VoxpickError(
+            f"dilations {listed}: they leave holes, since M_2 = {gaps[1]} exceeds the kernel width {kernel}; "
+            "use steps without large jumps, such as 1 2 3"
+        )
+
+
+def receptive_field(depth: int, dilations: Sequence[int], *, kernel: int = 3) -> int:
+    """Side in voxels of the cube of input that one output voxel depends on, after `depth` layers cycling `dilations`.
+
+    Each layer adds (kernel - 1) times its dilation: 1 + 2 sum(s) for 3x3x3 kernels.
+    """
+    if depth < 0:
+        raise VoxpickError(f"depth is {depth}; it must be 0 or more")
+    maximum_gaps(dilations)
+    return 1 + (kernel - 1) * sum(int(dilations[i % len(dilations)]) for i in range(depth))
