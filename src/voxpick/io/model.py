@@ -26,3 +26,13 @@ def load_models(path: str | Path) -> dict[str, Model]:
     except Exception as error:
         raise VoxpickError(f"{path}: not a voxpick model file ({type(error).__name__})") from error
     return unpack(data, source=str(path))
+
+
+def builtin_model_path(name: str) -> Path:
+    """The file of a model that ships with the package. Raises VoxpickError for an unknown name."""
+    folder = Path(__file__).parent.parent / "data" / "weights"
+    path = folder / f"{name}.pt"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.pt"))) or "none"
+        raise VoxpickError(f"no built-in model {name!r} (there is: {known}); give a model file or one of these names")
+    return path

@@ -1,0 +1,121 @@
+"""Particles at random places and orientations in a slab, none overlapping another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.simulate.stamping import Stamp, stamp
+
+PLACEMENT_ATTEMPTS = 2000
+
+
+class Beads(Protocol):
+    """What packing needs of a structure: beads (n, 3) in A about the centre, and their electrons (n,)."""
+
+    @property
+    def positions_zyx(self) -> np.ndarray: ...
+    @property
+    def electrons(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The protein of a specimen and the truth about it; all arrays [z, y, x].
+
+    density: e/A^3, protein only. occupancy: particle number from 1, or 0. occupancy_bbox: the same for bounding boxes.
+    centers_zyx: (n, 3) integer voxels. class_index: (n,) index into `names`. rotations_zyx: (n, 3, 3).
+    """
+
+    density: np.ndarray
+    occupancy: np.ndarray
+    occupancy_bbox: np.ndarray
+    centers_zyx: np.ndarray
+    class_index: np.ndarray
+    rotations_zyx: np.ndarray
+    names: tuple[str, ...]
+
+    def class_of(self, occupancy: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+        """Turn particle numbers into class ids; class_ids: (classes,) id of each name."""
+        table = np.concatenate([[0], class_ids[self.class_index]]).astype(np.int8)
+        return table[occupancy]
+
+
+def pack(
+    structures: Mapping[str, Beads],
+    rotations_zyx: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    shape: tuple[int, int, int],
+    voxel_size: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> Packing:
+    """Place one particle for each rotation (n, 3, 3): class uniform, centre uniform over the slab of `shape` voxels.
+
+    A particle lies wholly inside the slab along z; along y and x its centre does, and the rest may reach over the edge.
+    Raises VoxpickError when a particle finds no room in 2000 attempts.
+    """
+    names = tuple(structures)
+    n = len(rotations_zyx)
+    reach = max(np.linalg.norm(beads.positions_zyx, axis=1).max() for beads in structures.values())
+    rim = int(np.ceil(reach / voxel_size)) + 6
+    padded = tuple(length + 2 * rim for length in shape)
+    density = np.zeros(padded, dtype=np.float32)
+    occupancy = np.zeros(padded, dtype=np.uint16)
+    boxes = np.zeros(padded, dtype=np.uint16)
+    class_index = rng.integers(len(names), size=n)
+    centers = np.empty((n, 3), dtype=np.int64)
+    for k in range(n):
+        beads = structures[names[class_index[k]]]
+        piece = stamp(beads.positions_zyx @ rotations_zyx[k].T, beads.electrons, voxel_size=voxel_size)
+        low, high = _allowed_centres(piece, shape)
+        for _ in range(PLACEMENT_ATTEMPTS):
+            centers[k] = rng.integers(low, high)
+            window = _window(piece, centers[k] + rim)
+            if not occupancy[window][piece.occupied].any():
+                break
+        else:
+            raise VoxpickError(
+                f"no room for particle {k + 1} of {n} after {PLACEMENT_ATTEMPTS} attempts; "
+                "ask for fewer particles or a larger specimen"
+            )
+        density[window] += piece.density
+        occupancy[window][piece.occupied] = k + 1
+        boxes[_tight(piece, window)] = k + 1
+        if progress:
+            progress(k + 1, n)
+    inner = tuple(slice(rim, rim + length) for length in shape)
+    return Packing(
+        density[inner].copy(), occupancy[inner].copy(), boxes[inner].copy(), centers, class_index, rotations_zyx, names
+    )
+
+
+def _allowed_centres(piece: Stamp, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """First allowed centre and one past the last, in voxels; the particle stays inside along z."""
+    inside = np.flatnonzero(piece.occupied.any(axis=(1, 2)))
+    low = np.array([-(piece.corner[0] + inside[0]), 0, 0])
+    high = np.array([shape[0] - (piece.corner[0] + inside[-1]), shape[1], shape[2]])
+    if low[0] >= high[0]:
+        raise VoxpickError(
+            f"the slab is {shape[0]} voxels thick, but a particle of {len(inside)} voxels has to fit; make it thicker"
+        )
+    return low, high
+
+
+def _window(piece: Stamp, center: np.ndarray) -> tuple[slice, ...]:
+    start = center + piece.corner
+    return tuple(slice(int(a), int(a) + n) for a, n in zip(start, piece.density.shape, strict=True))
+
+
+def _tight(piece: Stamp, window: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The window shrunk to the occupied voxels."""
+    result = []
+    for axis, span in enumerate(window):
+        others = tuple(a for a in range(3) if a != axis)
+        inside = np.flatnonzero(piece.occupied.any(axis=others))
+        result.append(slice(span.start + int(inside[0]), span.start + int(inside[-1]) + 1))
+    return tuple(result)

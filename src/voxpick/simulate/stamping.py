@@ -1,0 +1,72 @@
+"""One particle at one orientation: its density and the voxels it occupies.
+
+Rotation moves beads, so every orientation is exact. Beads fall trilinearly on a grid of half the voxel size, which is
+then averaged 2 x 2 x 2: the 10 A voxels of SHREC'20 from its 3 A densities, true to about 8 A.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+OCCUPANCY_THRESHOLD = 0.001
+_CAVITY_CLOSING = 2
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """density: e/A^3 [z, y, x]; occupied: the same shape; corner: voxel offset of [0, 0, 0] from the particle centre."""
+
+    density: np.ndarray
+    occupied: np.ndarray
+    corner: np.ndarray
+
+
+def stamp(positions_zyx: np.ndarray, electrons: np.ndarray, *, voxel_size: float) -> Stamp:
+    """Density of beads (n, 3) in A about the particle centre, which lies on a voxel's centre.
+
+    occupied: density above 0.001 e/A^3, cavities filled, as the low threshold on spline-rotated maps does in SHREC'20;
+    so a pick at the centre of a hollow particle belongs to it.
+    """
+    half_voxels = positions_zyx / (voxel_size / 2) + 0.5
+    margin = 1 + _CAVITY_CLOSING
+    corner = np.floor(positions_zyx.min(axis=0) / voxel_size + 0.5).astype(int) - margin
+    last = np.floor(positions_zyx.max(axis=0) / voxel_size + 0.5).astype(int) + margin
+    shape = last - corner + 1
+    fine = _trilinear_histogram(half_voxels - 2 * corner, electrons, tuple(2 * shape))
+    z, y, x = shape
+    density = fine.reshape(z, 2, y, 2, x, 2).sum(axis=(1, 3, 5)) / voxel_size**3
+    return Stamp(density.astype(np.float32), occupied_voxels(density), corner)
+
+
+def occupied_voxels(density: np.ndarray) -> np.ndarray:
+    """density above 0.001, with cavities and gaps of up to 4 voxels filled; True outside nothing else."""
+    occupied = density > OCCUPANCY_THRESHOLD
+    cube = 2 * _CAVITY_CLOSING + 1
+    closed = ndimage.minimum_filter(ndimage.maximum_filter(occupied, cube), cube)
+    return occupied | (ndimage.binary_fill_holes(closed) & ~_opening_shell(occupied))
+
+
+def _opening_shell(occupied: np.ndarray) -> np.ndarray:
+    """Voxels that closing adds on the outside: they see the outside along some axis without meeting the particle."""
+    sees_out = np.zeros(occupied.shape, dtype=bool)
+    for axis in range(3):
+        before = np.maximum.accumulate(occupied, axis=axis)
+        after = np.flip(np.maximum.accumulate(np.flip(occupied, axis), axis=axis), axis)
+        sees_out |= ~(before & after)
+    return sees_out
+
+
+def _trilinear_histogram(points: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Spread each weight over the 8 grid points around its position (n, 3) in grid units."""
+    low = np.floor(points).astype(np.int64)
+    fraction = points - low
+    grid = np.zeros(int(np.prod(shape)))
+    for offset in product((0, 1), repeat=3):
+        share = np.where(offset, fraction, 1 - fraction).prod(axis=1)
+        index = np.ravel_multi_index(tuple((low + offset).T), shape)
+        grid += np.bincount(index, weights=weights * share, minlength=len(grid))
+    return grid.reshape(shape)
