@@ -1,0 +1,165 @@
+"""voxpick structures: make bead models from structure files, and list them with their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.simulate.structures import BeadModel
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group `structures`."""
+    group = typer.Typer(
+        help="Make the molecules to simulate from structure files, and list them.", no_args_is_help=True
+    )
+    group.command("build")(build)
+    group.command("list")(list_bank)
+    app.add_typer(group, name="structures")
+
+
+def build(
+    source: Path = typer.Argument(
+        ..., help="A PDB, mmCIF (.gz allowed) or MRC density file; with --recipe, the folder that holds the files."
+    ),
+    output_file: Path | None = typer.Argument(None, metavar="[OUTPUT]", help="The .npz file to write (or --output)."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="The .npz file to write."),
+    name: str | None = typer.Option(None, "--name", help="Name of the molecule; the file's name if not given."),
+    assembly: str = typer.Option(
+        "1", "--assembly", help="Which biological assembly to build, for a file that lists them."
+    ),
+    all_chains: bool = typer.Option(False, "--all-chains", help="Take all chains of the file as they are."),
+    mass_kda: float | None = typer.Option(
+        None, "--mass-kda", help="Molecular weight in kDa. Needed for a density map, whose scale is arbitrary."
+    ),
+    voxel_size: float | None = typer.Option(
+        None, "--voxel-size", help="Voxel size of the map in A, if its header is wrong."
+    ),
+    threshold: float | None = typer.Option(
+        None, "--threshold", help="Lowest map value that is molecule; 5 % of the maximum if not given."
+    ),
+    cell_size: float | None = typer.Option(
+        None, "--cell-size", help="Distance between beads in A; 5 for atoms and 7 for maps if not given."
+    ),
+    append: bool = typer.Option(False, "--append", help="Add to the structures already in OUTPUT."),
+    builtin: bool = typer.Option(False, "--with-builtin", help="Add the 12 built-in structures to OUTPUT as well."),
+    recipe: str | None = typer.Option(
+        None, "--recipe", help="'shrec20' builds the 12 classes of SHREC'20 from a folder."
+    ),
+) -> None:
+    """Turn a structure file into a compact bead model, and show its weight, volume, surface and shape."""
+    target = output or output_file
+    if target is None:
+        raise VoxpickError("no output file; add one, for example --output my_structures.npz")
+    from voxpick.io.structures import read_arrays, write_arrays
+    from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
+
+    if recipe is not None:
+        models = _from_recipe(recipe, source)
+    else:
+        chosen = None if all_chains else assembly
+        models = [_from_file(source, name, chosen, mass_kda, voxel_size, threshold=threshold, cell_size=cell_size)]
+    kept: dict[str, BeadModel] = load_bank() if builtin else {}
+    if append and target.exists():
+        kept |= unpack_bank(read_arrays(target))
+    twice = [model.name for model in models if model.name in kept]
+    if twice:
+        raise VoxpickError(f"{target}: a structure named {twice[0]!r} is there already; choose another --name")
+    write_arrays(target, pack_bank([*kept.values(), *models]))
+    typer.echo(_table(unpack_bank(pack_bank(models)).values()))
+    typer.echo(f"{target}: {len(kept) + len(models)} structures, {target.stat().st_size / 1024:.0f} kB")
+
+
+def list_bank(
+    bank: Path | None = typer.Argument(None, help="A .npz file of `structures build`; the built-in bank if not given."),
+) -> None:
+    """List the structures of a bank with their weight, volume, surface and shape, beside SHREC'20's Table 1."""
+    from voxpick.io.structures import read_arrays
+    from voxpick.simulate.bank import load_bank, unpack_bank
+
+    models = load_bank() if bank is None else unpack_bank(read_arrays(bank))
+    typer.echo(_table(models.values()))
+    for model in models.values():
+        typer.echo(f"{model.name}: {model.source}")
+
+
+def _from_recipe(recipe: str, folder: Path) -> list[BeadModel]:
+    from voxpick.simulate.bank import SHREC20_RECIPES
+
+    if recipe != "shrec20":
+        raise VoxpickError(f"unknown recipe {recipe!r}; there is 'shrec20'")
+    if not folder.is_dir():
+        raise VoxpickError(f"{folder}: no such folder; --recipe shrec20 needs the one with structures/ and maps/")
+    return [
+        _from_file(folder / each.file, name, each.assembly, each.mass_kda, None, source=each.source)
+        for name, each in SHREC20_RECIPES.items()
+    ]
+
+
+def _from_file(
+    path: Path,
+    name: str | None,
+    assembly: str | None,
+    mass_kda: float | None,
+    voxel_size: float | None,
+    *,
+    source: str | None = None,
+    threshold: float | None = None,
+    cell_size: float | None = None,
+) -> BeadModel:
+    from voxpick.io.structures import read_atoms, read_map, structure_kind
+    from voxpick.simulate.beads import beads_from_atoms, beads_from_map
+
+    kind = structure_kind(path)
+    label = name or path.name.split(".")[0].lower()
+    if mass_kda is not None and not 0 < mass_kda < float("inf"):
+        raise VoxpickError(f"--mass-kda {mass_kda}: a molecular weight is above 0 kDa")
+    if kind == "atoms":
+        positions, electrons, found_kda = read_atoms(path, assembly=assembly)
+        return beads_from_atoms(
+            label, positions, electrons, cell_size=cell_size or 5.0, molecular_weight_kda=mass_kda or found_kda,
+            source=source or f"{path.name}, {f'biological assembly {assembly}' if assembly else 'all chains'}",
+        )  # fmt: skip
+    if mass_kda is None:
+        raise VoxpickError(
+            f"{path}: a density map needs the molecular weight; add --mass-kda, for example --mass-kda 900"
+        )
+    data, size = read_map(path, voxel_size=voxel_size)
+    return beads_from_map(
+        label, data, size, molecular_weight_kda=mass_kda, threshold=threshold, cell_size=cell_size or 7.0,
+        source=source or f"{path.name}, {size:g} A voxels",
+    )  # fmt: skip
+
+
+def _table(models: Iterable[BeadModel]) -> str:
+    """One line a model: ours, then in brackets the figures of the SHREC'20 paper where it has the class."""
+    from voxpick.simulate.shape import SHREC20_TABLE1, shape_of
+
+    heads = ("weight kDa", "volume nm^3", "area nm^2", "sphericity", "eff. radius nm")
+    lines = ["structure   beads " + "".join(f"{head:>20}" for head in heads)]
+    for model in models:
+        shape = shape_of(model)
+        ours = [
+            model.molecular_weight_kda,
+            shape.volume_nm3,
+            shape.area_nm2,
+            shape.sphericity,
+            shape.effective_radius_nm,
+        ]
+        cells = [f"{value:{form}}" for value, form in zip(ours, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)]
+        if model.name in SHREC20_TABLE1:
+            _, kda, paper = SHREC20_TABLE1[model.name]
+            theirs = (kda, paper.volume_nm3, paper.area_nm2, paper.sphericity, paper.effective_radius_nm)
+            cells = [
+                f"{cell} ({value:{form}})"
+                for cell, value, form in zip(cells, theirs, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)
+            ]
+        lines.append(f"{model.name:<10} {len(model.electrons):>6} " + "".join(f"{cell:>20}" for cell in cells))
+    lines.append("In brackets: Table 1 of the SHREC'20 paper. Shapes at 0.05 e/A^3 on 10 A voxels, 12 orientations.")
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Atomic models (PDB, mmCIF), density maps (MRC) and bank files (npz) from and to disk."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from pathlib import Path
+
+import gemmi
+import mrcfile
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.io.atomic import atomic_path
+
+ATOM_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
+MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
+HYDROGEN_DALTON = 1.008
+
+
+def structure_kind(path: str | Path) -> str:
+    """'atoms' or 'map', from the name of the file (.gz allowed); VoxpickError for anything else."""
+    name = Path(path).name.lower().removesuffix(".gz")
+    if name.endswith(ATOM_SUFFIXES):
+        return "atoms"
+    if name.endswith(MAP_SUFFIXES):
+        return "map"
+    raise VoxpickError(
+        f"{path}: unknown type of structure file; use one of {', '.join(ATOM_SUFFIXES + MAP_SUFFIXES)} (.gz allowed)"
+    )
+
+
+def read_atoms(path: str | Path, *, assembly: str | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+    """Positions (n, 3) zyx in A, electrons (n,) and molecular weight in kDa of the first model, without water.
+
+    assembly: name of a biological assembly in the file; None takes all chains as they are. A heavy atom counts its
+    atomic number and one electron (and 1.008 Da) for its hydrogens, unless the file holds hydrogens.
+    Of alternative conformations the first is taken.
+    Raises VoxpickError for a file that is missing, not readable, cut short, without atoms or without that assembly.
+    """
+    structure = _read_structure(path)
+    structure.setup_entities()
+    structure.remove_waters()
+    structure.remove_alternative_conformations()
+    model = structure[0] if assembly is None else _assembled(structure, assembly, path)
+    atoms = [atom for chain in model for residue in chain for atom in residue if atom.occ > 0]
+    if not atoms:
+        raise VoxpickError(f"{path}: no atoms besides water; give a file that holds coordinates")
+    positions = np.array([atom.pos.tolist()[::-1] for atom in atoms])
+    if not np.isfinite(positions).all():
+        raise VoxpickError(f"{path}: an atom has no finite position")
+    electrons = np.array([atom.element.atomic_number for atom in atoms], dtype=np.float64)
+    daltons = np.array([atom.element.weight for atom in atoms])
+    unknown = electrons == 0
+    electrons[unknown], daltons[unknown] = 6, 12.011  # an atom without a known element counts as carbon
+    if not any(atom.is_hydrogen() for atom in atoms):
+        electrons += 1
+        daltons += HYDROGEN_DALTON
+    return positions, electrons, float(daltons.sum()) / 1000
+
+
+def read_map(path: str | Path, *, voxel_size: float | None = None) -> tuple[np.ndarray, float]:
+    """A density map as float32 [z, y, x] and its voxel size in A (the header's, or the one given).
+
+    Raises VoxpickError for a file that is not a whole MRC map, or a voxel size that is 0 or differs between axes.
+    """
+    try:
+        with mrcfile.open(path, permissive=False) as mrc:
+            data = np.asarray(mrc.data, dtype=np.float32)
+            order = (int(mrc.header.maps), int(mrc.header.mapr), int(mrc.header.mapc))
+            sizes = np.array([mrc.voxel_size.z, mrc.voxel_size.y, mrc.voxel_size.x], dtype=np.float64)
+    except FileNotFoundError:
+        raise VoxpickError(f"{path}: no such file") from None
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise VoxpickError(f"{path}: not a readable MRC map, or cut short ({error})") from error
+    if data.ndim != 3 or data.size == 0:
+        raise VoxpickError(f"{path}: a density map has 3 dimensions, this one has shape {data.shape}")
+    if sorted(order) == [1, 2, 3] and order != (3, 2, 1):
+        data = data.transpose([order.index(axis) for axis in (3, 2, 1)])
+    if voxel_size is None:
+        if not np.allclose(sizes, sizes[0], rtol=0.01):
+            raise VoxpickError(f"{path}: voxels of {sizes.tolist()} A (z, y, x) are not cubic; resample the map first")
+        voxel_size = float(sizes.mean())
+    if not (np.isfinite(voxel_size) and voxel_size > 0):
+        raise VoxpickError(f"{path}: the voxel size is {voxel_size} A; set the right one with --voxel-size")
+    return data, voxel_size
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file (a bank of structures). Raises VoxpickError when it is missing or not one."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        raise VoxpickError(f"{path}: no such file") from None
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise VoxpickError(f"{path}: not a readable .npz file ({error})") from error
+
+
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a compressed npz file, whole or not at all."""
+    if Path(path).suffix != ".npz":
+        raise VoxpickError(f"{path}: a bank of structures is a .npz file; name it {Path(path).stem}.npz")
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def _read_structure(path: str | Path) -> gemmi.Structure:
+    if not Path(path).is_file():
+        raise VoxpickError(f"{path}: no such file")
+    try:
+        _refuse_cut_short(path)
+        structure = gemmi.read_structure(str(path))
+    except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
+        raise VoxpickError(f"{path}: not a readable PDB or mmCIF file, or cut short ({error})") from error
+    if len(structure) == 0:
+        raise VoxpickError(f"{path}: no atoms; give a file that holds coordinates")
+    return structure
+
+
+def _refuse_cut_short(path: str | Path) -> None:
+    """A PDB file that ends inside an atom line, or was deposited (HEADER) but has lost its END, is not whole."""
+    if not Path(path).name.lower().removesuffix(".gz").endswith((".pdb", ".ent")):
+        return
+    opened = gzip.open if str(path).lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="latin-1") as file:
+        lines = file.read().splitlines()
+    atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
+    if atoms and len(atoms[-1].rstrip()) < 54:
+        raise VoxpickError(f"{path}: cut short in the line {atoms[-1]!r}; fetch the file again")
+    deposited = any(line.startswith("HEADER") for line in lines[:5])
+    if deposited and not any(line.startswith("END") for line in lines[-3:]):
+        raise VoxpickError(f"{path}: cut short, the END line is missing; fetch the file again")
+
+
+def _assembled(structure: gemmi.Structure, assembly: str, path: str | Path) -> gemmi.Model:
+    found = [entry for entry in structure.assemblies if entry.name == assembly]
+    if not found:
+        names = ", ".join(entry.name for entry in structure.assemblies) or "none; use --all-chains"
+        raise VoxpickError(f"{path}: no biological assembly {assembly!r}; the file has {names}")
+    return gemmi.make_assembly(found[0], structure[0], gemmi.HowToNameCopiedChain.Dup)
