@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.curves import precision_recall
 from voxpick.evaluate.shrec_score import BACKGROUND, Shrec20Score, class_order
 from voxpick.particles import Particles
 
@@ -116,6 +117,7 @@ def score_shrec(
         average_distance=float(measured.mean()) if len(measured) else float("nan"),
         labels=(BACKGROUND, *labels),
         confusion=confusion,
+        curve=precision_recall(picks.scores, np.where(on_target, ids, 0), particles=int(counted.sum())),
         warnings=tuple(warnings),
     )
 
@@ -177,8 +179,8 @@ def _tomogram_voxels(
     elif frame == "auto" and not strict and rules.shift_rule and offset > 0 and stray.any():
         row = int(np.flatnonzero(stray)[0])
         warnings.append(
-            f"{stray.sum()} of {len(z)} picks have z < {offset} or z > {offset + nz} (pick {row + 1}: z = {z[row]}), so "
-            f" {offset} was added to the z of ALL picks, as the organisers' script does; one stray pick is enough "
+            f"{stray.sum()} of {len(z)} picks have z < {offset} or z > {offset + nz} (pick {row + 1}: z = {z[row]}): "
+            f"{offset} was added to the z of ALL picks, as the organisers' script does; one stray pick is enough "
             "for that. State the frame of the picks to prevent it."
         )
         voxels = voxels + [offset, 0, 0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from voxpick.evaluate.curves import PrecisionRecall
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_SIZE_GROUPS, SHREC20_WEIGHTS_KDA
 
 BACKGROUND = "0"
@@ -50,7 +51,8 @@ class Shrec20Score:
     """Localisation counts and the confusion matrix of one submission.
 
     labels: "0" (missed, or background) and the classes by molecular weight. confusion: counts [true, claimed] in that
-    order. average_distance: voxels; NaN when nothing was found. warnings: what a reader must know about the numbers.
+    order. average_distance: voxels; NaN when nothing was found. curve: localisation over the threshold on the score.
+    warnings: what a reader must know about the numbers.
     """
 
     benchmark: str
@@ -65,6 +67,7 @@ class Shrec20Score:
     average_distance: float
     labels: tuple[str, ...]
     confusion: np.ndarray
+    curve: PrecisionRecall
     warnings: tuple[str, ...] = ()
 
     @property
@@ -139,6 +142,7 @@ class Shrec20Score:
             "size_groups": _plain(self.size_groups),
             "molecular_weight_kda": {name: weight_kda(name) for name in self.labels[1:]},
             "confusion": {"labels": list(self.labels), "counts": self.confusion.tolist()},
+            "precision_recall": self.curve.to_dict(),
             "warnings": list(self.warnings),
         }
 

@@ -1,0 +1,47 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.evaluate.pairing import pair, score_pairing
+from voxpick.particles import Particles
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_are_as_many_as_can_be_and_then_the_nearest(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0, 6, (5, 3)), rng.uniform(0, 6, (4, 3))
+    distance = np.linalg.norm(a[:, None] - b[None], axis=-1)
+    best = min(
+        (-(distance[list(rows), range(4)] <= 3.0).sum(), np.minimum(distance[list(rows), range(4)], 3.0).sum())
+        for rows in itertools.permutations(range(5), 4)
+    )
+    rows, partners = pair(a, b, radius=3.0)
+    assert len(set(rows)) == len(rows) == len(set(partners)) == -best[0]
+    unpaired = 4 - len(rows)
+    assert distance[rows, partners].sum() + 3.0 * unpaired == pytest.approx(best[1])
+
+
+def test_scores_by_hand():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 50], [0, 90, 0]]), ["a", "a", "b"])
+    picks = Particles(
+        np.array([[0, 0, 4], [0, 3, 0], [0, 90, 5], [300, 0, 0]]), ["a", "a", "a", "b"], [0.9, 0.8, 0.7, 0.2]
+    )
+    score = score_pairing(picks, truth, radius=10, beta=4)
+    assert (score.location.pairs, score.location.precision, score.location.recall) == (2, 0.5, pytest.approx(2 / 3))
+    assert score.distance == pytest.approx((3 + 5) / 2)
+    assert score.location.f_beta == pytest.approx(17 * 0.5 * (2 / 3) / (16 * 0.5 + 2 / 3))
+    assert (score.classes["a"].pairs, score.classes["b"].pairs) == (1, 0)
+    assert score.curve.precision.tolist() == [0, 0.5, pytest.approx(2 / 3), 0.5]
+    assert score.curve.best() == (0.7, pytest.approx(2 / 3))
+    assert score.to_dict()["localisation"]["FN"] == 1
+
+
+def test_no_picks_and_a_foolish_radius():
+    truth = Particles(np.zeros((2, 3)), ["a", "b"])
+    empty = score_pairing(Particles(np.empty((0, 3))), truth, radius=5)
+    assert empty.location.f_beta == 0 and empty.to_dict()["localisation"]["AD_A"] is None
+    assert empty.curve.best() is None and empty.curve.to_dict()["recall"] == []
+    with pytest.raises(VoxpickError, match="radius is -1"):
+        score_pairing(truth, truth, radius=-1)
