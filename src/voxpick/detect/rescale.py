@@ -1,0 +1,72 @@
+"""A volume on the grid of the model's voxel size, with voxel 0 where it was.
+
+Voxel j of the new grid lies at j * new voxel size, as everywhere (docs/geometry.md), so centres found there need no
+shift: centre in A = voxel * new voxel size.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
+
+from voxpick.errors import VoxpickError
+from voxpick.volume import Volume
+
+TOLERANCE = 0.01
+LEAST_SIDE = 8
+MOST_VOXELS = 2**31
+
+
+def same_voxel_size(first: float, second: float) -> bool:
+    """Whether two voxel sizes (A) differ by less than 1 %, which no network notices."""
+    return abs(first - second) <= TOLERANCE * second
+
+
+def rescaled(volume: Volume, voxel_size: float) -> Volume:
+    """The volume resampled to `voxel_size` A: low-passed where the new grid is coarser, then cubic splines.
+
+    Where the new voxels are at least twice as large, whole blocks are averaged first, section by section, so that a
+    large memory-mapped volume is never in memory as a whole.
+    Raises VoxpickError when the new grid would have a side under 8 voxels or more than 2^31 voxels.
+    """
+    ratio = voxel_size / volume.voxel_size
+    shape = tuple(int(np.floor((n - 1) / ratio + 1e-6)) + 1 for n in volume.shape)
+    if min(shape) < LEAST_SIDE or np.prod([float(n) for n in shape]) > MOST_VOXELS:
+        raise VoxpickError(
+            f"{volume.name}: at the model's voxel size of {voxel_size:g} A the volume of shape {volume.shape} and "
+            f"{volume.voxel_size:g} A would have shape {shape}; set the right voxel size with --voxel-size"
+        )
+    block = max(1, int(ratio))
+    data = _block_means(volume.data, block)
+    ratio /= block
+    if ratio > 1:
+        data = gaussian_filter(data, 0.5 * np.sqrt(ratio**2 - 1), output=np.float32)
+    data = np.asarray(spline_filter(data, order=3, output=np.float32, mode="nearest"))
+    shift = -(block - 1) / (2 * block)
+    result = affine_transform(
+        data, np.full(3, ratio), offset=shift, output_shape=shape, output=np.float32, order=3, mode="nearest",
+        prefilter=False,
+    )  # fmt: skip
+    return Volume(np.asarray(result), voxel_size, name=volume.name)
+
+
+def labels_like(labels: np.ndarray, voxel_size: float, volume: Volume) -> np.ndarray:
+    """Labels [z, y, x] on a grid of `voxel_size` A, brought to the grid of `volume` by the nearest voxel."""
+    index = [
+        np.minimum(np.rint(np.arange(n) * volume.voxel_size / voxel_size).astype(np.int64), m - 1)
+        for n, m in zip(volume.shape, labels.shape, strict=True)
+    ]
+    return labels[np.ix_(*index)]
+
+
+def _block_means(data: np.ndarray, block: int) -> np.ndarray:
+    """Means of cubes of side `block`; the far end is filled up with its last voxels."""
+    if block == 1:
+        return np.asarray(data, dtype=np.float32)
+    ny, nx = (-(-n // block) * block for n in data.shape[1:])
+    result = np.empty((-(-data.shape[0] // block), ny // block, nx // block), dtype=np.float32)
+    for k in range(len(result)):
+        slab = np.asarray(data[k * block : (k + 1) * block], dtype=np.float32).mean(axis=0)
+        slab = np.pad(slab, ((0, ny - slab.shape[0]), (0, nx - slab.shape[1])), mode="edge")
+        result[k] = slab.reshape(ny // block, block, nx // block, block).mean(axis=(1, 3))
+    return result
