@@ -48,8 +48,8 @@ def locate(
     bandwidth: float = 6.0,
     minimum_size: int = 30,
     opening: int = 0,
-    neck: float = 0.75,
-    smoothing: float = 1.0,
+    neck: float = 0.6,
+    smoothing: float = 0.5,
     connectivity: int = 6,
 ) -> Located:
     """Particles in a probability map or boolean mask [z, y, x].

@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 NEIGHBOURS = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
 
 
-def split_component(mask: np.ndarray, *, neck: float = 0.75, smoothing: float = 1.0) -> np.ndarray:
+def split_component(mask: np.ndarray, *, neck: float = 0.6, smoothing: float = 0.5) -> np.ndarray:
     """Particle of every voxel of one component's mask [z, y, x]: -1 background, 0..n-1.
 
     neck: two maxima are two particles when the pass between them is lower than this part of the lower maximum; for

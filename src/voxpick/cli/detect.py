@@ -1,0 +1,205 @@
+"""voxpick detect"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import torch
+
+    from voxpick.networks.model import Model
+    from voxpick.particles import Particles
+
+SUFFIXES = {"star": ".star", "csv": ".csv", "shrec": ".txt"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("detect")(detect_command)
+
+
+def detect_command(
+    volumes: Annotated[list[Path], typer.Argument(help="Tomograms as MRC files, of any size and voxel size.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that receives the picks.")],
+    model: Annotated[
+        str, typer.Option(help="A model that ships with voxpick, by name, or a model file made by 'voxpick train'.")
+    ] = "vp-detector",
+    format: Annotated[
+        str,
+        typer.Option(help="Files to write, comma-separated: star (RELION 5), csv (A), shrec (text, voxels)."),
+    ] = "star,csv,shrec",
+    voxel_size: Annotated[
+        float | None, typer.Option(help="Voxel size in A, where the file's header is wrong or silent.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Protein is bright in these tomograms; voxpick expects it dark.")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability, 0 to 1, from which a voxel is taken for a particle [default: the model's]."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Leave out picks with a confidence below this, 0 to 1 [default: keep all].")
+    ] = None,
+    no_classes: Annotated[
+        bool, typer.Option("--no-classes", help="Only find particles; do not name them (faster).")
+    ] = False,
+    segmentation: Annotated[
+        bool, typer.Option("--segmentation", help="Also write NAME_segmentation.mrc: the class number of every voxel.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all].")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting, as key=value; for instance --set split=mean-shift."),
+    ] = None,
+) -> None:
+    """Find the particles in tomograms and name them, with a confidence for every pick.
+
+    For each tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, most confident picks first.
+    """
+    import torch
+
+    from voxpick.cli.progress import step_bars
+    from voxpick.detect.pipeline import detect_with_segmentation, make_settings
+    from voxpick.io.mrc import read_mrc, write_mrc
+
+    formats = _formats(format)
+    _check_names(volumes)
+    if threads:
+        torch.set_num_threads(threads)
+    where = _device(device)
+    localizer, classifier = _models(model)
+    if no_classes:
+        classifier = None
+    changes = _assignments(set_ or [])
+    changes |= {"threshold": threshold, "minimum_score": min_score, "invert": invert or changes.get("invert")}
+    settings = make_settings([classifier, localizer], changes)
+    found: dict[str, Particles] = {}
+    with _warnings_on_one_line():
+        for path in volumes:
+            volume = read_mrc(path, voxel_size=voxel_size)
+            with step_bars(path.name) as report:
+                detection = detect_with_segmentation(
+                    volume, localizer, classifier, settings=settings, device=str(where), progress=report
+                )
+            _write_picks(output / path.stem, detection.particles, formats, volume.voxel_size, volume.shape)
+            if segmentation:
+                write_mrc(output / f"{path.stem}_segmentation.mrc", detection.segmentation)
+            found[path.stem] = detection.particles
+    _write_settings(output / "detect.yaml", model, settings.model_dump(), str(where))
+    _print_summary(found, output)
+
+
+def _formats(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SUFFIXES:
+            raise VoxpickError(f"--format {text}: unknown format {name!r}; choose among {', '.join(SUFFIXES)}")
+    if not names:
+        raise VoxpickError(f"--format is empty; choose among {', '.join(SUFFIXES)}")
+    return names
+
+
+def _check_names(volumes: list[Path]) -> None:
+    for path in volumes:
+        if not path.is_file():
+            raise VoxpickError(f"{path}: no such file")
+    name, times = Counter(path.stem for path in volumes).most_common(1)[0]
+    if times > 1:
+        raise VoxpickError(
+            f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"
+        )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    from voxpick.precision import choose_device
+
+    try:
+        device = choose_device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise VoxpickError(f"--device {name}: not available here; use cpu or auto") from error
+    return device
+
+
+def _models(name: str) -> tuple[Model, Model | None]:
+    from voxpick.io.model import builtin_model_path, load_models
+
+    path = Path(name)
+    if not path.is_file():
+        if path.suffix or len(path.parts) > 1:
+            raise VoxpickError(f"{name}: no such model file")
+        path = builtin_model_path(name)
+    parts = load_models(path)
+    if "localizer" not in parts:
+        raise VoxpickError(f"{path}: holds no localizer (it has: {', '.join(parts) or 'nothing'}); train one first")
+    return parts["localizer"], parts.get("classifier")
+
+
+def _assignments(changes: list[str]) -> dict[str, Any]:
+    import yaml
+
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise VoxpickError(f"--set {change}: expected key=value, such as --set split=mean-shift")
+        values[key.strip()] = yaml.safe_load(text)
+    return values
+
+
+def _write_picks(
+    stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
+) -> None:
+    from voxpick.io.formats import write_particles
+
+    for name in formats:
+        path = stem.with_name(stem.name + SUFFIXES[name])
+        write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+
+
+def _write_settings(path: Path, model: str, settings: dict[str, Any], device: str) -> None:
+    import yaml
+
+    from voxpick import __version__
+    from voxpick.io.atomic import write_text
+
+    content = {"voxpick": __version__, "model": model, "device": device, "settings": settings}
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def _print_summary(found: dict[str, Particles], output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = sorted({str(name) for particles in found.values() for name in particles.classes})
+    table = Table(title=f"Picks in {output}")
+    table.add_column("tomogram")
+    for name in [*classes, "all", "median confidence"]:
+        table.add_column(name, justify="right")
+    for tomogram, particles in found.items():
+        counts = Counter(str(name) for name in particles.classes)
+        scores = particles.scores
+        median = "-" if scores is None or not len(scores) else f"{sorted(scores)[len(scores) // 2]:.2f}"
+        table.add_row(tomogram, *(str(counts[name]) for name in classes), str(len(particles)), median)
+    Console().print(table)
+
+
+@contextmanager
+def _warnings_on_one_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *rest, **more: typer.echo(f"voxpick: warning: {message}", err=True)
+        yield
