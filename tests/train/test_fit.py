@@ -83,9 +83,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedu
     )  # fmt: skip
     assert half.interrupted and half.step == 9
     torch.manual_seed(99)
-    resumed, done = train(
-        volume, steps=20, rows=second_rows, values=values, validate=validate, resume=states[-1]
-    )
+    resumed, done = train(volume, steps=20, rows=second_rows, values=values, validate=validate, resume=states[-1])
     assert done.step == 20 and not done.interrupted
     assert (done.best_score, done.best_step) == (ended.best_score, ended.best_step)
     for expected, found in zip(whole.parameters(), resumed.parameters(), strict=True):

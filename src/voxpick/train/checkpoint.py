@@ -26,7 +26,7 @@ class Progress:
     best_score: float = -math.inf
     best_step: int = 0
     best_weights: dict[str, torch.Tensor] | None = None
-    last_validation: dict[str, float] = field(default_factory=dict)
+    best_validation: dict[str, float] = field(default_factory=dict)
     validated_step: int = -1
     validated_minutes: float = 0.0
     loss_sum: float = 0.0
@@ -61,7 +61,9 @@ def restore(
         raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; start again without --resume")
     if state["fingerprint"] != fingerprint:
         changed = _differences(state["fingerprint"], fingerprint)
-        raise VoxpickError(f"the checkpoint was made with other settings ({changed}); resume with those it was made with")
+        raise VoxpickError(
+            f"the checkpoint was made with other settings ({changed}); resume with those it was made with"
+        )
     network.load_state_dict(state["network"])
     if average is not None:
         average.load_state_dict(state["average"])
@@ -77,5 +79,9 @@ def _copy(weights: dict[str, Any]) -> dict[str, Any]:
 
 def _differences(before: str, now: str) -> str:
     old, new = json.loads(before), json.loads(now)
-    changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    changed = [
+        f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    ]
     return "; ".join(changed) or "none named"

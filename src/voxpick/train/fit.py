@@ -38,6 +38,7 @@ class Fitted:
     minutes: float
     best_score: float
     best_step: int
+    best_validation: dict[str, float]
     interrupted: bool
     sampling_share: float
 
@@ -105,11 +106,16 @@ def fit(
     if not interrupted:
         check()
     checkpoint()
-    best = state.best_weights if state.best_weights is not None else (average.module if average else network).state_dict()
+    best = (
+        state.best_weights if state.best_weights is not None else (average.module if average else network).state_dict()
+    )
     network.load_state_dict(best)
     network.eval()
     share = state.sampling_seconds / max(state.sampling_seconds + state.computing_seconds, 1e-9)
-    return Fitted(state.step, state.minutes, state.best_score, state.best_step, interrupted, share)
+    return Fitted(
+        step=state.step, minutes=state.minutes, best_score=state.best_score, best_step=state.best_step,
+        best_validation=state.best_validation, interrupted=interrupted, sampling_share=share,
+    )  # fmt: skip
 
 
 def _step(
@@ -168,9 +174,10 @@ def _validate(
     network.train(was_training)
     if "score" not in numbers:
         raise VoxpickError(f"the validation gave {sorted(numbers)} but no 'score'")
-    state.last_validation, state.validated_step = dict(numbers), state.step
+    state.validated_step = state.step
     if numbers["score"] >= state.best_score:
         state.best_score, state.best_step = float(numbers["score"]), state.step
+        state.best_validation = {key: float(value) for key, value in numbers.items()}
         state.best_weights = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
     if log is not None:
         row = {"step": state.step, "minutes": state.minutes, "best_score": state.best_score}
@@ -180,12 +187,12 @@ def _validate(
 def _validation_due(state: Progress, settings: TrainSettings) -> bool:
     if settings.validate_steps is not None and state.step % settings.validate_steps == 0:
         return True
-    return settings.validate_minutes is not None and state.minutes - state.validated_minutes >= settings.validate_minutes
+    return (
+        settings.validate_minutes is not None and state.minutes - state.validated_minutes >= settings.validate_minutes
+    )
 
 
-def _log_loss(
-    state: Progress, rate: float, log: Callable[[dict[str, float]], None] | None, epoch_steps: int
-) -> None:
+def _log_loss(state: Progress, rate: float, log: Callable[[dict[str, float]], None] | None, epoch_steps: int) -> None:
     if log is not None:
         busy = state.sampling_seconds + state.computing_seconds
         log({

@@ -43,7 +43,9 @@ class TrainingVolume:
                 f"of shape {shape}; take both from one data set"
             )
         if self.occupancy is not None and self.occupancy.shape != mask_shape:
-            raise VoxpickError(f"{name}: the occupancy mask has shape {self.occupancy.shape}, the class mask {mask_shape}")
+            raise VoxpickError(
+                f"{name}: the occupancy mask has shape {self.occupancy.shape}, the class mask {mask_shape}"
+            )
 
     def image(self, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Normalised float32 patch [z, y, x] that begins at voxel `start`; 0, the mean, outside the tomogram."""
@@ -110,7 +112,9 @@ def equivalent_radii(volumes: Sequence[TrainingVolume], classes: Sequence[str]) 
     numbers = np.array([(names == name).sum() for name in classes])
     for name, voxels, number in zip(classes, counts[1:], numbers, strict=True):
         if voxels == 0 or number == 0:
-            raise VoxpickError(f"class {name!r} has {number} particles and {voxels:g} voxels in the training data; leave it out")
+            raise VoxpickError(
+                f"class {name!r} has {number} particles and {voxels:g} voxels in the training data; leave it out"
+            )
     mean_volumes = counts[1:] / numbers * volumes[0].tomogram.voxel_size ** 3
     return (3 * mean_volumes / (4 * np.pi)) ** (1 / 3)
 
@@ -126,3 +130,40 @@ def _overlap(
         inside.append(slice(low, high) if low < n else slice(0, 0))
         within.append(slice(low - first, high - first) if low < n else slice(0, 0))
     return tuple(inside), tuple(within)
+
+
+def classes_by_number(volumes: Sequence[TrainingVolume]) -> dict[int, str]:
+    """Class names by their number in the class masks, from the mask at each particle's own voxels (or its centre).
+
+    Raises VoxpickError when a class has two numbers, or two classes share one.
+    """
+    found: dict[int, str] = {}
+    for volume in volumes:
+        names, numbers = volume.particles.classes, _particle_numbers(volume)
+        for name in dict.fromkeys(names):
+            votes = np.bincount(numbers[(names == name) & (numbers > 0)])
+            if len(votes) == 0:
+                continue
+            number = int(votes.argmax())
+            if found.setdefault(number, name) != name:
+                raise VoxpickError(
+                    f"{volume.tomogram.name}: class number {number} means {name!r} here and {found[number]!r} before; "
+                    "use data sets made with the same classes"
+                )
+    if len(set(found.values())) < len(found):
+        raise VoxpickError(f"the class masks number their classes differently: {found}; use data sets made alike")
+    return found
+
+
+def _particle_numbers(volume: TrainingVolume) -> np.ndarray:
+    """Class number of every particle, 0 where the masks do not tell."""
+    numbers = np.zeros(len(volume.particles) + 1, dtype=np.int64)
+    if volume.occupancy is not None:
+        for ids, classes in zip(volume.occupancy, volume.class_mask, strict=True):
+            owned = (ids > 0) & (ids < len(numbers)) & (classes > 0)
+            numbers[ids[owned]] = classes[owned]
+        return numbers[1:]
+    for row, (z, y, x) in enumerate(volume.centers() - [volume.z_offset, 0, 0]):
+        if all(0 <= place < n for place, n in zip((z, y, x), volume.class_mask.shape, strict=True)):
+            numbers[row + 1] = volume.class_mask[z, y, x]
+    return numbers[1:]

@@ -1,0 +1,188 @@
+"""voxpick train: teach a network to find or to name particles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.networks.model import Model
+    from voxpick.train.settings import TrainSettings
+    from voxpick.train.targets import TrainingVolume
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("train", help=__doc__)
+    def train_command(
+        data: list[Path] = typer.Argument(..., help="Folders model_N with a tomogram and its truth, as 'voxpick simulate' writes them."),
+        stage: str = typer.Option("localizer", help="'localizer' finds particles, 'classifier' names them."),
+        method: str = typer.Option("vp-detector", help="The published method to train."),
+        validation: Path | None = typer.Option(None, help="A model_N folder kept out of training; the best network by its score is kept."),
+        validation_side: int = typer.Option(192, help="Use the middle of the validation tomogram only, so many voxels along y and x (0: all)."),
+        preset: str = typer.Option("minutes", help="'minutes' fits a time budget; 'paper' trains 500 epochs as published."),
+        minutes: float | None = typer.Option(None, help="Train for so many minutes, validation included."),
+        steps: int | None = typer.Option(None, help="Train for so many steps; repeats exactly with the same seed and threads."),
+        output: Path = typer.Option(Path("model.pt"), help="Model file; the other stage is kept if the file holds it."),
+        run_dir: Path | None = typer.Option(None, help="Folder for settings, log and checkpoint [default: OUTPUT_STAGE_run]."),
+        resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
+        start_from: Path | None = typer.Option(None, help="Begin with the weights of this model file instead of random ones."),
+        config: Path | None = typer.Option(None, help="YAML file with settings."),
+        changes: list[str] = typer.Option([], "--set", help="One setting, key=value; may be repeated; wins over --config."),
+        seed: int | None = typer.Option(None, help="Seed of weights, patches and augmentation [default: 0]."),
+        threads: int = typer.Option(0, help="CPU threads (0: all)."),
+        device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
+        tensorboard: bool = typer.Option(False, "--tensorboard", help="Write TensorBoard events into the run folder."),
+    ) -> None:  # fmt: skip
+        import torch
+
+        if method != "vp-detector":
+            raise VoxpickError(f"method is {method!r}; the method that can be trained is 'vp-detector'")
+        if threads > 0:
+            torch.set_num_threads(threads)
+        given = {"minutes": minutes, "steps": steps, "seed": seed}
+        wanted = {**_read_config(config), **_assignments(changes), **{k: v for k, v in given.items() if v is not None}}
+        _train(
+            data, stage, preset, wanted, validation=validation, validation_side=validation_side, output=output,
+            run_dir=run_dir or output.with_name(f"{output.stem}_{stage}_run"), resume=resume, start_from=start_from,
+            device=device, tensorboard=tensorboard,
+        )  # fmt: skip
+
+
+def _train(
+    data: list[Path], stage: str, preset: str, wanted: dict[str, Any], *, validation: Path | None, validation_side: int,
+    output: Path, run_dir: Path, resume: bool, start_from: Path | None, device: str, tensorboard: bool,
+) -> None:  # fmt: skip
+    """Read, train, write."""
+    from voxpick.cli.progress import progress_bar
+    from voxpick.cli.training_stop import stopping_on_signals
+    from voxpick.cli.training_validation import make_validation
+    from voxpick.io.model import load_models
+    from voxpick.io.run_directory import RunDirectory
+    from voxpick.methods.vp_detector import class_names, create_model, train, training_settings
+    from voxpick.precision import choose_device
+
+    settings = training_settings(stage, preset, wanted)
+    if validation is not None and any(validation.resolve() == path.resolve() for path in data):
+        raise VoxpickError(f"{validation}: is also training data; validate on a tomogram kept out of training")
+    others = load_models(output) if output.is_file() else {}
+    volumes = [read_training_volume(path) for path in data]
+    classes = class_names(volumes)
+    model = create_model(settings, classes, voxel_size=volumes[0].tomogram.voxel_size)
+    if start_from is not None:
+        _copy_weights(load_models(start_from), model, stage, start_from)
+    held_out = None if validation is None else read_training_volume(validation)
+    validate = None if held_out is None else make_validation(held_out, model, settings, side=validation_side)
+
+    run = RunDirectory(run_dir, tensorboard=tensorboard)
+    state = run.load_checkpoint() if resume else None
+    run.write_settings({"method": "vp-detector", "preset": preset, **settings.model_dump()})
+    where = choose_device(device)
+    with stopping_on_signals() as stop, progress_bar(f"training the {stage}") as progress:
+        fitted = train(
+            volumes, model, settings, classes=classes, validate=validate, log=run.log, save=run.save_checkpoint,
+            resume=state, stop=stop, device=where, progress=progress,
+        )  # fmt: skip
+    run.close()
+    if fitted.interrupted:
+        typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
+        raise typer.Exit(130)
+    if "threshold" in fitted.best_validation:
+        model.detection = {**model.detection, "threshold": fitted.best_validation["threshold"]}
+    _describe(model, settings, preset, data, validation, fitted, str(where))
+    _write(output, others, stage, model)
+    best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
+    typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
+
+
+def read_training_volume(directory: Path) -> TrainingVolume:
+    """A model_N folder as training data; the tomogram stays on disk and is normalised patch by patch."""
+    from voxpick.io.shrec_model import open_model
+    from voxpick.train.targets import TrainingVolume
+    from voxpick.volume import intensity_statistics
+
+    files = open_model(directory)
+    tomogram = files.reconstruction
+    return TrainingVolume(
+        tomogram, files.class_mask, files.tomogram_particles, files.occupancy_mask, z_offset=files.z_offset,
+        intensity=intensity_statistics(tomogram),
+    )  # fmt: skip
+
+
+def _copy_weights(found: dict[str, Model], model: Model, stage: str, source: Path) -> None:
+    if stage not in found or found[stage].settings != model.settings:
+        raise VoxpickError(f"{source}: holds no {stage} with the settings {model.settings}; leave --start-from out")
+    model.network.load_state_dict(found[stage].network.state_dict())
+
+
+def _describe(
+    model: Model, settings: TrainSettings, preset: str, data: list[Path], validation: Path | None, fitted: Any,
+    device: str,
+) -> None:  # fmt: skip
+    """Put into the model where it came from."""
+    import platform
+
+    import torch
+
+    model.provenance = {
+        "method": "vp-detector",
+        "preset": preset,
+        "settings": settings.model_dump(),
+        "training_data": [path.name for path in data],
+        "validation_data": None if validation is None else validation.name,
+        "steps": fitted.step,
+        "minutes": round(fitted.minutes, 3),
+        "best_validation_score": fitted.best_score if validation else None,
+        "best_step": fitted.best_step,
+        "best_validation": fitted.best_validation,
+        "device": device,
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+    }
+
+
+def _write(output: Path, others: dict[str, Model], stage: str, model: Model) -> None:
+    """Update the model file; a part the other stage's training has written meanwhile is kept."""
+    from voxpick.io.model import load_models, save_models
+
+    latest = load_models(output) if output.is_file() else others
+    save_models(output, {**latest, stage: model})
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    """Settings from YAML."""
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise VoxpickError(f"{path}: expected lines of 'key: value'")
+    return {key: value for key, value in values.items() if key not in ("method", "preset", "stage")}
+
+
+def _assignments(changes: list[str]) -> dict[str, Any]:
+    """key=value pairs, values read as YAML; network_settings.depth=20 reaches inside."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key:
+            raise VoxpickError(f"--set {change}: expected key=value, such as --set batch=2")
+        outer, dot, inner = key.partition(".")
+        value = yaml.safe_load(text)
+        if dot:
+            values.setdefault(outer, {})[inner] = value
+        else:
+            values[key] = value
+    return values

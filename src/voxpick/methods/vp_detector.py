@@ -1,0 +1,134 @@
+"""VP-Detector: two MSDNets, one that finds particles and one that names them.
+
+Hao et al., VP-Detector: a 3D multi-scale dense convolutional network for macromolecule localization and classification
+in cryo-electron tomograms, Comput. Methods Programs Biomed. (2022). Sections 2.3, 2.4 and 3.2 for what is below.
+
+The preset 'paper' departs from it only where it says nothing:
+- patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's);
+- an epoch: as many localizer patches as cover the training volumes once; every particle once for the classifier;
+- alpha_c: the reciprocal of the effective radius 3V/A of Table 4, scaled to mean 1 over the particle classes;
+  background weighs 1. Classes not in Table 4 get the radius of a ball of their mean volume;
+- gamma: 2, as in Lin et al. (2017);
+- augmentation: half turns, contrast and brightness; the paper does not mention any for VP-Detector.
+The preset 'minutes' fits a time budget instead: warm-up and cosine decay of the rate over the budget, a moving average
+of the weights, clipped gradients, half of the localizer's patches around a particle, less weight on background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
+from voxpick.networks.model import Model
+from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES, SHREC20_TABLE1
+from voxpick.train.fit import Fitted, Loss, fit
+from voxpick.train.patches import make_sampler
+from voxpick.train.settings import TrainSettings, make_settings
+from voxpick.train.targets import TrainingVolume, classes_by_number, equivalent_radii
+
+LOCALIZER: dict[str, Any] = {"depth": 49, "width": 2, "dilations": [1, 2, 3, 4, 5, 6, 7]}
+CLASSIFIER: dict[str, Any] = {"depth": 100, "width": 2, "dilations": [1, 2, 3, 4, 5]}
+NETWORK = {"localizer": LOCALIZER, "classifier": CLASSIFIER}
+PATCH = {"localizer": {"patch": 64, "batch": 1}, "classifier": {"patch": 32, "batch": 8}}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "epochs": 500, "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 80, "loss": "focal", "gamma": 2.0,
+        "centred_fraction": 0.0, "balanced": False, "gradient_clip": 0.0, "average_decay": 0.0, "validate_minutes": 60.0,
+    },
+    "minutes": {
+        "minutes": 60.0, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.03, "loss": "focal", "gamma": 1.0,
+        "centred_fraction": 0.5, "balanced": True, "background_weight": 0.3, "gradient_clip": 1.0,
+        "average_decay": 0.995, "validate_minutes": 10.0,
+    },
+}  # fmt: skip
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of a stage ('localizer' or 'classifier') by preset, with changes.
+
+    A budget among the changes (minutes, steps or epochs) replaces the preset's. Raises VoxpickError for unknown names.
+    """
+    if stage not in NETWORK:
+        raise VoxpickError(f"stage is {stage!r}; VP-Detector has {' and '.join(NETWORK)}")
+    if preset not in PRESETS:
+        raise VoxpickError(f"preset is {preset!r}; one of {', '.join(PRESETS)}")
+    changes = changes or {}
+    values: dict[str, Any] = {"stage": stage, "network_settings": NETWORK[stage], **PATCH[stage], **PRESETS[preset]}
+    budgets = ("minutes", "steps", "epochs")
+    if any(changes.get(name) is not None for name in budgets):
+        values = {key: value for key, value in values.items() if key not in budgets}
+    if "network_settings" in changes:
+        changes = {**changes, "network_settings": {**NETWORK[stage], **changes["network_settings"]}}
+    return make_settings({**values, **changes})
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained stage, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    outputs = ["background", *classes] if settings.stage == "classifier" else ["background", "particle"]
+    torch.manual_seed(settings.seed)
+    network_settings = {"in_channels": 1, "classes": len(outputs), **settings.network_settings}
+    return Model.create(settings.network, network_settings, classes=outputs, voxel_size=voxel_size)
+
+
+def class_names(volumes: Sequence[TrainingVolume]) -> list[str]:
+    """Names of the particle classes in the order of their numbers in the class masks.
+
+    Data numbered as SHREC'20 give its twelve classes, even if one of them does not occur.
+    Raises VoxpickError for other data in which a number has no particle.
+    """
+    found = classes_by_number(volumes)
+    if all(CLASS_IDS.get(name) == number for number, name in found.items()):
+        return list(SHREC20_CLASSES)
+    missing = [number for number in range(1, max(found) + 1) if number not in found]
+    if missing:
+        raise VoxpickError(f"no particle has class number {missing[0]}, so its name is unknown; add data that hold it")
+    return [found[number] for number in sorted(found)]
+
+
+def effective_radii_nm(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> list[float]:
+    """3V/A of each class in nm: Table 4, or that of a ball of the mean volume in the masks for other classes."""
+    if all(name in SHREC20_TABLE1 for name in classes):
+        return [SHREC20_TABLE1[name].effective_radius_nm for name in classes]
+    return [float(radius) / 10 for radius in equivalent_radii(volumes, classes)]
+
+
+def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> torch.Tensor:
+    """alpha of every output channel, background first: as set, or from effective radii (section 2.4)."""
+    channels = len(classes) + 1 if settings.stage == "classifier" else 2
+    if settings.class_weights is not None:
+        if len(settings.class_weights) != channels:
+            raise VoxpickError(
+                f"class_weights has {len(settings.class_weights)} values; the network has {channels} outputs"
+            )
+        return torch.tensor(settings.class_weights)
+    if settings.stage == "localizer":
+        return torch.tensor([settings.background_weight, 1.0])
+    return effective_radius_weights(effective_radii_nm(volumes, classes), background=settings.background_weight)
+
+
+def make_loss(settings: TrainSettings, weights: torch.Tensor) -> Loss:
+    """The weighted focal loss of section 2.4, or plain weighted cross-entropy."""
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        alpha = weights.to(logits.device)
+        if settings.loss == "cross_entropy":
+            return cross_entropy(logits, labels, class_weights=alpha)
+        return weighted_focal(logits, labels, class_weights=alpha, gamma=settings.gamma)
+
+    return loss
+
+
+def train(
+    volumes: Sequence[TrainingVolume], model: Model, settings: TrainSettings, *, classes: Sequence[str], **options: Any
+) -> Fitted:
+    """Train one stage in place on tomograms with truth. classes: names by number in the class masks, from 1 on.
+
+    options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    loss = make_loss(settings, class_weights(settings, volumes, classes))
+    return fit(model.network, make_sampler(volumes, settings), loss, settings, **options)
