@@ -9,46 +9,15 @@ keeps from the forward pass the maps after the activation only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from voxpick.networks import dense_native
+from voxpick.networks.layout import Layout
+
 SLOPE = 0.01
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which channels belong to which block. Block 0 begins with the input channels."""
-
-    in_channels: int
-    width: int
-    depth: int
-    dilations: tuple[int, ...]
-
-    @property
-    def cycle(self) -> int:
-        return len(self.dilations)
-
-    @property
-    def blocks(self) -> int:
-        return max(1, -(-self.depth // self.cycle))
-
-    def start(self, block: int) -> int:
-        """First channel of the block; for block == blocks the number of all channels."""
-        return 0 if block == 0 else self.in_channels + self.width * min(block * self.cycle, self.depth)
-
-    def layers(self, block: int) -> range:
-        return range(block * self.cycle, min((block + 1) * self.cycle, self.depth))
-
-    def later(self, position: int, block: int) -> range:
-        """Layers with the dilation at `position` in `block` and after it."""
-        return range(block * self.cycle + position, self.depth, self.cycle)
-
-    def before(self, layer: int) -> int:
-        """Channels that the layer sees."""
-        return self.in_channels + self.width * layer
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, dilation: int) -> torch.Tensor:
@@ -237,4 +206,5 @@ def dense_stack(
 
     weights: of layer i (width, in_channels + i width, 3, 3, 3); bias (depth, width); out_weight (classes, channels).
     """
-    return DenseStack.apply(x, layout, dtype, bias, out_weight, out_bias, *weights)  # type: ignore[no-untyped-call]
+    engine = dense_native.NativeDenseStack if dense_native.usable(x, layout, dtype) else DenseStack
+    return engine.apply(x, layout, dtype, bias, out_weight, out_bias, *weights)  # type: ignore[no-untyped-call]

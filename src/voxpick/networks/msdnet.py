@@ -29,8 +29,9 @@ import torch
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.dense_blocks import Layout, dense_stack
+from voxpick.networks.dense_blocks import dense_stack
 from voxpick.networks.hdc import check_dilations, receptive_field
+from voxpick.networks.layout import Layout
 
 
 class MSDNet(nn.Module):
