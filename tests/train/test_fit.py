@@ -104,7 +104,7 @@ def test_checkpoint_survives_the_disk(volume, one_thread, tmp_path):
 def test_checkpoint_of_other_settings_is_refused(volume, one_thread):
     states = []
     train(volume, steps=2, save=states.append)
-    with pytest.raises(VoxpickError, match="learning_rate was 0.02, now 0.01"):
+    with pytest.raises(VoxpickError, match=r"learning_rate was 0\.02, now 0\.01"):
         train(volume, steps=2, values={"learning_rate": 0.01}, resume=states[-1])
 
 

@@ -20,25 +20,39 @@ def register(app: typer.Typer) -> None:
 
     @app.command("train", help=__doc__)
     def train_command(
-        data: list[Path] = typer.Argument(..., help="Folders model_N with a tomogram and its truth, as 'voxpick simulate' writes them."),
+        data: list[Path] = typer.Argument(
+            ..., help="Folders model_N: tomograms with truth, made by 'voxpick simulate'."
+        ),
         stage: str = typer.Option("localizer", help="'localizer' finds particles, 'classifier' names them."),
         method: str = typer.Option("vp-detector", help="The published method to train."),
-        validation: Path | None = typer.Option(None, help="A model_N folder kept out of training; the best network by its score is kept."),
-        validation_side: int = typer.Option(192, help="Use the middle of the validation tomogram only, so many voxels along y and x (0: all)."),
-        preset: str = typer.Option("minutes", help="'minutes' fits a time budget; 'paper' trains 500 epochs as published."),
+        validation: Path | None = typer.Option(
+            None, help="A model_N folder kept out of training, to choose the best network."
+        ),
+        validation_side: int = typer.Option(
+            192, help="Validate on the tomogram's middle, so many voxels in y and x (0: all)."
+        ),
+        preset: str = typer.Option(
+            "minutes", help="'minutes' fits a time budget; 'paper' trains 500 epochs as published."
+        ),
         minutes: float | None = typer.Option(None, help="Train for so many minutes, validation included."),
-        steps: int | None = typer.Option(None, help="Train for so many steps; repeats exactly with the same seed and threads."),
+        steps: int | None = typer.Option(None, help="Train for so many steps, repeatable with seed and threads."),
         output: Path = typer.Option(Path("model.pt"), help="Model file; the other stage is kept if the file holds it."),
-        run_dir: Path | None = typer.Option(None, help="Folder for settings, log and checkpoint [default: OUTPUT_STAGE_run]."),
+        run_dir: Path | None = typer.Option(
+            None, help="Folder of settings, log, checkpoint [default: OUTPUT_STAGE_run]."
+        ),
         resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
-        start_from: Path | None = typer.Option(None, help="Begin with the weights of this model file instead of random ones."),
+        start_from: Path | None = typer.Option(
+            None, help="Begin with the weights of this model file instead of random ones."
+        ),
         config: Path | None = typer.Option(None, help="YAML file with settings."),
-        changes: list[str] = typer.Option([], "--set", help="One setting, key=value; may be repeated; wins over --config."),
+        changes: list[str] = typer.Option(
+            [], "--set", help="One setting, key=value; may be repeated; wins over --config."
+        ),
         seed: int | None = typer.Option(None, help="Seed of weights, patches and augmentation [default: 0]."),
         threads: int = typer.Option(0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
         tensorboard: bool = typer.Option(False, "--tensorboard", help="Write TensorBoard events into the run folder."),
-    ) -> None:  # fmt: skip
+    ) -> None:
         import torch
 
         if method != "vp-detector":
@@ -94,6 +108,8 @@ def _train(
         raise typer.Exit(130)
     if "threshold" in fitted.best_validation:
         model.detection = {**model.detection, "threshold": fitted.best_validation["threshold"]}
+    if stage == "classifier":
+        model.detection = {**model.detection, "subtomogram": settings.patch}
     _describe(model, settings, preset, data, validation, fitted, str(where))
     _write(output, others, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""

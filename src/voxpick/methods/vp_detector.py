@@ -38,7 +38,8 @@ PATCH = {"localizer": {"patch": 64, "batch": 1}, "classifier": {"patch": 32, "ba
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "epochs": 500, "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 80, "loss": "focal", "gamma": 2.0,
-        "centred_fraction": 0.0, "balanced": False, "gradient_clip": 0.0, "average_decay": 0.0, "validate_minutes": 60.0,
+        "centred_fraction": 0.0, "balanced": False, "gradient_clip": 0.0, "average_decay": 0.0,
+        "validate_minutes": 60.0,
     },
     "minutes": {
         "minutes": 60.0, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.03, "loss": "focal", "gamma": 1.0,

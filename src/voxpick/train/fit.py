@@ -160,7 +160,8 @@ def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
 def set_compute_dtype(network: torch.nn.Module, dtype: str, device: torch.device) -> None:
     """Set the number format a network computes in, where it has one; 'auto' as the processor gains from it."""
     if hasattr(network, "compute_dtype"):
-        network.compute_dtype = choose_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+        chosen = choose_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+        network.compute_dtype = chosen  # type: ignore[assignment]
 
 
 def _validate(

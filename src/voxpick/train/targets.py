@@ -39,8 +39,8 @@ class TrainingVolume:
         mask_shape = self.class_mask.shape
         if len(mask_shape) != 3 or mask_shape[1:] != shape[1:] or not 0 <= self.z_offset <= shape[0] - mask_shape[0]:
             raise VoxpickError(
-                f"{name}: a class mask of shape {mask_shape} at z offset {self.z_offset} does not fit into the tomogram "
-                f"of shape {shape}; take both from one data set"
+                f"{name}: a class mask of shape {mask_shape} at z offset {self.z_offset} does not fit into the "
+                f"tomogram of shape {shape}; take both from one data set"
             )
         if self.occupancy is not None and self.occupancy.shape != mask_shape:
             raise VoxpickError(
@@ -82,7 +82,7 @@ class TrainingVolume:
 
 
 def touching_voxels(ids: np.ndarray) -> np.ndarray:
-    """Voxels of a particle that share a face with another particle: bool, one voxel smaller on every side than `ids`."""
+    """Voxels that share a face with another particle than their own: bool, `ids` less one voxel on every side."""
     middle = ids[1:-1, 1:-1, 1:-1]
     found = np.zeros(middle.shape, dtype=bool)
     for axis in range(3):
