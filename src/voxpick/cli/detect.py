@@ -67,22 +67,47 @@ def detect_command(
 
     For each tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, most confident picks first.
     """
-    import torch
+    changes = _assignments(set_ or [])
+    given = {"threshold": threshold, "minimum_score": min_score, "invert": invert or None}
+    changes |= {name: value for name, value in given.items() if value is not None}
+    if threads:
+        import torch
 
+        torch.set_num_threads(threads)
+    _detect(
+        volumes,
+        output,
+        model=model,
+        formats=_formats(format),
+        voxel_size=voxel_size,
+        changes=changes,
+        with_classes=not no_classes,
+        segmentation=segmentation,
+        device=device,
+    )
+
+
+def _detect(
+    volumes: list[Path],
+    output: Path,
+    *,
+    model: str,
+    formats: list[str],
+    voxel_size: float | None,
+    changes: dict[str, Any],
+    with_classes: bool,
+    segmentation: bool,
+    device: str,
+) -> None:
     from voxpick.cli.progress import step_bars
     from voxpick.detect.pipeline import detect_with_segmentation, make_settings
     from voxpick.io.mrc import read_mrc, write_mrc
 
-    formats = _formats(format)
     _check_names(volumes)
-    if threads:
-        torch.set_num_threads(threads)
     where = _device(device)
     localizer, classifier = _models(model)
-    if no_classes:
+    if not with_classes:
         classifier = None
-    changes = _assignments(set_ or [])
-    changes |= {"threshold": threshold, "minimum_score": min_score, "invert": invert or changes.get("invert")}
     settings = make_settings([classifier, localizer], changes)
     found: dict[str, Particles] = {}
     with _warnings_on_one_line():

@@ -76,7 +76,7 @@ def classify(
     if voting not in VOTINGS:
         raise VoxpickError(f"detect: unknown voting {voting!r}; one of {', '.join(VOTINGS)}")
     where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
-    network = network.to(where).eval()
+    network = network.to(where)
     n = len(centers)
     shares: list[np.ndarray] = []
     scores: list[float] = []

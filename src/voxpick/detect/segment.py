@@ -46,12 +46,12 @@ def probabilities(
     where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
     sides = (tile, tile, tile) if isinstance(tile, int) else tile
     windows = list(tile_windows(volume.shape, sides, halo))
-    network = network.to(where).eval()
+    network = network.to(where)
     merged = None
     for done, (window, core) in enumerate(windows, start=1):
         values = (np.asarray(volume[window], dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
         tile_map = softmax_map(torch.from_numpy(values)[None, None], network, device=where, dtype=dtype)[0]
-        result = (tile_map if all_classes else 1 - tile_map[0]).clamp_(0, 1).cpu().numpy()
+        result = (tile_map if all_classes else 1 - tile_map[0]).clamp(0, 1).cpu().numpy()
         if merged is None:
             shape = (*result.shape[:-3], *volume.shape)
             merged = MERGES[merge](shape, dtype=store, threshold=threshold)
@@ -69,7 +69,8 @@ def softmax_map(
     """Class probabilities (b, c, z, y, x), float32 on `device`, of images (b, 1, z, y, x).
 
     dtype: format of the convolutions, by autocast; None takes what the device is fast at.
-    A network with a `multiple_of` attribute gets sides that are multiples of it, padded with zeros at the far end.
+    The network is used in evaluation mode and left in the mode it had. One with a `multiple_of` attribute gets sides
+    that are multiples of it, padded with zeros at the far end.
     """
     images = images.to(device)
     shape = images.shape[2:]
@@ -77,8 +78,11 @@ def softmax_map(
     padding = [(-n) % multiple for n in shape]
     if any(padding):
         images = torch.nn.functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
+    training = network.training
+    network.eval()
     with _precision(device, dtype):
         logits = network(images)
+    network.train(training)
     logits = logits[:, :, : shape[0], : shape[1], : shape[2]].float()
     if not torch.isfinite(logits).all():
         raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+from blobs import BlobNetwork, ball
+
+from voxpick.detect.classify import central_component, classify, subtomogram, vote
+from voxpick.errors import VoxpickError
+
+SHAPE = (28, 40, 52)
+LIGHT, DARK = (14, 12, 13), (15, 28, 38)
+
+
+def two_particles() -> np.ndarray:
+    volume = np.zeros(SHAPE, dtype=np.float32)
+    volume[ball(SHAPE, LIGHT, 4)] = -3
+    volume[ball(SHAPE, DARK, 5)] = -20
+    return volume
+
+
+def run(volume, centers, **settings):
+    network = BlobNetwork(levels=(1.5, 6.0))
+    return classify(
+        volume, np.array(centers, dtype=float), network, size=16, device="cpu", dtype=torch.float32, **settings
+    )
+
+
+@pytest.mark.parametrize("voting", ["majority", "probability"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_each_particle_gets_its_class(voting, batch):
+    found = run(two_particles(), [LIGHT, DARK, LIGHT, DARK], voting=voting, batch=batch)
+    assert found.class_index.tolist() == [1, 2, 1, 2]
+    assert (found.scores > 0.5).all()
+    np.testing.assert_allclose(found.shares.sum(axis=1), 1)
+    assert (found.shares[:, 0] == 0).all()
+
+
+def test_contrast_and_scale_are_normalised():
+    expected = run(two_particles(), [LIGHT, DARK])
+    found = run(20 - 4 * two_particles(), [LIGHT, DARK], mean=20, deviation=-4)
+    np.testing.assert_allclose(found.shares, expected.shares, atol=1e-6)
+
+
+def test_a_pick_without_a_particle_gets_a_class_and_next_to_no_confidence():
+    found = run(two_particles(), [(4, 34, 6)])
+    assert found.class_index[0] in (1, 2)
+    assert found.scores[0] < 0.01
+
+
+def test_no_picks():
+    assert run(two_particles(), np.empty((0, 3))).class_index.shape == (0,)
+
+
+def test_subtomograms_keep_the_centre_and_are_filled_with_zeros_outside():
+    volume = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE) + 1
+    cube = subtomogram(volume, np.array([1.2, 38.9, 25.6]), size=8, mean=2, deviation=0.5)
+    assert cube[4, 4, 4] == (volume[1, 39, 26] - 2) / 0.5
+    assert (cube[:3] == 0).all() and (cube[3:, :5] != 0).all() and (cube[:, 5:] == 0).all()
+    assert (subtomogram(volume, np.array([-50.0, 3, 3]), size=8) == 0).all()
+
+
+def probability_of(*parts: tuple[np.ndarray, int]) -> np.ndarray:
+    probability = np.full((4, 16, 16, 16), 0.05)
+    probability[0] = 0.85
+    for mask, channel in parts:
+        probability[:, mask] = 0.05
+        probability[channel, mask] = 0.85
+    return probability
+
+
+def test_only_the_component_at_the_centre_votes():
+    centre = ball((16,) * 3, (8, 8, 8), 3), 1
+    neighbour = ball((16,) * 3, (8, 8, 14), 1.9), 2
+    share, score = vote(probability_of(centre, neighbour), voting="majority")
+    assert share.tolist() == [0, 1, 0, 0]
+    assert score == pytest.approx(0.95)
+    share, score = vote(probability_of(centre, neighbour))
+    assert share[1] == pytest.approx(0.85 / 0.95) and score == pytest.approx(0.85)
+
+
+def test_a_large_touching_neighbour_is_outvoted_within_reach():
+    centre = ball((16,) * 3, (8, 8, 8), 2), 1
+    neighbour = ball((16,) * 3, (8, 8, 13.5), 3.5), 3
+    probability = probability_of(neighbour, centre)
+    assert vote(probability)[0].argmax() == 3
+    assert vote(probability, reach=3.0)[0].argmax() == 1
+
+
+def test_the_component_next_to_the_centre_is_taken_within_3_voxels():
+    distance = np.sqrt(sum((g - 8) ** 2 for g in np.indices((16,) * 3)))
+    near = ball((16,) * 3, (8, 8, 12), 1.5)
+    far = ball((16,) * 3, (8, 2, 2), 1.5)
+    np.testing.assert_array_equal(central_component(near | far, distance), near)
+    assert not central_component(far, distance).any()
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(VoxpickError, match="unknown voting 'loudest'"):
+        run(two_particles(), [LIGHT], voting="loudest")
+    with pytest.raises(VoxpickError, match="1 output"):
+        vote(np.ones((1, 8, 8, 8)))

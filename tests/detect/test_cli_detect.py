@@ -1,0 +1,123 @@
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from blobs import BlobNetwork, model, scattered, tomogram
+
+from voxpick.cli.detect import detect_command, register
+from voxpick.errors import VoxpickError
+from voxpick.io.formats import read_particles
+from voxpick.io.model import save_models
+from voxpick.io.mrc import read_labels, write_mrc
+from voxpick.networks import zoo
+from voxpick.volume import intensity_statistics
+
+SHAPE = (44, 60, 76)
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    monkeypatch.setitem(zoo.NETWORKS, "blob", BlobNetwork)
+    rng = np.random.default_rng(0)
+    labels, centers = scattered(SHAPE, 10, (4, 6), rng, gap=3)
+    volume = tomogram(labels, np.where(np.arange(10) % 2 == 0, 8.0, 40.0), rng)
+    _, deviation = intensity_statistics(volume)
+    levels = (4.0 / deviation, 12.0 / deviation)
+    parts = {"localizer": model(levels[:1], ["particle"]), "classifier": model(levels, ["small", "large"])}
+    save_models(tmp_path / "blobs.pt", parts)
+    write_mrc(tmp_path / "first.mrc", volume)
+    return tmp_path, volume, centers * 10
+
+
+def command(folder, *volumes, **options):
+    settings = {
+        "model": str(folder / "blobs.pt"), "format": "star,csv,shrec", "voxel_size": None, "invert": False, "threshold": None,
+        "min_score": None, "no_classes": False, "segmentation": False, "device": "cpu", "threads": None, "set_": None,
+    }  # fmt: skip
+    detect_command([folder / name for name in volumes], folder / "out", **(settings | options))
+
+
+def distances(found, centers):
+    return np.linalg.norm(found.centers_zyx[:, None] - centers, axis=2).min(axis=1)
+
+
+def test_picks_are_written_in_every_format(case, capsys):
+    folder, volume, centers = case
+    write_mrc(folder / "second.mrc", volume)
+    command(folder, "first.mrc", "second.mrc", segmentation=True)
+    for name in ("first", "second"):
+        for suffix, tolerance in ((".star", 5), (".csv", 5), (".txt", 12)):
+            found = read_particles(folder / "out" / f"{name}{suffix}", voxel_size=10.0, shape=SHAPE)
+            assert len(found) == 10 and distances(found, centers).max() < tolerance
+            assert sorted(found.classes) == ["large"] * 5 + ["small"] * 5
+    frame = pd.read_csv(folder / "out" / "first.csv", comment="#")
+    assert frame["score"].is_monotonic_decreasing
+    assert sorted(np.unique(read_labels(folder / "out" / "first_segmentation.mrc"))) == [0, 1, 2]
+    written = yaml.safe_load((folder / "out" / "detect.yaml").read_text())
+    assert written["settings"]["threshold"] == 0.5 and written["device"] == "cpu"
+    table = capsys.readouterr().out
+    assert "first" in table and "second" in table and "small" in table
+
+
+def test_options_reach_the_pipeline(case):
+    folder, _, _ = case
+    command(folder, "first.mrc", format="csv", no_classes=True, set_=["split=components", "tile=40", "halo=8"])
+    assert set(read_particles(folder / "out" / "first.csv").classes) == {"particle"}
+    assert not (folder / "out" / "first.star").exists()
+    written = yaml.safe_load((folder / "out" / "detect.yaml").read_text())["settings"]
+    assert (written["split"], written["tile"]) == ("components", 40)
+
+
+def test_a_rescaled_tomogram_warns_on_one_line(case, capsys):
+    folder, _, _ = case
+    command(folder, "first.mrc", voxel_size=12.0)
+    warned = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert warned == ["voxpick: warning: first: 12 A voxels are rescaled to the model's 10 A"]
+
+
+@pytest.mark.parametrize(
+    ("volumes", "options", "words"),
+    [
+        (["missing.mrc"], {}, "missing.mrc: no such file"),
+        (["first.mrc", "first.mrc"], {}, "2 tomograms are called first"),
+        (["first.mrc"], {"format": "star,xml"}, "unknown format 'xml'"),
+        (["first.mrc"], {"model": "none.pt"}, "none.pt: no such model file"),
+        (["first.mrc"], {"model": "no-such"}, "no-such"),
+        (["first.mrc"], {"device": "abacus"}, "--device abacus"),
+        (["first.mrc"], {"set_": ["tile"]}, "expected key=value"),
+        (["first.mrc"], {"set_": ["tiles=3"]}, "tiles"),
+        (["first.mrc"], {"threshold": 1.5}, "threshold = 1.5"),
+        (["first.mrc"], {"voxel_size": 0.0}, "voxel size"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(case, volumes, options, words):
+    folder, _, _ = case
+    with pytest.raises(VoxpickError, match=words) as caught:
+        command(folder, *volumes, **options)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "out").exists()
+
+
+def test_a_model_without_a_localizer_is_refused(case):
+    folder, _, _ = case
+    save_models(folder / "half.pt", {"classifier": model((1.0,), ["small"])})
+    with pytest.raises(VoxpickError, match=r"half\.pt: holds no localizer"):
+        command(folder, "first.mrc", model=str(folder / "half.pt"))
+
+
+def test_the_command_line_itself(case):
+    import typer
+    from typer.testing import CliRunner
+
+    folder, _, _ = case
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    line = (
+        f"detect {folder}/first.mrc --model {folder}/blobs.pt -o {folder}/out --format csv --device cpu --min-score 0.2"
+    )
+    result = CliRunner().invoke(app, [*line.split(), "--set", "split=mean-shift", "--invert"])
+    assert result.exit_code == 0, result.output
+    written = yaml.safe_load((folder / "out" / "detect.yaml").read_text())["settings"]
+    assert (written["split"], written["invert"], written["minimum_score"]) == ("mean-shift", True, 0.2)
+    assert "first" in result.output

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from blobs import ball, f1, scattered
+
+from voxpick.detect.locate import locate
+from voxpick.detect.watershed import split_component
+from voxpick.errors import VoxpickError
+
+SHAPE = (60, 72, 88)
+
+
+def packed(seed: int = 0) -> np.ndarray:
+    return scattered(SHAPE, 60, (3, 9), np.random.default_rng(seed))[0]
+
+
+def test_spheres_of_radii_3_to_9_that_touch_are_told_apart():
+    labels = packed()
+    mask = labels > 0
+    plain = f1(labels, locate(mask, split="components").centers)
+    papers = max(f1(labels, locate(mask, split="mean-shift", bandwidth=h).centers) for h in (5, 6, 7))
+    found = locate(mask)
+    assert f1(labels, found.centers) > 0.97
+    assert f1(labels, found.centers) > papers > plain
+
+
+def test_centres_are_those_of_the_spheres():
+    rng = np.random.default_rng(4)
+    labels, centers = scattered(SHAPE, 20, (4, 8), rng, gap=2)
+    found = locate(labels > 0)
+    order = [int(np.linalg.norm(centers - c, axis=1).argmin()) for c in found.centers]
+    assert sorted(order) == list(range(20))
+    assert np.abs(found.centers - centers[order]).max() < 0.35
+    np.testing.assert_array_equal(found.sizes, np.bincount(labels.ravel())[1:][order])
+
+
+@pytest.mark.parametrize("split", ["watershed", "mean-shift", "components"])
+def test_sub_voxel_centre_and_confidence_of_one_particle(split):
+    distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(np.indices(SHAPE), (20.4, 30.3, 40.7), strict=True)))
+    probability = np.clip(1.2 - distance / 10, 0, 0.95)
+    found = locate(probability, threshold=0.5, split=split, bandwidth=4)
+    assert len(found) == 1
+    np.testing.assert_allclose(found.centers[0], (20.4, 30.3, 40.7), atol=0.25)
+    assert found.scores[0] == pytest.approx(probability[distance <= 4].mean(), abs=0.01)
+    assert found.sizes[0] == (probability > 0.5).sum()
+
+
+def test_every_voxel_of_a_particle_is_painted_once():
+    labels = packed()
+    found = locate(labels > 0)
+    canvas = found.painted(np.arange(1, len(found) + 1, dtype=np.int32))
+    np.testing.assert_array_equal(np.bincount(canvas.ravel())[1:], found.sizes)
+    assert ((canvas > 0) <= (labels > 0)).all()
+
+
+def test_small_clusters_are_dropped():
+    mask = ball(SHAPE, (20, 20, 20), 4) | ball(SHAPE, (40, 40, 40), 1.5)
+    for split in ("watershed", "mean-shift", "components"):
+        assert len(locate(mask, split=split, minimum_size=20)) == 1
+        assert len(locate(mask, split=split, minimum_size=5)) == 2
+
+
+def test_an_empty_map_gives_no_particles():
+    for split in ("watershed", "mean-shift", "components"):
+        found = locate(np.zeros(SHAPE, dtype=np.float16), split=split)
+        assert len(found) == 0 and found.centers.shape == (0, 3)
+        assert found.painted(np.zeros(0, dtype=np.uint8)).sum() == 0
+
+
+def test_a_waist_splits_only_when_it_is_narrow():
+    wide = ball(SHAPE, (20, 20, 20), 8) | ball(SHAPE, (20, 20, 28), 8)
+    narrow = ball(SHAPE, (20, 20, 20), 8) | ball(SHAPE, (20, 20, 35), 8)
+    assert split_component(wide).max() == 0
+    pieces = split_component(narrow)
+    assert pieces.max() == 1
+    assert pieces[20, 20, 16] != pieces[20, 20, 39] and (pieces >= 0).sum() == narrow.sum()
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(VoxpickError, match="unknown split 'k-means'"):
+        locate(np.zeros(SHAPE), split="k-means")
+    with pytest.raises(VoxpickError, match="bandwidth is 0"):
+        locate(np.zeros(SHAPE), bandwidth=0)

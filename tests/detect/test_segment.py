@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from blobs import BlobNetwork, scattered
+
+from voxpick.detect.components import components
+from voxpick.detect.segment import probabilities, softmax_map, tile_windows
+from voxpick.errors import VoxpickError
+
+SHAPE = (28, 52, 60)
+
+
+def blob_volume(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    labels, centers = scattered(SHAPE, 14, (3, 5), np.random.default_rng(seed))
+    return -6.0 * (labels > 0).astype(np.float32), centers
+
+
+def whole(volume: np.ndarray, network: torch.nn.Module) -> np.ndarray:
+    image = torch.from_numpy(volume)[None, None]
+    return softmax_map(image, network, device=torch.device("cpu"), dtype=torch.float32)[0].numpy()
+
+
+@pytest.mark.parametrize("shape", [(28, 52, 60), (5, 64, 131), (24, 24, 24)])
+def test_cores_partition_the_volume_and_keep_a_halo(shape):
+    count = np.zeros(shape, dtype=int)
+    for window, core in tile_windows(shape, (24, 32, 24), 4):
+        count[core] += 1
+        for w, c, n, side in zip(window, core, shape, (24, 32, 24), strict=True):
+            assert w.stop - w.start <= side and w.start >= 0 and w.stop <= n
+            assert c.start - w.start >= 4 or w.start == c.start == 0
+            assert w.stop - c.stop >= 4 or w.stop == c.stop == n
+    assert (count == 1).all()
+
+
+def test_tiled_equals_whole_volume_once_the_halo_covers_what_the_network_sees():
+    volume, _ = blob_volume()
+    network = BlobNetwork()
+    expected = 1 - whole(volume, network)[0]
+    tiled = probabilities(volume, network, tile=24, halo=1, dtype=torch.float32, device="cpu", store=np.float32)
+    np.testing.assert_allclose(tiled, expected, atol=1e-6)
+    assert network.largest_input == volume.size
+    assert expected.max() > 0.99 and expected.min() < 0.01
+
+
+def test_tiles_bound_what_the_network_gets():
+    network = BlobNetwork()
+    probabilities(blob_volume()[0], network, tile=24, halo=4, device="cpu")
+    assert network.largest_input <= 24**3
+
+
+@pytest.mark.parametrize("merge", ["crop", "border"])
+def test_seams_neither_lose_nor_double_particles(merge):
+    volume, _ = blob_volume()
+    network = BlobNetwork()
+    expected = components(1 - whole(volume, network)[0] > 0.5)
+    tiled = probabilities(volume, network, tile=28, halo=6, merge=merge, dtype=torch.float32, device="cpu")
+    found = components(tiled > 0.5)
+    assert len(found.sizes) == len(expected.sizes) < 14
+    order = np.lexsort(expected.centroids.T), np.lexsort(found.centroids.T)
+    np.testing.assert_allclose(found.centroids[order[1]], expected.centroids[order[0]], atol=0.1)
+
+
+def test_intensities_are_normalised_tile_by_tile_and_inverted_by_a_negative_deviation():
+    volume, _ = blob_volume()
+    network = BlobNetwork()
+    expected = probabilities(volume, network, dtype=torch.float32, device="cpu", store=np.float32)
+    raw = 7 - 3 * volume
+    found = probabilities(raw, network, mean=7, deviation=-3, dtype=torch.float32, device="cpu", store=np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_all_classes_sum_to_one_and_sides_are_padded_to_what_the_network_needs():
+    volume, _ = blob_volume()
+    network = BlobNetwork(levels=(2.0, 4.0), multiple_of=8)
+    maps = probabilities(volume[:27, :51], network, all_classes=True, device="cpu", store=np.float32)
+    assert maps.shape == (3, 27, 51, 60)
+    np.testing.assert_allclose(maps.sum(axis=0), 1, atol=1e-5)
+
+
+def test_progress_counts_the_tiles():
+    seen = []
+    probabilities(blob_volume()[0], BlobNetwork(), tile=32, halo=4, device="cpu", progress=lambda *s: seen.append(s))
+    assert seen[-1] == (len(seen), len(seen)) and len(seen) == len(list(tile_windows(SHAPE, (32, 32, 32), 4)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tile": 24, "halo": 12}, "halo of 12"),
+        ({"merge": "mean"}, "unknown merge 'mean'"),
+        ({"merge": "border", "all_classes": True}, "merge 'crop'"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(VoxpickError, match=words):
+        probabilities(blob_volume()[0], BlobNetwork(), device="cpu", **settings)
+
+
+def test_a_network_that_diverged_is_reported():
+    network = BlobNetwork(sharpness=float("nan"))
+    with pytest.raises(VoxpickError, match="not finite"):
+        probabilities(blob_volume()[0], network, device="cpu")
