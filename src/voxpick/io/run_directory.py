@@ -21,6 +21,7 @@ class RunDirectory:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.rows: list[dict[str, float]] = []
+        self.columns: list[str] = []
         self.events: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -59,14 +60,19 @@ class RunDirectory:
         return state
 
     def log(self, row: dict[str, float]) -> None:
-        """Append a row to log.csv (columns may be new) and to TensorBoard."""
+        """Append a row to log.csv and to TensorBoard; a row with new columns rewrites the file with them."""
         self.rows.append(row)
-        columns = list(dict.fromkeys(key for line in self.rows for key in line))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(self.path / "log.csv", text.getvalue())
+        columns = list(dict.fromkeys([*self.columns, *row]))
+        if columns == self.columns:
+            with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
+        else:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+            write_text(self.path / "log.csv", text.getvalue())
+            self.columns = columns
         if self.events is not None:
             for key, value in row.items():
                 if key != "step":
