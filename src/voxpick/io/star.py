@@ -1,0 +1,234 @@
+"""RELION particle STAR files: written for RELION 5 (or 4), read from 3.x, 4 and 5.
+
+RELION 5 measures from the centre of the tomogram, voxel N/2 (shape / 2, not (shape - 1) / 2), in A, x first;
+RELION 4 in pixels of the tilt series from the first voxel. Frames and angles: docs/geometry.md. voxpick adds columns
+whose names start with vpx; RELION keeps columns it does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import starfile
+
+from voxpick.errors import VoxpickError
+from voxpick.io.atomic import atomic_path
+from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
+from voxpick.particles import Particles
+from voxpick.shrec_classes import CLASS_IDS
+
+CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
+PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
+ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
+ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
+SIZES = ["vpxTomogramSizeXAngst", "vpxTomogramSizeYAngst", "vpxTomogramSizeZAngst"]
+TOMOGRAM_COLUMNS = ("rlnTomoName", "rlnMicrographName")
+CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
+SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
+PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+
+
+def write_star(
+    path: str | Path,
+    particles: Particles,
+    *,
+    voxel_size: float | None = None,
+    shape: Sequence[int] | None = None,
+    relion: Literal[4, 5] = 5,
+) -> None:
+    """Write a particles STAR file with optics; it goes into RELION 5 by Import > Coordinates.
+
+    voxel_size, shape: A and voxels (z, y, x) of the tomogram, the same for all tomograms in the table.
+    rlnTomoTiltSeriesPixelSize says voxel_size, and the pixels of relion=4 are voxels of that size. rlnClassNumber holds
+    the SHREC'20 id where all names are SHREC'20's, else the place in the sorted names; vpxClassName holds the name.
+    Raises VoxpickError when voxel_size, or for RELION 5 shape, is missing.
+    """
+    if voxel_size is None or (shape is None and relion == 5):
+        raise VoxpickError(
+            f"{path}: RELION {relion} coordinates need the voxel size{' and shape' if relion == 5 else ''} "
+            "of the tomogram; give them"
+        )
+    for name in (*particles.classes, *([] if particles.tomograms is None else particles.tomograms)):
+        if not str(name).strip() or any(mark in str(name) for mark in "#'\"\n"):
+            raise VoxpickError(f"{path}: STAR files cannot hold the name {name!r}; leave out # and quotation marks")
+    centers_xyz = particles.centers_zyx[:, ::-1]
+    size_xyz = np.array(shape[::-1], dtype=np.float64) * voxel_size if shape is not None else None
+    table: dict[str, object] = {"rlnTomoName": particles.tomograms}
+    if relion == 5:
+        assert size_xyz is not None
+        table |= dict(zip(CENTRED, (centers_xyz - size_xyz / 2).T, strict=True))
+    else:
+        table |= dict(zip(PIXELS, (centers_xyz / voxel_size).T, strict=True))
+    if particles.rotations is not None:
+        table |= dict(zip(ANGLES, rotations_to_relion(particles.rotations).T, strict=True))
+    table["rlnTomoParticleName"] = _particle_names(particles)
+    table["rlnOpticsGroup"] = np.ones(len(particles), dtype=np.int64)
+    table["rlnClassNumber"] = _class_numbers(particles.classes)
+    table["vpxClassName"] = particles.classes
+    for name, scores in (
+        (SCORE, particles.scores),
+        (LOCATION_SCORE, particles.location_scores),
+        (CLASS_SCORE, particles.class_scores),
+    ):
+        if scores is not None:
+            table[name] = scores
+    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"], PIXEL_SIZE: [voxel_size]})
+    if size_xyz is not None:
+        optics[SIZES] = size_xyz
+    with atomic_path(path) as temporary:
+        starfile.write({"optics": optics, "particles": pd.DataFrame(table)}, temporary, float_format="%.6f")
+
+
+def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
+    """Read the particles of a RELION 3.x, 4 or 5 STAR file, with or without optics.
+
+    voxel_size, shape: A and voxels (z, y, x) of the tomogram. Centred (RELION 5) coordinates need both, unless voxpick
+    wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size. Refined
+    shifts (rlnOrigin*Angst) are applied, and rlnTomoSubtomogram* angles combined with rlnAngle*. Figures of merit
+    outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName or rlnClassNumber.
+    Raises VoxpickError for a missing, foreign or empty file, missing columns, and values that are not finite numbers.
+    """
+    frame, optics = _read_blocks(path)
+    angles = _numbers(frame, ANGLES, path)
+    sub_angles = _numbers(frame, SUBTOMOGRAM_ANGLES, path)
+    rotations = None if angles is None else relion_to_rotations(angles)
+    box = None if sub_angles is None else relion_to_rotations(sub_angles)
+    if box is not None:
+        rotations = box if rotations is None else box @ rotations
+    centers_zyx = _centers_xyz(frame, optics, path, voxel_size, shape)[:, ::-1]
+    origins = _numbers(frame, ORIGINS, path)
+    if origins is not None:
+        shifts = origins[:, ::-1]
+        centers_zyx = centers_zyx - (shifts if box is None else np.einsum("nij,nj->ni", box, shifts))
+    names = _texts(frame, CLASS_COLUMNS)
+    return Particles(
+        centers_zyx,
+        classes=np.empty(0, dtype=object) if names is None else names,
+        scores=_scores(frame, SCORE, path),
+        location_scores=_scores(frame, LOCATION_SCORE, path),
+        class_scores=_scores(frame, CLASS_SCORE, path),
+        rotations=rotations,
+        tomograms=_texts(frame, TOMOGRAM_COLUMNS),
+    )
+
+
+def _texts(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | None:
+    """The first of the columns that is there, as strings."""
+    found = next((name for name in columns if name in frame), None)
+    return None if found is None else np.array([str(value) for value in frame[found]], dtype=object)
+
+
+def _particle_names(particles: Particles) -> list[str]:
+    """tomogram/1, tomogram/2, ... counted within each tomogram, as RELION does."""
+    tomograms = pd.Series(particles.tomograms, dtype=object)
+    counts = tomograms.groupby(tomograms).cumcount() + 1
+    return [f"{tomogram}/{count}" for tomogram, count in zip(tomograms, counts, strict=True)]
+
+
+def _class_numbers(classes: np.ndarray) -> np.ndarray:
+    names = sorted({str(name) for name in classes})
+    known = all(name in CLASS_IDS for name in names)
+    numbers = CLASS_IDS if known else {name: index for index, name in enumerate(names, start=1)}
+    return np.array([numbers[str(name)] for name in classes], dtype=np.int64)
+
+
+def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The particle table and the optics table (empty where there is none)."""
+    if not Path(path).is_file():
+        raise VoxpickError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}; give a STAR file")
+    strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
+    try:
+        blocks = starfile.read(path, always_dict=True, parse_as_string=strings)
+    except Exception as error:  # the parser raises whatever its parts raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
+    tables = {
+        name: pd.DataFrame([block]) if isinstance(block, dict) else block
+        for name, block in blocks.items()
+        if block is not None
+    }
+    if not tables:
+        raise VoxpickError(f"{path}: not a STAR file (no data_ block with a table)")
+    found = next((table for table in tables.values() if PIXELS[0] in table or CENTRED[0] in table), None)
+    if found is None:
+        columns = [column for table in tables.values() for column in table.columns][:12]
+        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
+    if len(found) == 0:
+        raise VoxpickError(f"{path}: holds no particles")
+    return found, tables.get("optics", pd.DataFrame())
+
+
+def _centers_xyz(
+    frame: pd.DataFrame,
+    optics: pd.DataFrame,
+    path: str | Path,
+    voxel_size: float | None,
+    shape: Sequence[int] | None,
+) -> np.ndarray:
+    centred = _numbers(frame, CENTRED, path)
+    if centred is not None:
+        if voxel_size is not None and shape is not None:
+            return centred + np.array(shape[::-1]) * voxel_size / 2
+        if all(name in optics for name in SIZES):
+            return centred + _of_optics_group(frame, optics, SIZES) / 2
+        raise VoxpickError(
+            f"{path}: {CENTRED[0]} is measured from the tomogram's centre; give its shape and voxel size"
+        )
+    pixels = _numbers(frame, PIXELS, path)
+    if pixels is None:
+        raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
+    if PIXEL_SIZE in optics:
+        return pixels * _of_optics_group(frame, optics, [PIXEL_SIZE])
+    if voxel_size is None:
+        raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
+    return pixels * voxel_size
+
+
+def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """The optics values of each particle's group, (n, columns); the first group where groups are not named."""
+    values = optics[columns].to_numpy(dtype=np.float64)
+    if "rlnOpticsGroup" not in frame or "rlnOpticsGroup" not in optics:
+        return np.repeat(values[:1], len(frame), axis=0)
+    rows = pd.Index(optics["rlnOpticsGroup"]).get_indexer(pd.Index(frame["rlnOpticsGroup"]))
+    return values[np.maximum(rows, 0)]
+
+
+def _numbers(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
+    """(n, columns) floats, or None unless all columns are there."""
+    if any(name not in frame for name in columns):
+        return None
+    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        found = frame[columns[column]].iloc[row]
+        line = _line_of_row(path, int(row))
+        raise VoxpickError(f"{path}, line {line}: {columns[column]} is {found!r}; it must be a finite number")
+    return values
+
+
+def _line_of_row(path: str | Path, row: int) -> int:
+    """The line, from 1, of a row of the particle table."""
+    in_table, count = False, -1
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        word = line.split()[0] if line.strip() else ""
+        in_table = in_table or word in (f"_{PIXELS[0]}", f"_{CENTRED[0]}")
+        if in_table and word and word[0] not in "_#":
+            count += 1
+        if count == row:
+            return number
+    return 0
+
+
+def _scores(frame: pd.DataFrame, column: str, path: str | Path) -> np.ndarray | None:
+    values = _numbers(frame, [column], path)
+    if values is None:
+        return None
+    low, high = values.min(), values.max()
+    if low < 0 or high > 1:
+        values = (values - low) / (high - low) if high > low else np.ones_like(values)
+    return values[:, 0]

@@ -1,0 +1,259 @@
+"""MRC: what is written comes back, other people's files are read, bad files are named."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.io.mrc import read_labels, read_mrc, read_stack, read_voxel_size, write_mrc, write_stack
+from voxpick.volume import Volume
+
+SHAPE = (12, 20, 28)
+SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
+
+
+@pytest.fixture
+def data() -> np.ndarray:
+    return np.random.default_rng(3).normal(size=SHAPE).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path, data: np.ndarray) -> Path:
+    write_mrc(tmp_path / "tomo.mrc", data, voxel_size=13.48)
+    return tmp_path / "tomo.mrc"
+
+
+def set_header(path: Path, **values: object) -> None:
+    with mrcfile.open(path, mode="r+", permissive=True) as file:
+        for name, value in values.items():
+            file.header[name] = value
+
+
+def test_round_trip_is_exact_and_stays_on_disk(path: Path, data: np.ndarray) -> None:
+    volume = read_mrc(path)
+    np.testing.assert_array_equal(volume.data, data)
+    assert (volume.voxel_size, volume.name, volume.shape) == (13.48, "tomo", SHAPE)
+    assert isinstance(volume.data, np.memmap) and not volume.data.flags.writeable
+    assert not isinstance(read_mrc(path, memory_map=False).data, np.memmap)
+    assert read_voxel_size(path) == 13.48
+
+
+def test_header_is_valid_mrc2014(path: Path, data: np.ndarray) -> None:
+    assert mrcfile.validate(path)
+    with mrcfile.open(path) as file:
+        header = file.header
+        assert file.is_volume() and header.ispg == 1
+        assert (header.mx, header.my, header.mz) == (28, 20, 12)
+        assert header.cella.z == pytest.approx(12 * 13.48)
+        assert header.dmean == pytest.approx(data.mean(), abs=1e-6)
+        assert header.rms == pytest.approx(data.std(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("int8", "int8"), ("int16", "int16"), ("uint16", "uint16"), ("float16", "float16"), ("float32", "float32")]
+    + [("float64", "float32"), ("bool", "int8"), ("uint8", "int8"), ("int64", "int8"), ("<f4", "float32")],
+)
+def test_dtypes(tmp_path: Path, given: str, stored: str) -> None:
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE) % (2 if given == "bool" else 100)
+    write_mrc(tmp_path / "a.mrc", array.astype(given), voxel_size=5.0)
+    with mrcfile.open(tmp_path / "a.mrc") as file:
+        assert file.data.dtype == stored
+    volume = read_mrc(tmp_path / "a.mrc")
+    assert volume.data.dtype == np.float32
+    np.testing.assert_array_equal(volume.data, array)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.mrc"), array)
+
+
+def test_ids_take_the_smallest_mode_that_holds_them(tmp_path: Path) -> None:
+    for largest, stored in ((127, "int8"), (2800, "int16"), (60000, "uint16")):
+        ids = np.zeros(SHAPE, dtype=np.int64)
+        ids[3, 4, 5] = largest
+        write_mrc(tmp_path / "ids.mrc", ids, voxel_size=10)
+        assert read_labels(tmp_path / "ids.mrc").dtype == stored
+        assert read_labels(tmp_path / "ids.mrc")[3, 4, 5] == largest
+    ids[0, 0, 0] = 70000
+    with pytest.raises(VoxpickError, match="0 to 70000"):
+        write_mrc(tmp_path / "ids.mrc", ids, voxel_size=10)
+
+
+def test_float_ids_become_integers_and_fractions_are_refused(tmp_path: Path, path: Path) -> None:
+    ids = (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 13).astype(np.float32)
+    write_mrc(tmp_path / "ids.mrc", ids, voxel_size=10)
+    assert read_labels(tmp_path / "ids.mrc").dtype == np.int32
+    with pytest.raises(VoxpickError, match=r"tomo\.mrc.*whole numbers"):
+        read_labels(path)
+
+
+def test_stack_is_an_image_stack(tmp_path: Path, data: np.ndarray) -> None:
+    write_stack(tmp_path / "tilts.mrc", data, pixel_size=10)
+    with mrcfile.open(tmp_path / "tilts.mrc") as file:
+        assert file.is_image_stack()
+    images, pixel_size = read_stack(tmp_path / "tilts.mrc")
+    np.testing.assert_array_equal(images, data)
+    assert pixel_size == 10
+    assert mrcfile.validate(tmp_path / "tilts.mrc")
+
+
+def test_gzip(tmp_path: Path, data: np.ndarray) -> None:
+    write_mrc(tmp_path / "t.mrc.gz", data, voxel_size=7.84)
+    volume = read_mrc(tmp_path / "t.mrc.gz")
+    np.testing.assert_array_equal(volume.data, data)
+    assert (volume.voxel_size, volume.name) == (7.84, "t")
+    raw = (tmp_path / "t.mrc.gz").read_bytes()
+    (tmp_path / "cut.mrc.gz").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(VoxpickError, match=r"cut\.mrc\.gz.*truncated"):
+        read_mrc(tmp_path / "cut.mrc.gz")
+    (tmp_path / "short.mrc.gz").write_bytes(gzip.compress(gzip.decompress(raw)[:2000]))
+    with pytest.raises(VoxpickError, match=r"short\.mrc\.gz.*truncated"):
+        read_mrc(tmp_path / "short.mrc.gz")
+
+
+def test_big_endian_and_other_axis_orders(tmp_path: Path, data: np.ndarray) -> None:
+    header = np.frombuffer(mrc_bytes(tmp_path, data)[:1024], dtype=mrcfile.dtypes.HEADER_DTYPE)
+    swapped = header.astype(mrcfile.dtypes.HEADER_DTYPE.newbyteorder(">"))
+    (tmp_path / "big.mrc").write_bytes(swapped.tobytes() + data.astype(">f4").tobytes())
+    np.testing.assert_array_equal(read_mrc(tmp_path / "big.mrc").data, data)
+    turned = header.copy()  # columns are z, rows y, sections x
+    turned["mapc"], turned["mapr"], turned["maps"] = 3, 2, 1
+    turned["nx"], turned["nz"] = 12, 28
+    (tmp_path / "turned.mrc").write_bytes(turned.tobytes() + data.transpose(2, 1, 0).tobytes())
+    np.testing.assert_array_equal(read_mrc(tmp_path / "turned.mrc").data, data)
+    assert read_mrc(tmp_path / "turned.mrc").shape == SHAPE
+
+
+def test_imod_bytes_are_unsigned_only_where_imod_says_so(tmp_path: Path) -> None:
+    array = np.full(SHAPE, -56, dtype=np.int8)
+    raw = bytearray(mrc_bytes(tmp_path, array))
+    raw[152:160] = np.array([1146047817, 0], dtype="<i4").tobytes()
+    (tmp_path / "imod.mrc").write_bytes(raw)
+    assert read_mrc(tmp_path / "imod.mrc").data[0, 0, 0] == 200
+    raw[156] = 1
+    (tmp_path / "imod.mrc").write_bytes(raw)
+    assert read_mrc(tmp_path / "imod.mrc").data[0, 0, 0] == -56
+
+
+def mrc_bytes(folder: Path, array: np.ndarray) -> bytes:
+    write_mrc(folder / "source.mrc", array, voxel_size=10)
+    return (folder / "source.mrc").read_bytes()
+
+
+def test_voxel_size_argument_wins_and_zero_is_explained(path: Path) -> None:
+    assert read_mrc(path, voxel_size=10).voxel_size == 10
+    set_header(path, cella=(0, 0, 0))
+    with pytest.raises(VoxpickError, match=r"tomo\.mrc: .*0 x 0 x 0 A.*--voxel-size"):
+        read_mrc(path)
+    assert read_mrc(path, voxel_size=10).voxel_size == 10
+    with pytest.raises(VoxpickError, match="voxel size is 0"):
+        read_mrc(path, voxel_size=0)
+    set_header(path, cella=(280, 200, 240))
+    with pytest.raises(VoxpickError, match=r"10 x 10 x 20 A .*cubic"):
+        read_mrc(path)
+
+
+def test_bad_files_are_named(tmp_path: Path, path: Path, data: np.ndarray) -> None:
+    raw = path.read_bytes()
+    (tmp_path / "cut.mrc").write_bytes(raw[:5000])
+    (tmp_path / "text.mrc").write_text("1s3x 10 20 30\n" * 200)
+    (tmp_path / "tiny.mrc").write_bytes(raw[:100])
+    (tmp_path / "empty.mrc").touch()
+    (tmp_path / "folder.mrc").mkdir()
+    for name, words in {
+        "cut.mrc": "truncated: 5000 bytes.*27904",
+        "text.mrc": "not an MRC file",
+        "tiny.mrc": "100 bytes",
+        "empty.mrc": "0 bytes",
+        "folder.mrc": "is a folder",
+        "missing.mrc": "no such file",
+    }.items():
+        with pytest.raises(VoxpickError, match=rf"{name}.*{words}"):
+            read_mrc(tmp_path / name)
+
+
+def test_two_four_dimensions_and_fourier_data_are_refused(tmp_path: Path, data: np.ndarray) -> None:
+    for name, array, words in (
+        ("flat", data[0], "2-D image"),
+        ("four", np.stack([data, data]), "4-D stack of 2 volumes"),
+        ("fourier", np.fft.rfftn(data).astype(np.complex64), "complex"),
+    ):
+        mrcfile.write(tmp_path / f"{name}.mrc", array, voxel_size=10)
+        with pytest.raises(VoxpickError, match=rf"{name}\.mrc.*{words}"):
+            read_mrc(tmp_path / f"{name}.mrc")
+    for array in (data[0], data[None], data[:0]):
+        with pytest.raises(VoxpickError, match="shape"):
+            write_mrc(tmp_path / "new.mrc", array, voxel_size=10)
+    assert not (tmp_path / "new.mrc").exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite_voxels_are_located(tmp_path: Path, data: np.ndarray, value: float) -> None:
+    data[7, 3, 5] = value
+    write_mrc(tmp_path / "nan.mrc", data, voxel_size=10)
+    with pytest.raises(VoxpickError, match=rf"nan\.mrc: voxel \(z, y, x\) = \(7, 3, 5\) is {value}"):
+        read_mrc(tmp_path / "nan.mrc")
+    assert read_mrc(tmp_path / "nan.mrc", check_finite=False).shape == SHAPE
+
+
+def test_odd_headers_read_without_warnings(path: Path, data: np.ndarray) -> None:
+    set_header(path, nversion=0, nlabl=99)
+    path.write_bytes(path.read_bytes() + b"tail")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_mrc(path).data, data)
+
+
+@pytest.mark.parametrize("size", [0, -1, np.nan, None])
+def test_voxel_size_is_needed_to_write(tmp_path: Path, data: np.ndarray, size: float | None) -> None:
+    with pytest.raises(VoxpickError, match=rf"a\.mrc.*voxel size of {size}"):
+        write_mrc(tmp_path / "a.mrc", data, voxel_size=size)
+    write_mrc(tmp_path / "a.mrc", Volume(data, 4.0))
+    assert read_voxel_size(tmp_path / "a.mrc") == 4.0
+
+
+class FailingFile:
+    """A file that takes five writes (the header and four sections) and then raises."""
+
+    def __init__(self, path: Path, error: BaseException) -> None:
+        self.file, self.error, self.left = path.open("wb"), error, 5
+
+    def __enter__(self) -> FailingFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def write(self, data: bytes) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        self.file.write(data)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device"), RuntimeError("x")])
+def test_interrupted_write_leaves_the_old_file(
+    path: Path, data: np.ndarray, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+    monkeypatch.setattr("voxpick.io.mrc.open", lambda name, mode: FailingFile(name, error), raising=False)
+    with pytest.raises(VoxpickError if isinstance(error, OSError) else type(error)) as caught:
+        write_mrc(path, data, voxel_size=10)
+    if isinstance(error, OSError):
+        assert "tomo.mrc: cannot be written (No space left on device)" in str(caught.value)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == ["tomo.mrc"]
+
+
+@pytest.mark.skipif(not (SHARED / "maps").is_dir(), reason="needs ../shared/data/maps")
+def test_files_of_other_programs() -> None:
+    volume = read_mrc(SHARED / "maps" / "polnet10A_4cr2.mrc")
+    assert (volume.shape, volume.voxel_size) == ((66, 66, 66), 10.0)
+    with mrcfile.open(SHARED / "maps" / "polnet10A_4cr2.mrc", permissive=True) as file:
+        np.testing.assert_array_equal(volume.data, file.data)
+    mask = read_labels(SHARED / "shrec19_ground_truth" / "masks" / "1bxn.mrc")
+    assert mask.shape == (40, 40, 40) and set(np.unique(mask)) == {0, 1}
