@@ -86,6 +86,10 @@ def read_csv(
     centers_xyz, angles = numbers(positions), numbers(ANGLES)
     assert centers_xyz is not None
     scores = {attribute: numbers([name]) for name, attribute in SCORES.items()}
+    for name, attribute in SCORES.items():
+        if (values := scores[attribute]) is not None and (outside := (values < 0) | (values > 1)).any():
+            row = int(np.argmax(outside))
+            raise VoxpickError(f"{path}, line {lines[row]}: {name} is {values[row, 0]:g}; confidences lie in [0, 1]")
     return Particles(
         centers_xyz[:, ::-1] * scale,
         classes=np.array(column("class") if "class" in header else [], dtype=object),

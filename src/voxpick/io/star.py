@@ -207,7 +207,7 @@ def _numbers(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.nd
         row, column = np.argwhere(~np.isfinite(values))[0]
         found = frame[columns[column]].iloc[row]
         line = _line_of_row(path, int(row))
-        raise VoxpickError(f"{path}, line {line}: {columns[column]} is {found!r}; it must be a finite number")
+        raise VoxpickError(f"{path}, line {line}: {columns[column]} is {found}; it must be a finite number")
     return values
 
 

@@ -1,0 +1,179 @@
+"""Particle lists: round trips, real files, RELION's frame and angles by hand, bad files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import starfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from voxpick.errors import VoxpickError
+from voxpick.geometry import swap_axes, uniform_rotations_zyx
+from voxpick.io.csv import read_csv
+from voxpick.io.formats import FORMATS, read_particles, write_particles
+from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
+from voxpick.io.star import read_star, write_star
+from voxpick.particles import Particles
+
+SHAPE, VOXEL = (12, 20, 28), 7.84
+PICKS = Path(__file__).parents[2] / ".." / "shared" / "data" / "picks"
+
+
+def table(n: int, seed: int = 0) -> Particles:
+    rng = np.random.default_rng(seed)
+    return Particles(
+        rng.uniform(0, np.array(SHAPE) * VOXEL, (n, 3)),
+        classes=rng.choice(["3cf3", "1s3x", "4e10", "nan"], n),
+        scores=rng.uniform(size=n),
+        location_scores=rng.uniform(size=n),
+        class_scores=rng.uniform(size=n),
+        rotations=uniform_rotations_zyx(n, rng),
+        tomograms=rng.choice(["0001", "1e5", "TS 2"], n),
+    )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 9), seed=st.integers(0, 10**6), suffix=st.sampled_from([".star", ".csv", ".tsv"]))
+def test_round_trip(tmp_path: Path, n: int, seed: int, suffix: str) -> None:
+    particles = table(n, seed)
+    write_particles(tmp_path / f"p{suffix}", particles, voxel_size=VOXEL, shape=SHAPE)
+    back = read_particles(tmp_path / f"p{suffix}", voxel_size=VOXEL, shape=SHAPE)
+    np.testing.assert_allclose(back.centers_zyx, particles.centers_zyx, atol=1e-4)
+    for name in ("scores", "location_scores", "class_scores", "rotations"):
+        np.testing.assert_allclose(getattr(back, name), getattr(particles, name), atol=2e-6)
+    assert back.classes.tolist() == particles.classes.tolist()
+    assert back.tomograms is not None and particles.tomograms is not None
+    assert back.tomograms.tolist() == particles.tomograms.tolist()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_keeps_class_and_place_and_takes_an_empty_table(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"p{FORMATS[name].suffixes[0]}"
+    particles = Particles(np.array([[3, 5, 7], [11, 19, 27.0]]) * VOXEL, classes=np.array(["3cf3", "1s3x"]))
+    write_particles(path, particles, voxel_size=VOXEL, shape=SHAPE)
+    back = read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+    np.testing.assert_allclose(back.voxels(VOXEL), [[3, 5, 7], [11, 19, 27]], atol=1e-4)
+    assert back.classes.tolist() == ["3cf3", "1s3x"] and back.rotations is None
+    write_particles(path, particles[[]], voxel_size=VOXEL, shape=SHAPE)
+    with pytest.raises(VoxpickError, match="holds no particles"):
+        read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+
+
+def test_relion_5_measures_from_voxel_half_the_shape(tmp_path: Path) -> None:
+    particles = Particles(np.array([[6, 10, 14], [7, 10, 14.0], [0, 0, 0]]) * 10, classes=np.array(["4cr2"] * 3))
+    write_star(tmp_path / "p.star", particles, voxel_size=10, shape=SHAPE)
+    blocks = starfile.read(tmp_path / "p.star")
+    centred = blocks["particles"][[f"rlnCenteredCoordinate{axis}Angst" for axis in "XYZ"]]
+    np.testing.assert_allclose(centred, [[0, 0, 0], [0, 0, 10], [-140, -100, -60]])
+    assert blocks["particles"]["rlnClassNumber"].tolist() == [4, 4, 4]
+    np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, particles.centers_zyx)
+    write_star(tmp_path / "p4.star", particles, voxel_size=10, relion=4)
+    pixels = starfile.read(tmp_path / "p4.star")["particles"][["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]]
+    np.testing.assert_allclose(pixels, [[14, 10, 6], [14, 10, 7], [0, 0, 0]])
+    np.testing.assert_allclose(read_star(tmp_path / "p4.star", voxel_size=99).centers_zyx, particles.centers_zyx)
+
+
+def test_relion_angles_by_hand() -> None:
+    """rot 90, tilt 90, psi 0: the reference's z points along y, its x along -z, its y along -x."""
+    matrix = swap_axes(relion_to_rotations(np.array([[90, 90, 0]])))[0]
+    np.testing.assert_allclose(matrix @ [0, 0, 1], [0, 1, 0], atol=1e-12)
+    np.testing.assert_allclose(matrix @ [1, 0, 0], [0, 0, -1], atol=1e-12)
+    np.testing.assert_allclose(matrix @ [0, 1, 0], [-1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rotations_to_relion(relion_to_rotations(np.array([[10, 20, 30]]))), [[10, 20, 30]])
+
+
+def test_relion_shifts_and_subtomogram_angles(tmp_path: Path) -> None:
+    names = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ", "rlnOriginXAngst", "rlnOriginYAngst"]
+    names += ["rlnOriginZAngst", "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
+    text = (
+        "data_\n\nloop_\n" + "".join(f"_{name}\n" for name in names) + "10 20 30 1 2 4 0 0 0\n10 20 30 4 0 0 90 0 0\n"
+    )
+    (tmp_path / "p.star").write_text(text)
+    centers = read_star(tmp_path / "p.star", voxel_size=10).centers_zyx
+    np.testing.assert_allclose(centers, [[296, 198, 99], [300, 196, 100]])
+
+
+@pytest.mark.skipif(not PICKS.is_dir(), reason="needs ../shared/data/picks")
+def test_real_files() -> None:
+    expected = {
+        "empiar11830_clathrin.star": (5999, "clathrin", "tomo_0404", [1400.001, 3336.0, 1491.999]),
+        "empiar11830_nucleosome.star": (23878, "EMD-19906", "tomo_0003", [1457.213959, 3807.21396, 2661.213959]),
+        "empiar11830_ps2.star": (3111, "PSII", "tomo_0024", [1041.465173, 3862.465173, 3726.465173]),
+        "empiar10988_TS_037_cyto_ribosomes.csv": (1646, "particle", "tomogram", [286, 851, 147]),
+        "empiar10988_TS_037_fas.csv": (22, "particle", "tomogram", [322, 881, 151]),
+    }
+    for name, (count, kind, tomogram, first) in expected.items():
+        particles = read_particles(PICKS / name, voxel_size=2.0)
+        assert (len(particles), particles.classes[0]) == (count, kind)
+        assert particles.tomograms is not None and particles.tomograms[0] == tomogram
+        np.testing.assert_allclose(particles.centers_zyx[0], np.array(first) * 2)
+
+
+def test_csv_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("\ufeffName;Z;X;Y\na;1;2;3\n\n", encoding="utf-8")
+    np.testing.assert_allclose(read_csv(path, voxel_size=10).centers_zyx, [[10, 30, 20]])
+    np.testing.assert_allclose(read_csv(path, units="angstrom").centers_zyx, [[1, 3, 2]])
+    with pytest.raises(VoxpickError, match=r"p\.csv.*unit.*--voxel-size"):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "x,y\n1,2\n", "'z' is missing"),
+        ("a.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: y is 'two'"),
+        ("a.csv", "x,y,z\n1,nan,3\n", "line 2: y is 'nan'"),
+        ("a.csv", "x,y,z\n1,2\n", "line 2: 2 values for 3 columns"),
+        ("a.csv", "x,y,z,score\n1,2,3,7\n", "a.csv, line 2: score is 7; confidences lie in"),
+        ("a.txt", "1s3x 1 2\n", "line 1: .*3 columns"),
+        ("a.txt", "1s3x 1 2 3\n1s3x 1 2 q\n", "line 2: 'q' is not a number"),
+        ("a.txt", "1s3x 1 2 nan\n", "line 1: 'nan'"),
+        ("a.star", "hello\n", "not a STAR file"),
+        ("a.star", "data_\n\nloop_\n_rlnFoo\n1\n", "no rlnCoordinateX"),
+        ("a.star", "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n1 2\n", "needs all of"),
+        (
+            "a.star",
+            "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n1 b 3\n",
+            "line 8: .*Y is b",
+        ),
+        (
+            "a.star",
+            "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n1 2\n",
+            "line 8: .*Z is nan",
+        ),
+        ("a.xyz", "1 2 3\n", "'?.xyz.* use one of .star"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(VoxpickError, match=words):
+        read_particles(tmp_path / name, voxel_size=10, shape=SHAPE)
+    with pytest.raises(VoxpickError, match=r"missing.*no such file|names no particle format"):
+        read_particles(tmp_path / f"missing{Path(name).suffix}")
+
+
+def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(VoxpickError, match=r"p\.star.*voxel size and shape"):
+        write_particles(tmp_path / "p.star", table(2), voxel_size=10)
+    with pytest.raises(VoxpickError, match="cannot hold the name 'a#b'"):
+        write_star(tmp_path / "p.star", table(1).with_columns(classes=np.array(["a#b"])), voxel_size=1, shape=SHAPE)
+    with pytest.raises(VoxpickError, match="unknown particle format 'mod'; known: star, csv, shrec"):
+        read_particles(tmp_path / "p.star", format="mod")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("starfile.write", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    for suffix in (".star", ".csv", ".txt"):
+        with pytest.raises(VoxpickError, match=rf"p\{suffix}: cannot be written \(No space left"):
+            write_particles(tmp_path / f"p{suffix}", Particles(np.ones((2, 3))), voxel_size=10, shape=SHAPE)
+    assert list(tmp_path.iterdir()) == []
