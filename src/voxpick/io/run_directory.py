@@ -19,7 +19,10 @@ class RunDirectory:
 
     def __init__(self, path: str | Path, *, tensorboard: bool = False) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise VoxpickError(f"{path}: the run folder cannot be made ({error.strerror or error})") from error
         self.rows: list[dict[str, float]] = []
         self.columns: list[str] = []
         self.events: Any = None
@@ -39,8 +42,10 @@ class RunDirectory:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint; a previous one stays whole until the new one is."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)  # straight to a full disk torch raises RuntimeError, not OSError
         with atomic_path(self.checkpoint_path) as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any]:
         """Read the checkpoint and the log up to it. Raises VoxpickError when there is none or it is damaged."""
@@ -64,8 +69,7 @@ class RunDirectory:
         self.rows.append(row)
         columns = list(dict.fromkeys([*self.columns, *row]))
         if columns == self.columns:
-            with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
-                csv.DictWriter(file, columns, lineterminator="\n").writerow(row)
+            self._append(row)
         else:
             text = io.StringIO()
             writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -77,6 +81,14 @@ class RunDirectory:
             for key, value in row.items():
                 if key != "step":
                     self.events.add_scalar(key, value, int(row["step"]))
+
+    def _append(self, row: dict[str, float]) -> None:
+        path = self.path / "log.csv"
+        try:
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        except OSError as error:
+            raise VoxpickError(f"{path}: cannot be written ({error.strerror or error})") from error
 
     def close(self) -> None:
         """Flush TensorBoard."""

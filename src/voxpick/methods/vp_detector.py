@@ -21,14 +21,18 @@ from typing import Any
 
 import torch
 
+from voxpick.detect.pipeline import detect as run_stages
+from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
 from voxpick.networks.model import Model
+from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES, SHREC20_TABLE1
 from voxpick.train.fit import Fitted, Loss, fit
 from voxpick.train.patches import make_sampler
 from voxpick.train.settings import TrainSettings, make_settings
 from voxpick.train.targets import TrainingVolume, classes_by_number, equivalent_radii
+from voxpick.volume import Volume
 
 LOCALIZER: dict[str, Any] = {"depth": 49, "width": 2, "dilations": [1, 2, 3, 4, 5, 6, 7]}
 CLASSIFIER: dict[str, Any] = {"depth": 100, "width": 2, "dilations": [1, 2, 3, 4, 5]}
@@ -47,6 +51,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "average_decay": 0.995, "validate_minutes": 10.0,
     },
 }  # fmt: skip
+
+PAPER_DETECTION: dict[str, Any] = {"merge": "border", "opening": 1, "split": "mean-shift", "voting": "majority"}
+"""Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
@@ -131,5 +138,25 @@ def train(
 
     options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
     """
+    for volume in volumes:
+        if abs(volume.tomogram.voxel_size / model.voxel_size - 1) > 0.01:
+            raise VoxpickError(
+                f"{volume.tomogram.name}: voxels of {volume.tomogram.voxel_size:g} A, but the model is made for "
+                f"{model.voxel_size:g} A; train on tomograms of one voxel size"
+            )
     loss = make_loss(settings, class_weights(settings, volumes, classes))
     return fit(model.network, make_sampler(volumes, settings), loss, settings, **options)
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Particles:
+    """Both stages on a tomogram (stage 1 alone without a 'classifier' among the models): scored, named picks.
+
+    changes: settings of `detect.pipeline.DetectSettings`, such as PAPER_DETECTION. options: device and progress.
+    """
+    if "localizer" not in models:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a 'localizer'")
+    localizer, classifier = models["localizer"], models.get("classifier")
+    settings = make_detect_settings([classifier, localizer], changes)
+    return run_stages(volume, localizer, classifier, settings=settings, **options)
