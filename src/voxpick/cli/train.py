@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from voxpick.train.settings import TrainSettings
     from voxpick.train.targets import TrainingVolume
 
+HELP = """Teach a network to find particles (stage 'localizer') or to name them (stage 'classifier').
+
+Both stages go into one model file, which 'voxpick detect' uses. Press Ctrl-C to stop; the same command with --resume
+goes on from there. Example: voxpick train data/model_0 data/model_1 --validation data/model_2 --minutes 60
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("train", help=__doc__)
+    @app.command("train", help=HELP)
     def train_command(
         data: list[Path] = typer.Argument(
             ..., help="Folders model_N: tomograms with truth, made by 'voxpick simulate'."
@@ -38,7 +44,7 @@ def register(app: typer.Typer) -> None:
         steps: int | None = typer.Option(None, help="Train for so many steps, repeatable with seed and threads."),
         output: Path = typer.Option(Path("model.pt"), help="Model file; the other stage is kept if the file holds it."),
         run_dir: Path | None = typer.Option(
-            None, help="Folder of settings, log, checkpoint [default: OUTPUT_STAGE_run]."
+            None, help="Folder of settings, log, checkpoint.", show_default="OUTPUT_STAGE_run"
         ),
         resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
         start_from: Path | None = typer.Option(
@@ -48,7 +54,7 @@ def register(app: typer.Typer) -> None:
         changes: list[str] = typer.Option(
             [], "--set", help="One setting, key=value; may be repeated; wins over --config."
         ),
-        seed: int | None = typer.Option(None, help="Seed of weights, patches and augmentation [default: 0]."),
+        seed: int | None = typer.Option(None, help="Seed of weights, patches and augmentation.", show_default="0"),
         threads: int = typer.Option(0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
         tensorboard: bool = typer.Option(False, "--tensorboard", help="Write TensorBoard events into the run folder."),
