@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_name("msdnet.cpp")
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-pthread", "-w", "-mfma") + tuple(
+FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma") + tuple(
     f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "bf16")
 )
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int GAP = 16;         // voxels of zeros after each row of maps; no dilation may exceed it
 constexpr int PLANAR_GAP = 32;  // the same in planes of bf16
-constexpr int SLAB = 8;         // planes of one accumulator
+constexpr int64_t SUMS = 131072;  // floats of the sums of a slab; they should stay in the second-level cache
 constexpr float SLOPE = 0.01f;
 
 struct Shape {
@@ -102,14 +103,19 @@ inline __m512 high(__m512i pair) {
     return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
 }
 
-// One map convolved into two outputs, NR rows of NV vectors; `sums` is [2][y][padded], stride `other` between outputs.
-template <bool HALF, int NR, int NV>
-inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, int64_t z, int64_t y, int64_t x,
-                 int64_t d, float* sums, int64_t other) {
-    __m512 a[2][NR][NV];
-    for (int o = 0; o < 2; ++o)
+// One map convolved into the outputs of T layers, 2 T, over NR rows of NV vectors; `sums` is [2 T][y][padded] with
+// stride `other` between outputs, `next` the distance of the weights of the second layer. `after` is read ahead.
+template <bool HALF, int T, int NR, int NV>
+inline void tile(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
+                 int64_t z, int64_t y, int64_t x, int64_t d, float* sums, int64_t other) {
+    __m512 a[2 * T][NR][NV];
+#pragma GCC unroll 4
+    for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
             for (int v = 0; v < NV; ++v) a[o][r][v] = _mm512_load_ps(sums + o * other + r * s.padded + v * 16);
+    for (int r = 0; r < NR; ++r)
+        for (int v = 0; v < NV; ++v)
+            _mm_prefetch(reinterpret_cast<const char*>(after + (z * s.y + y + r) * s.row + x + v * 16), _MM_HINT_T1);
     for (int dz = 0; dz < 3; ++dz) {
         const int64_t zz = z + (dz - 1) * d;
         if (zz < 0 || zz >= s.z) continue;
@@ -124,48 +130,67 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
             const uint32_t* w = weights + (dz * 3 + dy) * 6;
 #pragma GCC unroll 3
             for (int dx = 0; dx < 3; ++dx) {
-                const __m512i w0 = _mm512_set1_epi32(static_cast<int>(w[dx * 2]));
-                const __m512i w1 = _mm512_set1_epi32(static_cast<int>(w[dx * 2 + 1]));
+                __m512i k[2 * T];
+#pragma GCC unroll 4
+                for (int o = 0; o < 2 * T; ++o)
+                    k[o] = _mm512_set1_epi32(static_cast<int>(w[o / 2 * next + dx * 2 + o % 2]));
                 const int64_t off = (dx - 1) * d;
 #pragma GCC unroll 8
                 for (int r = 0; r < NR; ++r)
 #pragma GCC unroll 4
                     for (int v = 0; v < NV; ++v) {
                         const __m512i value = _mm512_loadu_si512(rows[r] + off + v * 16);
-                        a[0][r][v] = multiply_add<HALF>(a[0][r][v], value, w0);
-                        a[1][r][v] = multiply_add<HALF>(a[1][r][v], value, w1);
+#pragma GCC unroll 4
+                        for (int o = 0; o < 2 * T; ++o) a[o][r][v] = multiply_add<HALF>(a[o][r][v], value, k[o]);
                     }
             }
         }
     }
-    for (int o = 0; o < 2; ++o)
+#pragma GCC unroll 4
+    for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
             for (int v = 0; v < NV; ++v) _mm512_store_ps(sums + o * other + r * s.padded + v * 16, a[o][r][v]);
 }
 
-// One map of one volume convolved into the planes z0 .. z1 of two outputs; sums is [z1 - z0][2][y rounded to 8][padded].
-template <bool HALF>
-void convolve(const Shape& s, const uint32_t* map, const uint32_t* weights, int64_t d, int64_t z0, int64_t z1,
-              float* sums) {
+// Planes first, first + step, ... of one volume.
+struct Slab {
+    int64_t volume, first, step, count;
+};
+
+// The slabs of a batch: at most `thick` planes each; planes `step` apart share what a dilation of `step` reads.
+std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t thick) {
+    std::vector<Slab> slabs;
+    for (int64_t b = 0; b < s.batch; ++b)
+        for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
+            const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
+            for (int64_t part = 0; part < parts; ++part) {
+                const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
+                slabs.push_back({b, phase + from * step, step, to - from});
+            }
+        }
+    return slabs;
+}
+
+// One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][y rounded to 8][padded].
+template <bool HALF, int T>
+void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
+              int64_t d, const Slab& slab, float* sums) {
     const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
-    for (int64_t z = z0; z < z1; ++z, sums += 2 * other)
+    for (int64_t k = 0; k < slab.count; ++k, sums += 2 * T * other) {
+        const int64_t z = slab.first + k * slab.step;
         for (int64_t x = 0; x < s.padded;) {
             const int64_t left = s.padded - x;
             float* here = sums + x;
-            if (left >= 64) {
-                for (int64_t y = 0; y < s.y; y += 2)
-                    tile<HALF, 2, 4>(s, map, weights, z, y, x, d, here + y * s.padded, other);
-                x += 64;
-            } else if (left >= 32) {
-                for (int64_t y = 0; y < s.y; y += 4)
-                    tile<HALF, 4, 2>(s, map, weights, z, y, x, d, here + y * s.padded, other);
-                x += 32;
-            } else {
-                for (int64_t y = 0; y < s.y; y += 8)
-                    tile<HALF, 8, 1>(s, map, weights, z, y, x, d, here + y * s.padded, other);
-                x += 16;
-            }
+            const auto run = [&]<int NR, int NV>() {
+                for (int64_t y = 0; y < s.y; y += NR)
+                    tile<HALF, T, NR, NV>(s, map, after, weights, next, z, y, x, d, here + y * s.padded, other);
+                x += NV * 16;
+            };
+            if (left >= 64) run.template operator()<2 / T, 4>();
+            else if (left >= 32) run.template operator()<4 / T, 2>();
+            else run.template operator()<8 / T, 1>();
         }
+    }
 }
 
 inline __mmask16 valid(const Shape& s, int64_t x) {
@@ -231,31 +256,41 @@ struct Engine {
         }
     }
 
-    // Slabs of all volumes: init(b, z, sums) fills, maps are added by `sources`, finish(b, z, y, row of sums) takes.
     struct Source {
         const uint32_t* map;
         const uint32_t* weights;
         int64_t dilation;
     };
-    template <class Init, class Finish>
-    void pull(Team& team, const std::vector<Source>& sources, Init init, Finish finish) const {
-        const int64_t thick = std::min<int64_t>(SLAB, std::max<int64_t>(1, s.batch * s.z / (4 * s.threads)));
-        const int64_t slabs = (s.z + thick - 1) / thick;
+
+    // Sums of convolutions for T layers, slab by slab: init(row, sums, other) fills, the sources are added,
+    // finish(row, sums, other) takes. `next`: distance between the weights of the two layers.
+    template <int T, class Init, class Finish>
+    void pull(Team& team, const std::vector<Source>& sources, int64_t next, int64_t step, Init init,
+              Finish finish) const {
         const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
-        team.each(s.batch * slabs, [&](int64_t unit) {
+        const int64_t fits = std::max<int64_t>(1, SUMS / (2 * T * other));
+        const int64_t share = (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads);
+        const std::vector<Slab> slabs = slabs_of(s, step, std::max<int64_t>(1, std::min(fits, share)));
+        team.each(static_cast<int64_t>(slabs.size()), [&](int64_t unit) {
             static thread_local std::vector<float> storage;
-            storage.resize(SLAB * 2 * other + 16);
+            const Slab& slab = slabs[unit];
+            storage.resize(std::max<size_t>(storage.size(), slab.count * 2 * T * other + 16));
             float* sums = storage.data();
             sums += (64 - reinterpret_cast<uintptr_t>(sums) % 64) % 64 / 4;
-            const int64_t b = unit / slabs, z0 = unit % slabs * thick, z1 = std::min(z0 + thick, s.z);
-            for (int64_t z = z0; z < z1; ++z)
-                for (int64_t y = 0; y < s.y; ++y)
-                    init((b * s.z + z) * s.y + y, sums + (z - z0) * 2 * other + y * s.padded, other);
-            for (const Source& source : sources)
-                convolve<HALF>(s, source.map + b * s.z * s.y * s.row, source.weights, source.dilation, z0, z1, sums);
-            for (int64_t z = z0; z < z1; ++z)
-                for (int64_t y = 0; y < s.y; ++y)
-                    finish((b * s.z + z) * s.y + y, sums + (z - z0) * 2 * other + y * s.padded, other);
+            const auto rows = [&](auto f) {
+                for (int64_t k = 0; k < slab.count; ++k)
+                    for (int64_t y = 0; y < s.y; ++y)
+                        f((slab.volume * s.z + slab.first + k * slab.step) * s.y + y,
+                          sums + k * 2 * T * other + y * s.padded, other);
+            };
+            const int64_t volume = slab.volume * s.z * s.y * s.row;
+            rows(init);
+            for (size_t n = 0; n < sources.size(); ++n) {
+                const Source& now = sources[n];
+                const uint32_t* after = sources[std::min(n + 1, sources.size() - 1)].map + volume;
+                convolve<HALF, T>(s, now.map + volume, after, now.weights, next, now.dilation, slab, sums);
+            }
+            rows(finish);
         });
     }
 
@@ -273,29 +308,44 @@ struct Engine {
                 });
             }
         });
-        std::vector<Source> sources;
-        for (int64_t i = 0; i < s.depth; ++i) {
-            sources.clear();
-            for (int64_t p = 0; p <= i; ++p)
-                for (int64_t part = 0; part < PER; ++part)
-                    sources.push_back({map(maps, p, part), weights + ((i * s.pairs() + p) * PER + part) * TAPS,
-                                       s.dilation(i)});
-            pull(
-                team, sources,
-                [&](int64_t, float* sums, int64_t other) {
-                    for (int c = 0; c < 2; ++c)
-                        std::fill(sums + c * other, sums + c * other + s.padded, bias[i * 2 + c]);
-                },
-                [&](int64_t r, const float* sums, int64_t other) {
-                    store(maps, planes, i + 1, r, [&](int64_t at, int c) {
-                        const __m512 v = _mm512_loadu_ps(sums + c * other + at);
-                        return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(SLOPE)));
-                    });
-                });
-        }
+        layers(team, weights, bias, maps, planes);
         team.each(s.batch * s.z, [&](int64_t unit) {
             for (int64_t r = unit * per_plane; r < (unit + 1) * per_plane; ++r) score(maps, out_weight, out_bias, logits, r);
         });
+    }
+
+    // All layers. A layer of an even block also sums for its successor one cycle on, which has the same dilation, all
+    // that it reads itself; the partial sums wait until the rest has been computed.
+    void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
+        const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded;
+        const std::unique_ptr<float[]> partial(new float[s.cycle * s.rows() * row]);
+        std::vector<Source> sources;
+        for (int64_t i = 0; i < s.depth; ++i) {
+            const bool second = i / s.cycle % 2 == 1, both = !second && i + s.cycle < s.depth;
+            float* waiting = partial.get() + i % s.cycle * s.rows() * row;
+            sources.clear();
+            for (int64_t p = second ? i - s.cycle + 1 : 0; p <= i; ++p)
+                for (int64_t part = 0; part < PER; ++part)
+                    sources.push_back({map(maps, p, part), weights + i * words + (p * PER + part) * TAPS, s.dilation(i)});
+            const auto init = [&](int64_t r, float* sums, int64_t other) {
+                for (int c = 0; c < (both ? 4 : 2); ++c) {
+                    float* to = sums + c * other;
+                    if (second) std::memcpy(to, waiting + r * row + c * s.padded, s.padded * 4);
+                    else std::fill(to, to + s.padded, bias[(i + c / 2 * s.cycle) * 2 + c % 2]);
+                }
+            };
+            const auto finish = [&](int64_t r, const float* sums, int64_t other) {
+                store(maps, planes, i + 1, r, [&](int64_t at, int c) {
+                    const __m512 v = _mm512_loadu_ps(sums + c * other + at);
+                    return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(SLOPE)));
+                });
+                if (both)
+                    for (int c = 0; c < 2; ++c)
+                        std::memcpy(waiting + r * row + c * s.padded, sums + (2 + c) * other, s.padded * 4);
+            };
+            if (both) pull<2>(team, sources, s.cycle * words, s.dilation(i), init, finish);
+            else pull<1>(team, sources, 0, s.dilation(i), init, finish);
+        }
     }
 
     // One row of all logits.
@@ -325,51 +375,65 @@ struct Engine {
                   uint16_t* planes, uint32_t* grad_maps, uint16_t* grad_planes, float* grad_x, float* grad_weights,
                   float* grad_bias, float* grad_out) const {
         Team team(s.threads);
-        const int64_t volume = s.z * s.y * s.x;
-        std::vector<Source> sources;
-        for (int64_t p = s.depth; p >= (grad_x ? 0 : 1); --p) {
-            sources.clear();
-            for (int64_t k = p; k < s.depth; ++k)  // grad_maps holds layer k as pair k
-                for (int64_t part = 0; part < PER; ++part)
-                    sources.push_back({map(grad_maps, k, part), weights + ((k * s.pairs() + p) * PER + part) * TAPS,
-                                       s.dilation(k)});
-            pull(
-                team, sources,
-                [&](int64_t r, float* sums, int64_t other) {
-                    const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
-                    for (int64_t x = 0; x < s.padded; x += 16) {
-                        __m512 u = _mm512_setzero_ps(), v = u;
-                        for (int64_t k = 0; k < s.classes; ++k) {
-                            const float* w = out_weight + (k * s.pairs() + p) * 2;
-                            const __m512 g =
-                                _mm512_maskz_loadu_ps(valid(s, x), grad + (b * s.classes + k) * volume + at + x);
-                            u = _mm512_fmadd_ps(g, _mm512_set1_ps(w[0]), u);
-                            v = _mm512_fmadd_ps(g, _mm512_set1_ps(w[1]), v);
-                        }
-                        _mm512_storeu_ps(sums + x, u);
-                        _mm512_storeu_ps(sums + other + x, v);
-                    }
-                },
-                [&](int64_t r, const float* sums, int64_t other) {
-                    if (p == 0) {
-                        const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
-                        for (int64_t c = 0; c < s.inputs; ++c)
-                            std::memcpy(grad_x + (b * s.inputs + c) * volume + at, sums + c * other, s.x * 4);
-                        return;
-                    }
-                    store(grad_maps, grad_planes, p - 1, r, [&](int64_t at, int c) {
-                        __m512 u, v;
-                        load(maps, p, r, at, u, v);
-                        const __mmask16 negative =
-                            _mm512_cmp_ps_mask(c ? v : u, _mm512_setzero_ps(), _CMP_LE_OQ);
-                        const __m512 g = _mm512_loadu_ps(sums + c * other + at);
-                        return _mm512_mask_mul_ps(g, negative, g, _mm512_set1_ps(SLOPE));
-                    });
-                });
-        }
+        map_gradients(team, grad, weights, out_weight, maps, grad_maps, grad_planes, grad_x);
         team.each(s.depth, [&](int64_t i) { sum_bias(grad_maps, grad_bias, i); });
         team.each(s.pairs(), [&](int64_t p) { out_gradient(maps, grad, grad_out, p); });
         weight_gradients(team, maps, planes, grad_maps, grad_planes, grad_weights);
+    }
+
+    // Gradients of all maps, two pairs p and p - 1 at a time: what both are read by is summed for both at once.
+    void map_gradients(Team& team, const float* grad, const uint32_t* weights, const float* out_weight,
+                       const uint32_t* maps, uint32_t* grad_maps, uint16_t* grad_planes, float* grad_x) const {
+        const int64_t volume = s.z * s.y * s.x, row = 2 * s.padded, last = grad_x ? 0 : 1;
+        const std::unique_ptr<float[]> partial(new float[s.rows() * row]);
+        std::vector<Source> sources;
+        for (int64_t p = s.depth; p >= last; --p) {
+            const bool second = (s.depth - p) % 2 == 1, both = !second && p > last;
+            sources.clear();
+            for (int64_t k = p; k < (second ? p + 1 : s.depth); ++k)  // grad_maps holds layer k as pair k
+                for (int64_t part = 0; part < PER; ++part)
+                    sources.push_back({map(grad_maps, k, part), weights + ((k * s.pairs() + p) * PER + part) * TAPS,
+                                       s.dilation(k)});
+            const auto init = [&](int64_t r, float* sums, int64_t other) {
+                if (second) {
+                    for (int c = 0; c < 2; ++c)
+                        std::memcpy(sums + c * other, partial.get() + r * row + c * s.padded, s.padded * 4);
+                    return;
+                }
+                const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
+                for (int64_t c = 0; c < (both ? 4 : 2); ++c)
+                    for (int64_t x = 0; x < s.padded; x += 16) {
+                        __m512 sum = _mm512_setzero_ps();
+                        for (int64_t k = 0; k < s.classes; ++k) {
+                            const float w = out_weight[(k * s.pairs() + p - c / 2) * 2 + c % 2];
+                            const __m512 g =
+                                _mm512_maskz_loadu_ps(valid(s, x), grad + (b * s.classes + k) * volume + at + x);
+                            sum = _mm512_fmadd_ps(g, _mm512_set1_ps(w), sum);
+                        }
+                        _mm512_storeu_ps(sums + c * other + x, sum);
+                    }
+            };
+            const auto finish = [&](int64_t r, const float* sums, int64_t other) {
+                if (both)
+                    for (int c = 0; c < 2; ++c)
+                        std::memcpy(partial.get() + r * row + c * s.padded, sums + (2 + c) * other, s.padded * 4);
+                if (p == 0) {
+                    const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
+                    for (int64_t c = 0; c < s.inputs; ++c)
+                        std::memcpy(grad_x + (b * s.inputs + c) * volume + at, sums + c * other, s.x * 4);
+                    return;
+                }
+                store(grad_maps, grad_planes, p - 1, r, [&](int64_t at, int c) {
+                    __m512 u, v;
+                    load(maps, p, r, at, u, v);
+                    const __mmask16 negative = _mm512_cmp_ps_mask(c ? v : u, _mm512_setzero_ps(), _CMP_LE_OQ);
+                    const __m512 g = _mm512_loadu_ps(sums + c * other + at);
+                    return _mm512_mask_mul_ps(g, negative, g, _mm512_set1_ps(SLOPE));
+                });
+            };
+            if (both) pull<2>(team, sources, -PER * TAPS, 1, init, finish);
+            else pull<1>(team, sources, 0, 1, init, finish);
+        }
     }
 
     void sum_bias(const uint32_t* grad_maps, float* grad_bias, int64_t i) const {
