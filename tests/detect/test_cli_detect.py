@@ -31,7 +31,8 @@ def case(tmp_path, monkeypatch):
 
 def command(folder, *volumes, **options):
     settings = {
-        "model": str(folder / "blobs.pt"), "format": "star,csv,shrec", "voxel_size": None, "invert": False, "threshold": None,
+        "model": str(folder / "blobs.pt"), "format": "star,csv,shrec", "voxel_size": None, "invert": False,
+        "threshold": None,
         "min_score": None, "no_classes": False, "segmentation": False, "device": "cpu", "threads": None, "set_": None,
     }  # fmt: skip
     detect_command([folder / name for name in volumes], folder / "out", **(settings | options))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-PAIRS_AT_ONCE = 1 << 19
+PAIRS_AT_ONCE = 1 << 16
 ROUNDING = 1e-9
 
 
@@ -42,45 +42,50 @@ class VoxelBalls:
         Where a ball is empty its mean is its centre and its mass 0.
         """
         reach = int(np.floor(radius + 0.5))
-        offsets = np.arange(-reach, reach + 1)
-        dz, dy = (grid.ravel() for grid in np.meshgrid(offsets, offsets, indexing="ij"))
-        near = np.square(np.maximum(np.abs(dz) - 0.5, 0)) + np.square(np.maximum(np.abs(dy) - 0.5, 0)) <= radius**2
-        disc = np.stack([dz[near], dy[near]])
-        step = max(1, PAIRS_AT_ONCE // disc.shape[1])
-        parts = [self._means(centers[k : k + step], radius, disc) for k in range(0, len(centers), step)]
+        closest = np.square(np.maximum(np.abs(np.arange(-reach, reach + 1)) - 0.5, 0))
+        disc = np.nonzero(closest[:, None] + closest <= radius**2)
+        step = max(1, PAIRS_AT_ONCE // len(disc[0]))
+        parts = [self._means(centers[k : k + step], radius, reach, disc) for k in range(0, len(centers), step)]
         if not parts:
             return np.empty((0, 3)), np.empty(0)
         return np.concatenate([mean for mean, _ in parts]), np.concatenate([mass for _, mass in parts])
 
-    def _means(self, centers: np.ndarray, radius: float, disc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _means(
+        self, centers: np.ndarray, radius: float, reach: int, disc: tuple[np.ndarray, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
         nz, ny, nx = self.shape
         z, y, x = (centers - self.origin).T[:, :, None]
-        row_z, row_y = np.rint(z) + disc[0], np.rint(y) + disc[1]
-        left = radius**2 - np.square(row_z - z) - np.square(row_y - y)
-        pair = np.flatnonzero((left >= -ROUNDING) & (row_z >= 0) & (row_z < nz) & (row_y >= 0) & (row_y < ny))
-        seed = pair // disc.shape[1]
-        row_z, row_y = row_z.ravel()[pair], row_y.ravel()[pair]
-        half = np.sqrt(np.maximum(left.ravel()[pair], 0))
-        x = x.ravel()[seed]
-        low = np.clip(np.ceil(x - half - ROUNDING), 0, nx).astype(np.int64)
-        high = np.clip(np.floor(x + half + ROUNDING) + 1, 0, nx).astype(np.int64)
-        base = ((row_z * ny + row_y) * nx).astype(np.int64)
-        first, last = self.before[base + low], self.before[base + np.maximum(high, low)]
+        rows_z, far_z = _rows(z, reach, nz)
+        rows_y, far_y = _rows(y, reach, ny)
+        left = (radius**2 + ROUNDING - far_z)[:, disc[0]] - far_y[:, disc[1]]
+        outside = left < 0
+        half = np.sqrt(np.maximum(left, 0, out=left), out=left)
+        half += ROUNDING
+        base = (rows_z * (ny * nx))[:, disc[0]] + (rows_y * nx)[:, disc[1]]
+        low = np.clip(np.ceil(x - half), 0, nx).astype(np.int64)
+        high = np.clip(np.floor(x + half) + 1, 0, nx).astype(np.int64)
+        np.copyto(high, low, where=outside | (high < low))
+        first, last = self.before[base + low], self.before[base + high]
         mass = (last - first).astype(np.float64) if self.mass is None else self.mass[last] - self.mass[first]
-        n = len(centers)
-        total = np.bincount(seed, mass, n)
-        sums = np.stack(
-            [
-                np.bincount(seed, mass * row_z, n),
-                np.bincount(seed, mass * row_y, n),
-                np.bincount(seed, self.x_sum[last] - self.x_sum[first], n),
-            ],
-            axis=1,
-        )
+        total = mass.sum(axis=1)
+        sum_z = (mass * rows_z[:, disc[0]]).sum(axis=1)
+        sum_y = (mass * rows_y[:, disc[1]]).sum(axis=1)
+        sum_x = (self.x_sum[last] - self.x_sum[first]).sum(axis=1)
         filled = total > 0
         means = centers.astype(np.float64)
+        sums = np.stack([sum_z, sum_y, sum_x], axis=1)
         means[filled] = sums[filled] / total[filled, None] + self.origin
         return means, total
+
+
+def _rows(center: np.ndarray, reach: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (n, 2 * reach + 1) around centres (n, 1), held within 0..number-1, and their squared distances.
+
+    A row outside has the distance infinity.
+    """
+    rows = np.rint(center) + np.arange(-reach, reach + 1)
+    squares = np.where((rows >= 0) & (rows < number), np.square(rows - center), np.inf)
+    return np.clip(rows, 0, number - 1).astype(np.int64), squares
 
 
 def mean_shift(
@@ -111,6 +116,10 @@ def mean_shift(
         moving = moving[distance > tolerance * bandwidth]
         if not len(moving):
             break
+        # paths that meet go on together: the first of them is followed
+        _, first = np.unique(np.ascontiguousarray(at[moving]).view("V24"), return_index=True)
+        mass[moving] = np.where(np.isin(np.arange(len(moving)), first), mass[moving], 0)
+        moving = moving[np.sort(first)]
     return distinct_modes(at[mass > 0], mass[mass > 0], bandwidth=bandwidth)
 
 
