@@ -51,13 +51,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class PairingScore:
-    """location: classes ignored. classes: each class paired within itself. distance: mean of the pairs in A, or NaN."""
+    """location: classes ignored. classes: each class paired within itself. distance: mean of the pairs in A, or NaN.
+
+    hit_ids: row + 1 of the true particle that each pick is paired with, 0 for none: (picks,).
+    """
 
     location: Counts
     classes: dict[str, Counts]
     distance: float
     radius: float
     curve: PrecisionRecall
+    hit_ids: np.ndarray
 
     @property
     def mean_class_f(self) -> float:
@@ -101,6 +105,7 @@ def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: fl
         distance=float(distances.mean()) if len(rows) else float("nan"),
         radius=float(radius),
         curve=precision_recall(picks.scores, hit_ids, particles=len(truth)),
+        hit_ids=hit_ids,
     )
 
 

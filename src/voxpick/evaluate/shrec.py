@@ -118,6 +118,7 @@ def score_shrec(
         labels=(BACKGROUND, *labels),
         confusion=confusion,
         curve=precision_recall(picks.scores, np.where(on_target, ids, 0), particles=int(counted.sum())),
+        hit_ids=ids,
         warnings=tuple(warnings),
     )
 

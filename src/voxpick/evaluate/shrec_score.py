@@ -52,6 +52,7 @@ class Shrec20Score:
 
     labels: "0" (missed, or background) and the classes by molecular weight. confusion: counts [true, claimed] in that
     order. average_distance: voxels; NaN when nothing was found. curve: localisation over the threshold on the score.
+    hit_ids: occupancy id that each pick counts for, 0 for none: (picks,).
     warnings: what a reader must know about the numbers.
     """
 
@@ -68,6 +69,7 @@ class Shrec20Score:
     labels: tuple[str, ...]
     confusion: np.ndarray
     curve: PrecisionRecall
+    hit_ids: np.ndarray
     warnings: tuple[str, ...] = ()
 
     @property

@@ -1,0 +1,198 @@
+"""voxpick evaluate"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.evaluate.pairing import PairingScore
+    from voxpick.evaluate.shrec_score import Shrec20Score
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    picks: Annotated[
+        Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels), most trusted first.")
+    ],
+    truth: Annotated[
+        Path,
+        typer.Argument(help="A SHREC model folder with particle_locations.txt and occupancy_mask.mrc, or a pick file."),
+    ],
+    radius: Annotated[
+        float | None,
+        typer.Option(help="When TRUTH is a pick file: how far from a true centre, in A, a pick may lie."),
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(help="With --radius: F-beta, where more than 1 favours finding all over being right.")
+    ] = 1.0,
+    benchmark: Annotated[str, typer.Option(help="Whose rules: shrec19, shrec20 or shrec21.")] = "shrec20",
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="What the z of the picks counts from: tomogram, specimen (the slab, z from 0 to 199 in SHREC'20), or "
+            "auto, the organisers' guess: one pick outside the slab moves all of them."
+        ),
+    ] = "auto",
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Also score without the organisers' leniency: one pick per particle, no guess."),
+    ] = False,
+    segmentation: Annotated[
+        Path | None,
+        typer.Option(help="A segmentation (MRC of class numbers), compared voxel by voxel with class_mask.mrc."),
+    ] = None,
+    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
+) -> None:
+    """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
+    if truth.is_dir():
+        result = _against_model(
+            picks, truth, benchmark, frame, strict=strict, segmentation=segmentation, voxel_size=voxel_size
+        )
+    else:
+        if segmentation is not None or strict:
+            raise VoxpickError(f"{truth}: --segmentation and --strict need a SHREC model folder as the truth")
+        result = _against_picks(picks, truth, radius, beta, voxel_size)
+    if json_path is not None:
+        import json
+
+        from voxpick.io.atomic import write_text
+
+        write_text(json_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+def _against_model(
+    picks_path: Path,
+    folder: Path,
+    benchmark: str,
+    frame: str,
+    *,
+    strict: bool,
+    segmentation: Path | None,
+    voxel_size: float | None,
+) -> dict[str, Any]:
+    from voxpick.cli.truth import read_picks, read_truth
+    from voxpick.evaluate.shrec import score_shrec
+
+    truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
+    picks = read_picks(
+        picks_path,
+        tomogram=folder.resolve().name,
+        voxel_size=truth.voxel_size,
+        shape=truth.tomogram_shape,
+        year=2019 if benchmark == "shrec19" else 2020,
+    )
+    result: dict[str, Any] = {}
+    for mode in (False, True) if strict else (False,):
+        try:
+            score = score_shrec(
+                picks,
+                truth.particles,
+                truth.occupancy,
+                voxel_size=truth.voxel_size,
+                z_offset=truth.z_offset,
+                benchmark=benchmark,
+                frame=frame,
+                strict=mode,
+            )
+        except VoxpickError as error:
+            raise VoxpickError(f"{picks_path} against {folder}: {error}") from error
+        _print_shrec(score)
+        result |= {"strict_scoring": score.to_dict()} if mode else score.to_dict()
+    if segmentation is not None:
+        result["segmentation"] = _segmentation(segmentation, folder)
+    return result
+
+
+def _against_picks(
+    picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
+) -> dict[str, Any]:
+    from voxpick.cli.truth import read_picks
+    from voxpick.evaluate.pairing import score_pairing
+
+    if radius is None:
+        raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
+    truth = read_picks(truth_path, tomogram=picks_path.stem, voxel_size=voxel_size)
+    picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size)
+    score = score_pairing(picks, truth, radius=radius, beta=beta)
+    _print_pairing(score)
+    return score.to_dict()
+
+
+def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
+    from voxpick.cli.progress import progress_bar
+    from voxpick.evaluate.segmentation import score_segmentation
+    from voxpick.io.mrc import read_labels
+    from voxpick.io.shrec_model import open_model
+    from voxpick.shrec_classes import SHREC20_CLASSES
+
+    labels = ("background", *SHREC20_CLASSES)
+    with progress_bar("Comparing voxels") as progress:
+        try:
+            score = score_segmentation(
+                read_labels(path), open_model(folder).class_mask, labels=labels, progress=progress
+            )
+        except VoxpickError as error:
+            raise VoxpickError(f"{path}: {error}") from error
+    result = score.to_dict()
+    overall = {name: result[name] for name in ("VA", "MVA", "MIoU")}
+    _print_table("Segmentation", list(overall), [list(overall.values())])
+    return result
+
+
+def _print_shrec(score: Shrec20Score) -> None:
+    from voxpick.evaluate.shrec_score import weight_kda
+
+    for text in score.warnings:
+        typer.secho(f"WARNING: {text}", err=True, fg=typer.colors.YELLOW)
+    rules = f"{score.benchmark.upper()} scoring{', strict' if score.strict else ''}"
+    _print_table(f"{rules}: localisation of {score.particles} particles", list(score.table3), [score.table3.values()])
+    accuracy = score.class_accuracy
+    count = dict(zip(score.labels, score.confusion.sum(axis=1).tolist(), strict=True))
+    rows = [[name, weight_kda(name), count[name], f1, accuracy[name]] for name, f1 in score.class_f1.items()]
+    rows.append(["mean", None, score.particles, score.mean_class_f1, None])
+    _print_table(f"{rules}: classes", ["class", "kDa", "particles", "F1", "accuracy"], rows)
+    _print_table(f"{rules}: mean class F1 by size", list(score.size_groups), [score.size_groups.values()])
+    matrix = [[name, *counts] for name, counts in zip(score.labels, score.confusion.tolist(), strict=True)]
+    shown = matrix if score.strict else matrix[1:]
+    _print_table(f"{rules}: confusion (rows true, columns claimed; 0 is missed)", ["", *score.labels], shown)
+
+
+def _print_pairing(score: PairingScore) -> None:
+    names = ["", "TP", "FP", "FN", "precision", "recall", f"F{score.location.beta:g}"]
+    rows: list[list[Any]] = []
+    for name, counts in (("any class", score.location), *score.classes.items()):
+        values: Mapping[str, float] = counts.to_dict()
+        rows.append([name, *(values[key] for key in ("TP", "FP", "FN", "precision", "recall", "F"))])
+    _print_table(f"One-to-one within {score.radius:g} A (mean distance {score.distance:.1f} A)", names, rows)
+
+
+def _print_table(title: str, header: Sequence[str], rows: Sequence[Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for k, name in enumerate(header):
+        table.add_column(name, justify="left" if k == 0 and name in ("", "class") else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,109 @@
+"""What `evaluate` and `report` read: picks, and the truth of a SHREC model folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from voxpick.particles import Particles
+
+ORGANISERS_Z_OFFSET = 156
+
+
+@dataclass(frozen=True)
+class ShrecTruth:
+    """particles: specimen frame, A; row i is occupancy id i + 1. z_offset: voxels from the specimen to the tomogram."""
+
+    directory: Path
+    particles: Particles
+    occupancy: np.ndarray
+    voxel_size: float
+    z_offset: int
+
+    @property
+    def tomogram_shape(self) -> tuple[int, int, int]:
+        """Voxels (z, y, x) of the tomogram."""
+        nz, ny, nx = self.occupancy.shape
+        return nz + 2 * self.z_offset, ny, nx
+
+    @property
+    def tomogram_particles(self) -> Particles:
+        """The truth in the tomogram's frame."""
+        shift = [self.z_offset * self.voxel_size, 0, 0]
+        return self.particles.with_columns(centers_zyx=self.particles.centers_zyx + shift)
+
+
+def read_truth(directory: Path, *, benchmark: str = "shrec20", voxel_size: float | None = None) -> ShrecTruth:
+    """The truth of a model folder; without a reconstruction, the offset is the benchmark's and voxels are 10 A.
+
+    Raises VoxpickError when the folder lacks the particle list or the occupancy mask (hit boxes for SHREC'19).
+    """
+    from voxpick.evaluate.shrec import BENCHMARKS
+    from voxpick.io.mrc import read_labels
+    from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
+    from voxpick.io.shrec_model import open_model
+
+    if benchmark not in BENCHMARKS:
+        raise VoxpickError(f"--benchmark is {benchmark!r}; choose one of {', '.join(BENCHMARKS)}")
+    if benchmark == "shrec19":
+        size = voxel_size or SHREC_VOXEL_SIZE
+        locations = read_locations(_only(directory, "particle_locations*.txt"), voxel_size=size, year=2019)
+        mask = _only(directory, "*hitbox*.mrc")
+        return ShrecTruth(directory, locations, read_labels(mask), size, ORGANISERS_Z_OFFSET)
+    model = open_model(directory, voxel_size=voxel_size)
+    locations_path, mask_path = model.path("particles"), model.path("occupancy_mask")
+    if model.path("reconstruction").is_file():
+        size, offset = model.voxel_size, model.z_offset
+    else:
+        size, offset = voxel_size or SHREC_VOXEL_SIZE, BENCHMARKS[benchmark].z_offset
+    return ShrecTruth(directory, read_locations(locations_path, voxel_size=size), read_labels(mask_path), size, offset)
+
+
+def read_picks(
+    path: Path,
+    *,
+    tomogram: str,
+    voxel_size: float | None,
+    shape: tuple[int, int, int] | None = None,
+    year: int = 2020,
+    allow_empty: bool = False,
+) -> Particles:
+    """The picks of a file in the order of the file; of several tomograms in it, those of the one named.
+
+    voxel_size (A) and shape (z, y, x) of the tomogram serve formats that count voxels; year 2019 reads text as zyx.
+    Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
+    """
+    import numpy as np
+
+    from voxpick.io.formats import read_particles
+    from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
+
+    if year == 2019 and path.suffix.lower() == ".txt":
+        picks = read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE)
+    else:
+        picks = read_particles(path, voxel_size=voxel_size, shape=shape)
+    assert picks.tomograms is not None
+    names = {str(name) for name in picks.tomograms}
+    if len(names) > 1:
+        if tomogram not in names:
+            listed = ", ".join(sorted(names)[:5])
+            raise VoxpickError(f"{path}: holds picks of {len(names)} tomograms ({listed}), but none of {tomogram!r}")
+        picks = picks[np.array([str(name) == tomogram for name in picks.tomograms])]
+    if len(picks) == 0 and not allow_empty:
+        raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
+    return picks
+
+
+def _only(directory: Path, pattern: str) -> Path:
+    if not directory.is_dir():
+        raise VoxpickError(f"{directory}: no such folder; give a model folder")
+    found = sorted(directory.glob(pattern))
+    if len(found) != 1:
+        raise VoxpickError(f"{directory}: holds {len(found)} files like {pattern}; exactly one is needed")
+    return found[0]
