@@ -30,6 +30,24 @@ def progress_bar(description: str) -> Iterator[Report]:
         yield report
 
 
+@contextmanager
+def step_bars(prefix: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield report(step, done, total): a bar for each step of longer work, one after another."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        current, bar = "", None
+
+        def report(step: str, done: int, total: int) -> None:
+            nonlocal current, bar
+            if step != current or bar is None:
+                stack.close()
+                current, bar = step, stack.enter_context(progress_bar(f"{prefix}: {step}"))
+            bar(done, total)
+
+        yield report
+
+
 def _plain(description: str, write: Callable[[str], object]) -> Report:
     shown = -1
 

@@ -1,0 +1,166 @@
+"""voxpick simulate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from voxpick.simulate.shrec20 import Recipe, Simulation
+    from voxpick.simulate.structures import BeadModel
+
+app = typer.Typer(no_args_is_help=True, help="Make tomograms with known truth.")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this command group."""
+    parent.add_typer(app, name="simulate")
+
+
+@app.callback()
+def _group() -> None:
+    """Make tomograms with known truth."""
+
+
+@app.command()
+def shrec20(
+    out: Annotated[Path, typer.Argument(help="Folder that receives model_0, model_1, ...")],
+    models: Annotated[int, typer.Option(min=1, help="How many tomograms.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives other tomograms.")] = 0,
+    size: Annotated[str, typer.Option(help="Voxels of the specimen, z,y,x.")] = "200,512,512",
+    thickness: Annotated[int | None, typer.Option(help="Voxels of the tomogram along z [default: as many as x].")] = None,
+    particles: Annotated[
+        int | None, typer.Option(help="Particles per tomogram [default: 2400 to 2799 on 512 x 512 voxels].")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="Structures to place, by name, comma-separated [default: all].")] = None,
+    structures: Annotated[
+        Path | None, typer.Option(help="Your own bank made by 'voxpick structures build' [default: the built-in one].")
+    ] = None,
+    snr: Annotated[float, typer.Option(help="SHREC's SNR setting: 0.004 (2020) or 0.02 (2019).")] = 0.004,
+    tilt_limit: Annotated[float, typer.Option(help="Largest tilt in degrees.")] = 60.0,
+    tilt_step: Annotated[float, typer.Option(help="Degrees between tilts.")] = 3.0,
+    defocus: Annotated[float, typer.Option(help="Defocus in micrometres, underfocus positive.")] = 3.0,
+    voxel_size: Annotated[float, typer.Option(help="Voxel size in A.")] = 10.0,
+    orientations: Annotated[
+        str, typer.Option(help="'uniform' over all orientations, or 'shrec20' for the published set's uneven ones.")
+    ] = "uniform",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
+) -> None:
+    """Simulate tomograms by the recipe of the SHREC'20 benchmark, and write its model_N folders."""
+    import numpy as np
+    import torch
+    from pydantic import ValidationError
+
+    from voxpick.cli.progress import step_bars
+    from voxpick.errors import VoxpickError
+    from voxpick.precision import choose_device
+    from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        recipe = Recipe.model_validate(
+            {
+                "size_zyx": _three(size),
+                "voxel_size": voxel_size,
+                "particles": particles,
+                "thickness": thickness,
+                "snr": snr,
+                "tilt_limit_deg": tilt_limit,
+                "tilt_step_deg": tilt_step,
+                "defocus_um": defocus,
+                "orientations": orientations,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise VoxpickError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})") from error
+    bank, ids = _structures(structures, classes)
+    folders = [out / f"model_{k}" for k in range(models)]
+    if not overwrite:
+        for folder in folders:
+            if folder.exists():
+                raise VoxpickError(f"{folder}: exists already; choose another folder or add --overwrite")
+    for k, folder in enumerate(folders):
+        model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
+        with step_bars(folder.name) as report:
+            simulation = simulate_shrec20(
+                bank, recipe, seed=model_seed, device=choose_device(device), progress=report
+            )
+        write_simulation(folder, simulation, ids, provenance=_provenance(recipe, bank, seed, k), overwrite=overwrite)
+        typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
+
+
+def write_simulation(
+    folder: Path, simulation: Simulation, class_ids: dict[str, int], *, provenance: dict[str, Any], overwrite: bool
+) -> None:
+    """Write one model_N folder, and simulation.yaml with settings, tilt angles and class ids beside it inside."""
+    import numpy as np
+    import yaml
+
+    from voxpick.io.atomic import write_text
+    from voxpick.io.shrec_model import write_model
+    from voxpick.particles import Particles
+
+    packing = simulation.packing
+    names = np.array(packing.names, dtype=object)
+    ids = np.array([class_ids[name] for name in packing.names])
+    write_model(
+        folder,
+        grandmodel=simulation.grandmodel,
+        class_mask=packing.class_of(packing.occupancy, ids),
+        occupancy_mask=packing.occupancy,
+        class_bbox=packing.class_of(packing.occupancy_bbox, ids),
+        occupancy_bbox=packing.occupancy_bbox,
+        projections=simulation.projections,
+        reconstruction=simulation.reconstruction,
+        particles=Particles(
+            packing.centers_zyx * simulation.recipe.voxel_size,
+            classes=names[packing.class_index],
+            rotations=packing.rotations_zyx,
+        ),
+        voxel_size=simulation.recipe.voxel_size,
+        overwrite=overwrite,
+    )
+    record = {**provenance, "class_ids": class_ids, "tilt_angles_deg": simulation.tilt_angles_deg}
+    write_text(folder / "simulation.yaml", yaml.safe_dump(record, sort_keys=False))
+
+
+def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadModel], dict[str, int]]:
+    """The chosen structures, and the class id of every structure of the bank (its place in it, from 1)."""
+    from voxpick.io.structures import read_arrays
+    from voxpick.simulate.bank import load_bank, select, unpack_bank
+
+    bank = load_bank() if path is None else unpack_bank(read_arrays(path))
+    ids = {name: k for k, name in enumerate(bank, start=1)}
+    chosen = bank if classes is None else select(bank, [name.strip() for name in classes.split(",") if name.strip()])
+    return chosen, {name: ids[name] for name in chosen}
+
+
+def _provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
+    from voxpick import __version__
+
+    return {
+        "voxpick": __version__,
+        "seed": seed,
+        "model": number,
+        "recipe": recipe.model_dump(mode="json"),
+        "structures": {name: model.source for name, model in bank.items()},
+    }
+
+
+def _three(text: str) -> tuple[int, ...]:
+    from voxpick.errors import VoxpickError
+
+    try:
+        values = tuple(int(word) for word in text.split(","))
+    except ValueError as error:
+        raise VoxpickError(f"--size {text}: give three whole numbers, such as 200,512,512") from error
+    if len(values) != 3 or min(values) < 1:
+        raise VoxpickError(f"--size {text}: give three whole numbers of at least 1, such as 200,512,512")
+    return values
+

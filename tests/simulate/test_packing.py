@@ -1,0 +1,69 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.simulate.packing import pack
+from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, stamp
+
+
+def shell(radius, n=4000):
+    """Beads on a hollow sphere."""
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=(n, 3))
+    return SimpleNamespace(
+        positions_zyx=radius * direction / np.linalg.norm(direction, axis=1, keepdims=True), electrons=np.full(n, 60.0)
+    )
+
+
+def test_density_holds_all_electrons_about_the_centre():
+    beads = shell(55.0)
+    shifted = beads.positions_zyx + np.array([3.0, -2.0, 1.0])
+    piece = stamp(shifted, beads.electrons, voxel_size=10.0)
+    assert piece.density.sum() * 1000 == pytest.approx(beads.electrons.sum(), rel=1e-5)
+    grid = np.stack(np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij"))
+    centre = (grid * piece.density).sum(axis=(1, 2, 3)) / piece.density.sum() * 10
+    assert centre == pytest.approx(shifted.mean(axis=0), abs=1e-3)
+
+
+def test_a_hollow_particle_owns_its_cavity_and_nothing_outside():
+    beads = shell(55.0)
+    piece = stamp(beads.positions_zyx, beads.electrons, voxel_size=10.0)
+    assert piece.density[tuple(-piece.corner)] == 0
+    assert piece.occupied[tuple(-piece.corner)]
+    grid = np.stack(np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij"))
+    assert np.linalg.norm(grid, axis=0)[piece.occupied].max() * 10 < 55 + 20
+    assert piece.occupied[piece.density > OCCUPANCY_THRESHOLD].all()
+
+
+def test_packed_particles_do_not_overlap():
+    structures = {"small": shell(25.0), "large": shell(60.0)}
+    rng = np.random.default_rng(7)
+    rotations = uniform_rotations_zyx(30, rng)
+    packing = pack(structures, rotations, rng, shape=(40, 60, 90), voxel_size=10.0)
+    total = sum(
+        (packing.occupancy == k + 1).sum()
+        for k in range(30)
+    )
+    assert total == (packing.occupancy > 0).sum()
+    alone = [
+        stamp(structures[packing.names[c]].positions_zyx @ r.T, structures[packing.names[c]].electrons, voxel_size=10.0)
+        for c, r in zip(packing.class_index, rotations, strict=True)
+    ]
+    for k, piece in enumerate(alone):
+        start = packing.centers_zyx[k] + piece.corner
+        if (start >= 0).all() and (start + piece.density.shape <= packing.density.shape).all():
+            window = tuple(slice(a, a + n) for a, n in zip(start, piece.density.shape, strict=True))
+            assert np.array_equal(packing.occupancy[window] == k + 1, piece.occupied)
+            inside = piece.occupied
+            assert np.allclose(packing.density[window][inside], piece.density[inside], atol=1e-6)
+
+
+def test_no_room_is_a_clear_error():
+    rng = np.random.default_rng(1)
+    with pytest.raises(VoxpickError, match=r"no room for particle \d+ of 60"):
+        pack({"large": shell(60.0)}, uniform_rotations_zyx(60, rng), rng, shape=(24, 30, 30), voxel_size=10.0)
+    with pytest.raises(VoxpickError, match="slab is 6 voxels thick"):
+        pack({"large": shell(60.0)}, uniform_rotations_zyx(1, rng), rng, shape=(6, 30, 30), voxel_size=10.0)

@@ -1,0 +1,68 @@
+"""Imports go down only, and wings on one floor do not import each other (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "src" / "voxpick"
+WINGS = {"io", "simulate", "train", "detect", "match", "average", "evaluate"}
+GROUND = {"volume", "particles", "geometry", "fourier", "tiles", "precision", "errors", "shrec_classes", "data", "__init__"}
+SECOND = {"networks", "losses", "ctf", "wedge"}
+TOP = {"cli", "report", "cluster", "__main__"}
+
+
+def floor(room: str) -> float:
+    if room in GROUND:
+        return 1
+    if room in SECOND:
+        return 2
+    if room in WINGS:
+        return 3
+    if room in ("methods", "api"):
+        return 3.5
+    assert room in TOP, f"{room} stands on no floor; add it to this test and to docs/architecture.md"
+    return 4
+
+
+def imports() -> list[tuple[str, str, str]]:
+    """(file, room of the file, room it imports) for every import of voxpick in the package."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "voxpick":
+                names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [a.name.split(".")[1] for a in node.names if a.name.startswith("voxpick.")]
+            else:
+                continue
+            found += [("/".join(parts), parts[0], name if name != "__version__" else "__init__") for name in names]
+    return found
+
+
+def test_imports_go_down():
+    edges = imports()
+    assert len(edges) > 50
+    upward = [(file, target) for file, room, target in edges if floor(target) > floor(room)]
+    assert not upward
+
+
+def test_wings_do_not_import_each_other():
+    crossing = [
+        (file, target) for file, room, target in imports() if room in WINGS and target in WINGS and room != target
+    ]
+    assert not crossing
+
+
+def test_only_io_and_the_top_floor_touch_paths():
+    """pathlib and open() appear in io/, cli/ and report/ alone."""
+    touching = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = path.relative_to(PACKAGE).parts[0]
+        if room in ("io", "cli") or "native" in path.parts:  # native: the cache of compiled kernels
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            opens = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
+            paths = isinstance(node, ast.ImportFrom) and node.module == "pathlib"
+            if opens or paths:
+                touching.append(str(path.relative_to(PACKAGE)))
+    assert not touching

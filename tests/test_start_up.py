@@ -1,0 +1,23 @@
+"""Help answers before anybody wonders."""
+
+import subprocess
+import sys
+import time
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom voxpick.cli import main\nsys.argv = ['voxpick', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'scipy', 'zarr', 'mrcfile', 'gemmi'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    fastest = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        fastest = min(fastest, time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    for command in ("demo", "structures", "simulate", "train", "detect", "evaluate", "report"):
+        assert command in done.stdout
+    assert fastest < 1.5  # 0.5 s on an idle machine; a shared CI runner may be busy
