@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -13,8 +14,10 @@ from voxpick.networks.model import Model, pack, unpack
 
 def save_models(path: str | Path, models: dict[str, Model], *, dtype: torch.dtype | None = None) -> None:
     """Write models by part name to one file."""
+    buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError, a plain write as what it is
+    torch.save(pack(models, dtype=dtype), buffer)
     with atomic_path(path) as temporary:
-        torch.save(pack(models, dtype=dtype), temporary)
+        temporary.write_bytes(buffer.getvalue())
 
 
 def load_models(path: str | Path) -> dict[str, Model]:
