@@ -1,0 +1,86 @@
+"""voxpick report"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("report")(report_command)
+
+
+def report_command(
+    volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
+    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="A SHREC model folder: adds scores, charts and the true particles to the report."),
+    ] = None,
+    benchmark: Annotated[str, typer.Option(help="Whose rules to score by: shrec19, shrec20 or shrec21.")] = "shrec20",
+    frame: Annotated[
+        str,
+        typer.Option(help="What the z of the picks counts from: tomogram, specimen, or auto, the organisers' guess."),
+    ] = "tomogram",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    title: Annotated[str | None, typer.Option(help="Headline [default: the tomogram's name].")] = None,
+    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+) -> None:
+    """Write one HTML file to look at: slices with the picks on them, a score slider, and charts.
+
+    It opens in any browser, without a server and without a network.
+    """
+    from voxpick.cli.progress import progress_bar
+    from voxpick.cli.truth import read_picks, read_truth
+    from voxpick.evaluate.shrec import score_shrec
+    from voxpick.io.atomic import write_text
+    from voxpick.io.mrc import read_mrc
+    from voxpick.report.page import build_report
+
+    tomogram = read_mrc(volume, voxel_size=voxel_size)
+    year = 2019 if benchmark == "shrec19" else 2020
+    known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=tomogram.voxel_size)
+    particles = read_picks(
+        picks,
+        tomogram=tomogram.name if known is None else known.directory.resolve().name,
+        voxel_size=tomogram.voxel_size,
+        shape=tomogram.shape,
+        year=year,
+        allow_empty=True,
+    )
+    settings: dict[str, Any] = {"tomogram": volume, "picks": picks}
+    options: dict[str, Any] = {}
+    if known is not None:
+        settings |= {"truth": truth, "scoring": benchmark, "frame of the picks": frame}
+        if tomogram.shape != known.tomogram_shape:
+            raise VoxpickError(
+                f"{volume}: has shape {tomogram.shape} (z, y, x), but the tomogram of {truth} has "
+                f"{known.tomogram_shape}; give the volume that belongs to this truth"
+            )
+        try:
+            score = score_shrec(
+                particles,
+                known.particles,
+                known.occupancy,
+                voxel_size=known.voxel_size,
+                z_offset=known.z_offset,
+                benchmark=benchmark,
+                frame=frame,
+            )
+        except VoxpickError as error:
+            raise VoxpickError(f"{picks} against {truth}: {error}") from error
+        options = {"truth": known.tomogram_particles, "score": score.to_dict(), "hits": score.hit_ids > 0}
+    if frame == "specimen" and known is not None:
+        shift = [known.z_offset * known.voxel_size, 0, 0]
+        particles = particles.with_columns(centers_zyx=particles.centers_zyx + shift)
+    with progress_bar("Reading the tomogram") as progress:
+        page = build_report(
+            tomogram, particles, title=title or tomogram.name, settings=settings, progress=progress, **options
+        )
+    write_text(output, page)
+    typer.echo(f"{output}: {len(particles)} picks, {len(page) / 2**20:.1f} MB; open it in a browser")
