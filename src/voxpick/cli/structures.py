@@ -31,8 +31,8 @@ def build(
     output_file: Path | None = typer.Argument(None, metavar="[OUTPUT]", help="The .npz file to write (or --output)."),
     output: Path | None = typer.Option(None, "--output", "-o", help="The .npz file to write."),
     name: str | None = typer.Option(None, "--name", help="Name of the molecule; the file's name if not given."),
-    assembly: str = typer.Option(
-        "1", "--assembly", help="Which biological assembly to build, for a file that lists them."
+    assembly: str | None = typer.Option(
+        None, "--assembly", help="Which biological assembly to build; the first in the file if not given."
     ),
     all_chains: bool = typer.Option(False, "--all-chains", help="Take all chains of the file as they are."),
     mass_kda: float | None = typer.Option(
@@ -45,7 +45,7 @@ def build(
         None, "--threshold", help="Lowest map value that is molecule; 5 % of the maximum if not given."
     ),
     cell_size: float | None = typer.Option(
-        None, "--cell-size", help="Distance between beads in A; 5 for atoms and 7 for maps if not given."
+        None, "--cell-size", help="Distance between beads in A; 4.5 for atoms and 6 for maps if not given."
     ),
     append: bool = typer.Option(False, "--append", help="Add to the structures already in OUTPUT."),
     builtin: bool = typer.Option(False, "--with-builtin", help="Add the 12 built-in structures to OUTPUT as well."),
@@ -55,16 +55,27 @@ def build(
 ) -> None:
     """Turn a structure file into a compact bead model, and show its weight, volume, surface and shape."""
     target = output or output_file
-    if target is None:
-        raise VoxpickError("no output file; add one, for example --output my_structures.npz")
+    if target is None or (output and output_file):
+        raise VoxpickError("name one output file, for example --output my_structures.npz")
+    if all_chains and assembly:
+        raise VoxpickError(f"--all-chains and --assembly {assembly} exclude each other; give one of them")
     from voxpick.io.structures import read_arrays, write_arrays
     from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
 
     if recipe is not None:
         models = _from_recipe(recipe, source)
     else:
-        chosen = None if all_chains else assembly
-        models = [_from_file(source, name, chosen, mass_kda, voxel_size, threshold=threshold, cell_size=cell_size)]
+        models = [
+            _from_file(
+                source,
+                name,
+                "" if all_chains else assembly,
+                mass_kda,
+                voxel_size,
+                threshold=threshold,
+                cell_size=cell_size,
+            )
+        ]
     kept: dict[str, BeadModel] = load_bank() if builtin else {}
     if append and target.exists():
         kept |= unpack_bank(read_arrays(target))
@@ -97,7 +108,7 @@ def _from_recipe(recipe: str, folder: Path) -> list[BeadModel]:
     if not folder.is_dir():
         raise VoxpickError(f"{folder}: no such folder; --recipe shrec20 needs the one with structures/ and maps/")
     return [
-        _from_file(folder / each.file, name, each.assembly, each.mass_kda, None, source=each.source)
+        _from_file(folder / each.file, name, each.assembly or "", each.mass_kda, None, source=each.source)
         for name, each in SHREC20_RECIPES.items()
     ]
 
@@ -113,7 +124,8 @@ def _from_file(
     threshold: float | None = None,
     cell_size: float | None = None,
 ) -> BeadModel:
-    from voxpick.io.structures import read_atoms, read_map, structure_kind
+    """assembly: None takes the first that the file lists, '' all chains as they are."""
+    from voxpick.io.structures import assemblies, read_atoms, read_map, structure_kind
     from voxpick.simulate.beads import beads_from_atoms, beads_from_map
 
     kind = structure_kind(path)
@@ -121,9 +133,13 @@ def _from_file(
     if mass_kda is not None and not 0 < mass_kda < float("inf"):
         raise VoxpickError(f"--mass-kda {mass_kda}: a molecular weight is above 0 kDa")
     if kind == "atoms":
-        positions, electrons, found_kda = read_atoms(path, assembly=assembly)
+        if assembly is None:
+            assembly = next(iter(assemblies(path)), "")
+        positions, electrons, found_kda = read_atoms(path, assembly=assembly or None)
         return beads_from_atoms(
-            label, positions, electrons, cell_size=cell_size or 5.0, molecular_weight_kda=mass_kda or found_kda,
+            label, positions, electrons,
+            molecular_weight_kda=found_kda if mass_kda is None else mass_kda,
+            cell_size=4.5 if cell_size is None else cell_size,
             source=source or f"{path.name}, {f'biological assembly {assembly}' if assembly else 'all chains'}",
         )  # fmt: skip
     if mass_kda is None:
@@ -132,7 +148,8 @@ def _from_file(
         )
     data, size = read_map(path, voxel_size=voxel_size)
     return beads_from_map(
-        label, data, size, molecular_weight_kda=mass_kda, threshold=threshold, cell_size=cell_size or 7.0,
+        label, data, size, molecular_weight_kda=mass_kda, threshold=threshold,
+        cell_size=6.0 if cell_size is None else cell_size,
         source=source or f"{path.name}, {size:g} A voxels",
     )  # fmt: skip
 
@@ -161,5 +178,5 @@ def _table(models: Iterable[BeadModel]) -> str:
                 for cell, value, form in zip(cells, theirs, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)
             ]
         lines.append(f"{model.name:<10} {len(model.electrons):>6} " + "".join(f"{cell:>20}" for cell in cells))
-    lines.append("In brackets: Table 1 of the SHREC'20 paper. Shapes at 0.05 e/A^3 on 10 A voxels, 12 orientations.")
+    lines.append("In brackets: Table 1 of the SHREC'20 paper. Shapes at 0.05 e/A^3 on 10 A voxels.")
     return "\n".join(lines)

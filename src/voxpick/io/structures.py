@@ -60,6 +60,11 @@ def read_atoms(path: str | Path, *, assembly: str | None = None) -> tuple[np.nda
     return positions, electrons, float(daltons.sum()) / 1000
 
 
+def assemblies(path: str | Path) -> list[str]:
+    """Names of the biological assemblies that a PDB or mmCIF file lists; may be empty."""
+    return [entry.name for entry in _read_structure(path).assemblies]
+
+
 def read_map(path: str | Path, *, voxel_size: float | None = None) -> tuple[np.ndarray, float]:
     """A density map as float32 [z, y, x] and its voxel size in A (the header's, or the one given).
 
@@ -120,12 +125,17 @@ def _read_structure(path: str | Path) -> gemmi.Structure:
 
 
 def _refuse_cut_short(path: str | Path) -> None:
-    """A PDB file that ends inside an atom line, or was deposited (HEADER) but has lost its END, is not whole."""
-    if not Path(path).name.lower().removesuffix(".gz").endswith((".pdb", ".ent")):
-        return
+    """A PDB file that ends inside an atom line, or was deposited (HEADER) but has lost its END, is not whole; nor is an
+    mmCIF file whose last line does not end, or whose tables are closed by # except the last."""
     opened = gzip.open if str(path).lower().endswith(".gz") else open
     with opened(path, "rt", encoding="latin-1") as file:
-        lines = file.read().splitlines()
+        text = file.read()
+    lines = text.rstrip().splitlines()
+    if not Path(path).name.lower().removesuffix(".gz").endswith((".pdb", ".ent")):
+        closed = "#" in (line.strip() for line in lines[:10])
+        if lines and (not text.endswith("\n") or (closed and not lines[-1].startswith("#"))):
+            raise VoxpickError(f"{path}: cut short in the line {lines[-1][:60]!r}; fetch the file again")
+        return
     atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
     if atoms and len(atoms[-1].rstrip()) < 54:
         raise VoxpickError(f"{path}: cut short in the line {atoms[-1]!r}; fetch the file again")

@@ -76,17 +76,21 @@ def select(bank: Mapping[str, BeadModel], names: Iterable[str]) -> dict[str, Bea
 def pack_bank(models: Iterable[BeadModel]) -> dict[str, np.ndarray]:
     """Plain arrays for a bank file: positions as int16 in steps of 0.1 A, electrons as float16, beads per model.
 
-    Raises VoxpickError when a model is too large for the steps (farther than 3276 A from its centre).
+    Raises VoxpickError for a bad name, or a model too large for the steps (farther than 3276 A from its centre).
     """
     bank = list(models)
     if not bank:
         raise VoxpickError("a bank needs at least one structure")
+    names = [model.name for model in bank]
+    for name in names:
+        if not name or any(c.isspace() or c == "," for c in name) or names.count(name) > 1:
+            raise VoxpickError(f"structure name {name!r}: names are unique, not empty and hold no space or comma")
     for model in bank:
         if np.abs(model.positions_zyx).max() > 32767 * STEP or model.electrons.max() > 65504:
             raise VoxpickError(f"structure {model.name}: too large for a bank; is its voxel size right?")
     positions = np.concatenate([model.positions_zyx for model in bank])
     return {
-        "names": np.array([model.name for model in bank]),
+        "names": np.array(names),
         "counts": np.array([len(model.electrons) for model in bank], dtype=np.int32),
         "positions_zyx": np.ascontiguousarray(np.round(positions / STEP).astype(np.int16).T),
         "electrons": np.concatenate([model.electrons for model in bank]).astype(np.float16),

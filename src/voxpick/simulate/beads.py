@@ -18,12 +18,12 @@ def beads_from_atoms(
     electrons: np.ndarray,
     *,
     molecular_weight_kda: float,
-    cell_size: float = 5.0,
+    cell_size: float = 4.5,
     source: str = "",
 ) -> BeadModel:
     """Gather atoms, positions (n, 3) and cell_size in A, into about one bead per cubic cell of cell_size.
 
-    With cells of 5 A the correlation with the atoms' density, both low-passed at 8 A, is above 0.99.
+    With cells of 4.5 A the correlation with the atoms' density, both low-passed at 8 A, is above 0.99.
     """
     if len(electrons) == 0:
         raise VoxpickError(f"structure {name}: no atoms; give a file that holds coordinates")
@@ -39,15 +39,16 @@ def beads_from_map(
     *,
     molecular_weight_kda: float,
     threshold: float | None = None,
-    cell_size: float = 7.0,
+    cell_size: float = 6.0,
     source: str = "",
 ) -> BeadModel:
     """Beads of a density map [z, y, x] in which the molecule is bright; voxel_size and cell_size in A.
 
     Voxels above threshold (map units; 5 % of the maximum if None) share the electrons of a protein of the given weight
-    in proportion to their values, so the scale of the map does not matter. Maps coarser than the cells are interpolated
-    linearly first. Raises VoxpickError for NaN, or when nothing lies above the threshold.
+    in proportion to their values, so the scale of the map does not matter. One bead a voxel, or a block of voxels that
+    fits into a cell; maps coarser than the cells are interpolated linearly first. Raises VoxpickError for NaN, or when nothing lies above the threshold.
     """
+    _check_cell_size(cell_size)
     if not np.isfinite(data).all():
         raise VoxpickError(f"structure {name}: the map holds NaN or infinite values")
     peak = float(data.max())
@@ -70,9 +71,10 @@ def beads_from_map(
     weights = fine[tuple(occupied.T)]
     weights *= molecular_weight_kda * 1000 * ELECTRONS_PER_DALTON / weights.sum()
     positions = ((occupied + 0.5) / factor - 0.5 + corner) * voxel_size
-    return beads_from_atoms(
-        name, positions, weights, molecular_weight_kda=molecular_weight_kda, cell_size=cell_size, source=source
-    )
+    blocks = occupied // max(1, int(cell_size / voxel_size))  # cells that are not whole voxels would beat against them
+    positions, weights = _means(positions, weights, np.unique(blocks, axis=0, return_inverse=True)[1].ravel())
+    positions -= np.average(positions, axis=0, weights=weights)
+    return BeadModel(name, positions.astype(np.float32), weights.astype(np.float32), molecular_weight_kda, source)
 
 
 def gather(
@@ -82,8 +84,7 @@ def gather(
 
     Keeps the total weight and the weighted centre. The order is by cell, so neighbours stay together.
     """
-    if not (np.isfinite(cell_size) and cell_size > 0):
-        raise VoxpickError(f"cell size {cell_size} A: it must be > 0")
+    _check_cell_size(cell_size)
     cells = np.floor(positions / cell_size).astype(np.int64)
     owner = np.unique(cells, axis=0, return_inverse=True)[1].ravel()
     beads, totals = _means(positions, weights, owner)
@@ -91,6 +92,11 @@ def gather(
         owner = np.unique(cKDTree(beads).query(positions)[1], return_inverse=True)[1]
         beads, totals = _means(positions, weights, owner)
     return beads, totals
+
+
+def _check_cell_size(cell_size: float) -> None:
+    if not (np.isfinite(cell_size) and cell_size > 0):
+        raise VoxpickError(f"cell size {cell_size} A: it must be > 0")
 
 
 def _means(positions: np.ndarray, weights: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
+from scipy import ndimage
 
 from voxpick.geometry import uniform_rotations_zyx
-from voxpick.simulate.structures import BeadModel, density
+from voxpick.simulate.structures import BeadModel, stamp_density
+
+FINER = 4  # even, so that two boxes make a centred triangle
 
 
 @dataclass(frozen=True)
@@ -52,21 +55,34 @@ def shape_of(
     *,
     threshold: float = 0.05,
     voxel_size: float = 10.0,
-    orientations: int = 12,
+    orientations: int = 3,
     rng: np.random.Generator | None = None,
 ) -> Shape:
-    """Mean volume and surface area, over random orientations, of the density above threshold (e/A^3).
+    """Volume and surface area of the density above threshold (e/A^3) on voxels of voxel_size A, over orientations.
 
-    The volume counts voxels of voxel_size A; the surface is the isosurface of their linear interpolation.
+    The density is that of `stamp_density`, sampled four times finer (`sampled_finer`), so that the volume is the mean
+    number of voxels above threshold over all positions on the grid, and the surface has no steps.
     """
     rotations = uniform_rotations_zyx(orientations, rng or np.random.default_rng(20))
     volume = area = 0.0
     for rotation in rotations:
-        data = density(model, voxel_size=voxel_size, rotation_zyx=rotation)
+        data = sampled_finer(model, rotation, voxel_size=voxel_size)
         volume += float(np.count_nonzero(data > threshold))
         area += surface_area(data, threshold)
-    scale = voxel_size / 10
-    return Shape(volume * scale**3 / orientations, area * scale**2 / orientations)
+    step_nm = voxel_size / 10 / FINER
+    return Shape(volume * step_nm**3 / orientations, area * step_nm**2 / orientations)
+
+
+def sampled_finer(model: BeadModel, rotation_zyx: np.ndarray, *, voxel_size: float) -> np.ndarray:
+    """The density (e/A^3) that voxels of voxel_size A would hold, at FINER steps per voxel: a cube [z, y, x]."""
+    step = voxel_size / FINER
+    half = int(np.ceil(model.radius / step)) + 2 * FINER
+    positions = model.positions_zyx @ np.asarray(rotation_zyx, dtype=np.float64).T
+    data = stamp_density(positions, model.electrons, (2 * half,) * 3, step, (half * step,) * 3)
+    for axis in range(3):  # a box twice is the triangle of the trilinear histogram; the origins cancel
+        data = ndimage.uniform_filter1d(data, FINER, axis=axis, mode="constant")
+        data = ndimage.uniform_filter1d(data, FINER, axis=axis, mode="constant", origin=-1)
+    return data
 
 
 def surface_area(data: np.ndarray, threshold: float) -> float:
