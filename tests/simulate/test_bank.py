@@ -34,7 +34,9 @@ def test_bank_is_small_and_in_the_order_of_the_class_ids() -> None:
     for name, model in bank.items():
         assert 300 < len(model.electrons) < 32_000
         assert SHREC20_RECIPES[name].source == model.source
-        assert np.linalg.norm(np.average(model.positions_zyx, axis=0, weights=model.electrons)) < 0.05
+        assert (
+            np.linalg.norm(np.average(model.positions_zyx, axis=0, weights=model.electrons)) < 0.09
+        )  # positions are rounded to 0.1 A
         assert model.electrons.sum() == pytest.approx(
             1000 * model.molecular_weight_kda * ELECTRONS_PER_DALTON, rel=0.01
         )
@@ -48,8 +50,8 @@ def test_volume_and_shape(name: str) -> None:
     paper = SHREC20_TABLE1[name][2]
     if name != "4d8q":  # the paper's volume and weight are of another cut of the entry
         assert shape.volume_nm3 == pytest.approx(paper.volume_nm3, rel=0.08)
-        assert shape.area_nm2 == pytest.approx(paper.area_nm2, rel=0.1)
     if name in HEAVY_KDA:
+        assert shape.area_nm2 == pytest.approx(paper.area_nm2, rel=0.03)
         assert model.molecular_weight_kda == pytest.approx(1.075 * HEAVY_KDA[name], rel=0.02)
 
 

@@ -63,7 +63,7 @@ def test_model_of_atoms_is_centred() -> None:
     assert model.positions_zyx.dtype == model.electrons.dtype == np.float32
 
 
-@pytest.mark.parametrize("voxel_size", [2.0, 5.0, 20.0])
+@pytest.mark.parametrize("voxel_size", [5.0, 20.0])
 def test_map_of_any_scale_gives_its_mass_and_place(voxel_size: float) -> None:
     z, y, x = np.indices((12, 20, 28))
     data = np.exp(-(((z - 6) / 1.5) ** 2 + ((y - 8) / 2.5) ** 2 + ((x - 15) / 4.0) ** 2)).astype(np.float32)
@@ -74,7 +74,15 @@ def test_map_of_any_scale_gives_its_mass_and_place(voxel_size: float) -> None:
     np.testing.assert_allclose(models[0].electrons.max(), models[1].electrons.max(), rtol=1e-4)
     assert models[0].electrons.sum() == pytest.approx(100_000 * ELECTRONS_PER_DALTON, rel=1e-4)
     spread = np.sqrt(np.average(models[0].positions_zyx ** 2, axis=0, weights=models[0].electrons)) / voxel_size
-    np.testing.assert_allclose(spread, np.array([1.5, 2.5, 4.0]) / np.sqrt(2), rtol=0.12)  # tails are cut at 5 %
+    np.testing.assert_allclose(spread, np.array([1.5, 2.5, 4.0]) / np.sqrt(2), rtol=0.15)  # tails are cut at 5 %
+
+
+def test_fine_maps_are_gathered_in_blocks() -> None:
+    data = np.ones((12, 21, 30))
+    model = beads_from_map("brick", data, 2.0, molecular_weight_kda=10.0)
+    assert len(model.electrons) == 4 * 7 * 10
+    np.testing.assert_allclose(model.electrons, 5350 / 280, rtol=1e-5)
+    np.testing.assert_allclose(np.abs(model.positions_zyx).max(axis=0), [9, 18, 27], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def beads_from_map(
 
     Voxels above threshold (map units; 5 % of the maximum if None) share the electrons of a protein of the given weight
     in proportion to their values, so the scale of the map does not matter. One bead a voxel, or a block of voxels that
-    fits into a cell; maps coarser than the cells are interpolated linearly first. Raises VoxpickError for NaN, or when nothing lies above the threshold.
+    fits into a cell; maps coarser than the cells are interpolated linearly first.
+    Raises VoxpickError for NaN, or when nothing lies above the threshold.
     """
     _check_cell_size(cell_size)
     if not np.isfinite(data).all():
