@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy/tune_detection.py MODEL.pt VALIDATION/model_0 [...]
 
-Every combination of the grid below is scored by localisation F1 as SHREC'20 does, averaged over the tomograms; the best
-is written into the model file's localizer, with the score, so that `voxpick detect` uses it. Never give a test tomogram.
+Every combination of the grid below is scored by localisation F1 as SHREC'20 does, averaged over the tomograms; the
+best is written into the model file's localizer, with the score, so that `voxpick detect` uses it. Never give a test
+tomogram.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The four verbs on the two nouns, for scripts and notebooks.
 
-    from voxpick.api import detect, evaluate, simulate
+from voxpick.api import detect, evaluate, simulate
 
-    world = simulate(seed=1, size_zyx=(120, 160, 192))
-    picks = detect(world.tomogram)
-    print(evaluate(picks, world).f1)
+world = simulate(seed=1, size_zyx=(120, 160, 192))
+picks = detect(world.tomogram)
+print(evaluate(picks, world).f1)
 """
 
 from __future__ import annotations
@@ -94,7 +94,12 @@ def train(worlds: Sequence[World], stage: str, *, preset: str = "minutes", **set
 
 
 def detect(
-    volume: Volume, localizer: Model | None = None, classifier: Model | None = None, *, device: str = "auto", **settings: Any
+    volume: Volume,
+    localizer: Model | None = None,
+    classifier: Model | None = None,
+    *,
+    device: str = "auto",
+    **settings: Any,
 ) -> Particles:
     """Find and name the particles of a tomogram, most confident first; without models, by the built-in VP-Detector.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ class Particles:
         centers = np.asarray(self.centers_zyx, dtype=np.float64).reshape(-1, 3)
         n = len(centers)
         given_classes = np.asarray(self.classes, dtype=object)
-        values = {
+        values: dict[str, np.ndarray | None] = {
             "centers_zyx": centers,
             "classes": given_classes if len(given_classes) or n == 0 else np.full(n, "particle", dtype=object),
             "scores": np.ones(n) if self.scores is None else np.asarray(self.scores, dtype=np.float64),
@@ -68,7 +69,7 @@ class Particles:
             rows = np.asarray(rows)
             if rows.size == 0:
                 rows = rows.astype(np.int64)
-        columns = {
+        columns: dict[str, Any] = {
             name: None if (column := getattr(self, name)) is None else column[rows]
             for name in self.__dataclass_fields__
         }
@@ -129,7 +130,7 @@ def concatenate(tables: Sequence[Particles]) -> Particles:
     """One table below another; a column that any of them lacks is dropped."""
     if not tables:
         return Particles(np.empty((0, 3)))
-    columns = {}
+    columns: dict[str, Any] = {}
     for name in Particles.__dataclass_fields__:
         parts = [getattr(table, name) for table in tables]
         columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)

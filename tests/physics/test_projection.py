@@ -1,4 +1,4 @@
-"""Projection and reconstruction share one geometry: nothing moves, and turning the specimen is turning the projector."""
+"""Projection and reconstruction share one geometry; turning the specimen is turning the projector."""
 
 import numpy as np
 import pytest

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+DEMO_SIZE = (128, 160, 192)
+PARTICLES_PER_VOXEL = 2600 / (200 * 512 * 512)
+FIRST_SEED = 1_000_000_000
+"""Demo tomograms draw their seeds from here up; training, validation and test data stay below."""
 
 
 def register(app: typer.Typer) -> None:
@@ -10,5 +19,76 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-def demo() -> None:
-    """Simulate a tomogram, find and name its particles, score them and write a report."""
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results.")] = Path("voxpick-demo"),
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeat an earlier demo [default: a fresh seed].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all].")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
+    import torch
+
+    from voxpick.cli.detect import write_picks
+    from voxpick.cli.evaluate import print_shrec
+    from voxpick.cli.progress import step_bars
+    from voxpick.cli.truth import read_truth
+    from voxpick.detect.pipeline import detect_with_segmentation, make_settings
+    from voxpick.evaluate.shrec import score_shrec
+    from voxpick.io.atomic import write_text
+    from voxpick.io.model import builtin_model_path, load_models
+    from voxpick.io.shrec_model import open_model
+    from voxpick.precision import choose_device
+    from voxpick.report.page import build_report
+
+    if threads:
+        torch.set_num_threads(threads)
+    start = time.perf_counter()
+    models = load_models(builtin_model_path("vp-detector"))
+    where = str(choose_device(device))
+    seed = FIRST_SEED + time.time_ns() % FIRST_SEED if seed is None else seed
+    folder = output / "model_0"
+    typer.echo(f"Simulating a tomogram (seed {seed}) in {folder}")
+    simulate_tomogram(folder, seed=seed, device=where)
+    truth = read_truth(folder)
+    tomogram = open_model(folder).reconstruction
+    settings = make_settings([models["classifier"], models["localizer"]])
+    with step_bars("demo") as report:
+        detection = detect_with_segmentation(
+            tomogram, models["localizer"], models["classifier"], settings=settings, device=where, progress=report
+        )
+    write_picks(output / "picks", detection.particles, ["star", "csv", "shrec"], tomogram.voxel_size, tomogram.shape)
+    score = score_shrec(
+        detection.particles, truth.particles, truth.occupancy,
+        voxel_size=truth.voxel_size, z_offset=truth.z_offset, frame="tomogram",
+    )  # fmt: skip
+    print_shrec(score)
+    page = build_report(
+        tomogram,
+        detection.particles,
+        truth=truth.tomogram_particles,
+        score=score.to_dict(),
+        title="voxpick demo",
+        hits=score.hit_ids > 0,
+        settings={"seed": seed, "model": "vp-detector", "seconds": round(time.perf_counter() - start, 1)},
+    )
+    write_text(output / "report.html", page)
+    typer.echo(
+        f"Found {score.true_positives} of {score.particles} particles, F1 {score.f1:.3f}, "
+        f"in {time.perf_counter() - start:.0f} s. Open {output / 'report.html'}"
+    )
+
+
+def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
+    """Write a model_N folder of the built-in structures, replacing what an earlier demo left there."""
+    from voxpick.cli.progress import step_bars
+    from voxpick.cli.simulate import provenance, write_simulation
+    from voxpick.simulate.bank import load_bank
+    from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+
+    bank = load_bank()
+    nz, ny, nx = DEMO_SIZE
+    recipe = Recipe(size_zyx=DEMO_SIZE, thickness=nz + 32, particles=round(PARTICLES_PER_VOXEL * nz * ny * nx))
+    with step_bars("demo") as report:
+        simulation = simulate_shrec20(bank, recipe, seed=seed, device=device, progress=report)
+    ids = {name: k for k, name in enumerate(bank, start=1)}
+    write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, 0), overwrite=True)

@@ -117,7 +117,7 @@ def _detect(
                 detection = detect_with_segmentation(
                     volume, localizer, classifier, settings=settings, device=str(where), progress=report
                 )
-            _write_picks(output / path.stem, detection.particles, formats, volume.voxel_size, volume.shape)
+            write_picks(output / path.stem, detection.particles, formats, volume.voxel_size, volume.shape)
             if segmentation:
                 write_mrc(output / f"{path.stem}_segmentation.mrc", detection.segmentation)
             found[path.stem] = detection.particles
@@ -185,7 +185,7 @@ def _assignments(changes: list[str]) -> dict[str, Any]:
     return values
 
 
-def _write_picks(
+def write_picks(
     stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
 ) -> None:
     from voxpick.io.formats import write_particles

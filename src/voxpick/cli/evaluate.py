@@ -107,7 +107,7 @@ def _against_model(
             )
         except VoxpickError as error:
             raise VoxpickError(f"{picks_path} against {folder}: {error}") from error
-        _print_shrec(score)
+        print_shrec(score)
         result |= {"strict_scoring": score.to_dict()} if mode else score.to_dict()
     if segmentation is not None:
         result["segmentation"] = _segmentation(segmentation, folder)
@@ -150,7 +150,7 @@ def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
     return result
 
 
-def _print_shrec(score: Shrec20Score) -> None:
+def print_shrec(score: Shrec20Score) -> None:
     from voxpick.evaluate.shrec_score import weight_kda
 
     for text in score.warnings:

@@ -12,7 +12,14 @@ Report = Callable[[int, int], None]
 def progress_bar(description: str) -> Iterator[Report]:
     """Yield report(done, total), which moves a bar on stderr; outside a terminal it prints a line per 25 %."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     if not console.is_terminal:

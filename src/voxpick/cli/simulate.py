@@ -30,11 +30,15 @@ def shrec20(
     models: Annotated[int, typer.Option(min=1, help="How many tomograms.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives other tomograms.")] = 0,
     size: Annotated[str, typer.Option(help="Voxels of the specimen, z,y,x.")] = "200,512,512",
-    thickness: Annotated[int | None, typer.Option(help="Voxels of the tomogram along z [default: as many as x].")] = None,
+    thickness: Annotated[
+        int | None, typer.Option(help="Voxels of the tomogram along z [default: as many as x].")
+    ] = None,
     particles: Annotated[
         int | None, typer.Option(help="Particles per tomogram [default: 2400 to 2799 on 512 x 512 voxels].")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="Structures to place, by name, comma-separated [default: all].")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Structures to place, by name, comma-separated [default: all].")
+    ] = None,
     structures: Annotated[
         Path | None, typer.Option(help="Your own bank made by 'voxpick structures build' [default: the built-in one].")
     ] = None,
@@ -88,10 +92,8 @@ def shrec20(
     for k, folder in enumerate(folders):
         model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
         with step_bars(folder.name) as report:
-            simulation = simulate_shrec20(
-                bank, recipe, seed=model_seed, device=choose_device(device), progress=report
-            )
-        write_simulation(folder, simulation, ids, provenance=_provenance(recipe, bank, seed, k), overwrite=overwrite)
+            simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=choose_device(device), progress=report)
+        write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, k), overwrite=overwrite)
         typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
 
 
@@ -141,7 +143,8 @@ def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadM
     return chosen, {name: ids[name] for name in chosen}
 
 
-def _provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
+def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
+    """What simulation.yaml records: version, seed, settings and sources of the structures."""
     from voxpick import __version__
 
     return {
@@ -163,4 +166,3 @@ def _three(text: str) -> tuple[int, ...]:
     if len(values) != 3 or min(values) < 1:
         raise VoxpickError(f"--size {text}: give three whole numbers of at least 1, such as 200,512,512")
     return values
-

@@ -1,7 +1,8 @@
 """The specimen in ice, and its slices as the beam meets them at a tilt.
 
 A tilt turns the specimen about y, so every xz-plane turns alike: the row of y at (slice, x') of the tilted specimen is
-a weighted sum of rows at (z, x), cubic B-spline interpolation and averaging into slices in one. Internally volumes are [z, x, y] then, so that a row of y is contiguous.
+a weighted sum of rows at (z, x), cubic B-spline interpolation and averaging into slices in one. Internally volumes are
+[z, x, y] then, so that a row of y is contiguous.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def _spline_filter(volume: torch.Tensor, axis: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class TiltedSlices:
-    """values: [slices, x', y] mean over each slice of the specimen, vacuum as 0; filled: [slices, x'] its share in it."""
+    """values: [slices, x', y] mean over each slice, vacuum as 0; filled: [slices, x'] the specimen's share of it."""
 
     values: torch.Tensor
     filled: torch.Tensor
@@ -60,8 +61,8 @@ class TiltedSlices:
 def tilted_slices(coefficients: torch.Tensor, tilt_deg: float, *, width: int, slice_voxels: int) -> TiltedSlices:
     """The specimen turned by `tilt_deg` about y, in slices along the beam, top (low z) first.
 
-    coefficients: `spline_coefficients` [z, x, y]; the rotation axis is voxel n // 2 of z and x. width: image columns x',
-    centred on voxel width // 2. A specimen point (z, x) appears at x' = x cos(tilt) + z sin(tilt), about the axis.
+    coefficients: `spline_coefficients` [z, x, y]; the rotation axis is voxel n // 2 of z and x. width: image columns
+    x', centred on voxel width // 2. A specimen point (z, x) appears at x' = x cos(tilt) + z sin(tilt), about the axis.
     """
     nz, nx, ny = coefficients.shape
     device = coefficients.device

@@ -19,7 +19,7 @@ _CAVITY_CLOSING = 2
 
 @dataclass(frozen=True)
 class Stamp:
-    """density: e/A^3 [z, y, x]; occupied: the same shape; corner: voxel offset of [0, 0, 0] from the particle centre."""
+    """density: e/A^3 [z, y, x]; occupied: the same shape; corner: voxels from the particle centre to [0, 0, 0]."""
 
     density: np.ndarray
     occupied: np.ndarray
