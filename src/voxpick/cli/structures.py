@@ -65,16 +65,9 @@ def build(
     if recipe is not None:
         models = _from_recipe(recipe, source)
     else:
+        chain_choice = "" if all_chains else assembly
         models = [
-            _from_file(
-                source,
-                name,
-                "" if all_chains else assembly,
-                mass_kda,
-                voxel_size,
-                threshold=threshold,
-                cell_size=cell_size,
-            )
+            _from_file(source, name, chain_choice, mass_kda, voxel_size, threshold=threshold, cell_size=cell_size)
         ]
     kept: dict[str, BeadModel] = load_bank() if builtin else {}
     if append and target.exists():
