@@ -86,11 +86,11 @@ def svg(width: float, height: float, content: str, *, name: str) -> str:
     )
 
 
-def nice_ticks(high: float, *, n: int = 5) -> list[float]:
-    """0 and about n round steps up to at least `high`."""
+def count_ticks(high: float, *, n: int = 5) -> list[float]:
+    """0 and about n round whole steps up to at least `high`, for counts."""
     if not high > 0:
         return [0, 1]
-    raw = high / n
+    raw = max(high / n, 1)
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
     return [round(step * k, 10) for k in range(math.ceil(high / step - 1e-9) + 1)]

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from voxpick.report.axes import Axes, nice_ticks, svg
+from voxpick.report.axes import Axes, count_ticks, svg
 
 FRACTIONS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 WEIGHT_TICKS = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
@@ -76,7 +76,8 @@ def cumulative_f1_chart(f1: Mapping[str, float | None]) -> str:
     names = [name for name, value in f1.items() if value is not None]
     sums = np.cumsum([float(f1[name] or 0) for name in names])
     n = max(len(names), 1)
-    axes = Axes((0.5, n + 0.5), (0, n), bottom=62)
+    ticks = count_ticks(n)
+    axes = Axes((0.5, n + 0.5), (0, ticks[-1]), bottom=62)
     content = axes.line([0.5, *range(1, n + 1)], [0.5, *range(1, n + 1)], style="iso")
     content += axes.line(range(1, len(names) + 1), sums, style="curve")
     for k, (name, total) in enumerate(zip(names, sums, strict=True), start=1):
@@ -86,7 +87,7 @@ def cumulative_f1_chart(f1: Mapping[str, float | None]) -> str:
             f'rotate(-45)" text-anchor="end">{escape(name)}</text>'
         )
     return axes.draw(
-        content, x_ticks=(), y_ticks=nice_ticks(n), x_label="classes, smallest first", y_label="cumulative F1",
+        content, x_ticks=(), y_ticks=ticks, x_label="classes, smallest first", y_label="cumulative F1",
         name="Cumulative F1",
     )  # fmt: skip
 
@@ -138,7 +139,7 @@ def score_histogram(scores: np.ndarray, hits: np.ndarray | None, *, name: str, b
     edges = np.linspace(0, 1, bins + 1)
     mask = np.ones(len(scores), dtype=bool) if hits is None else np.asarray(hits, dtype=bool)
     good, bad = (np.histogram(scores[part], edges)[0] for part in (mask, ~mask))
-    ticks = nice_ticks(float((good + bad).max(initial=0)))
+    ticks = count_ticks(float((good + bad).max(initial=0)))
     axes = Axes((0, 1), (0, ticks[-1]))
     content = ""
     for k, (right, wrong) in enumerate(zip(good, bad, strict=True)):

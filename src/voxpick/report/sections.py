@@ -61,7 +61,7 @@ def chart_section(
             _card(
                 "Class F1 and molecular weight",
                 charts.class_f1_chart(ordered, weights, colours),
-                "Naming: 1 means that all particles of the class were found and named, and nothing else was.",
+                "1: all particles of the class were found and named so, and no other particle was given its name.",
             )
         )
         cards.append(
@@ -102,12 +102,12 @@ def score_tables(picks: Particles, score: Mapping[str, Any] | None, colours: Map
     for name, f1 in score.get("class_f1", {}).items():
         known = SHREC20_TABLE1.get(name)
         rows.append([
-            _named(name, colours), escape(known.name) if known else "", cell(weights.get(name)),
+            _named(name, colours), escape(known.name) if known else "", weight(weights.get(name)),
             cell(truth_counts.get(name)), cell(claimed.get(name, 0)), cell(f1), cell(accuracy.get(name)),
         ])  # fmt: skip
     if rows:
         columns = ["class", "name", "kDa", "particles", "picks", "F1", "accuracy"]
-        html += _section("Classes", _table(columns, rows))
+        html += _section("Classes", _table(columns, rows, style="classes"))
     if score.get("size_groups"):
         groups = score["size_groups"]
         html += _section("Mean class F1 by size", _table(list(groups), [[cell(value) for value in groups.values()]]))
@@ -133,6 +133,11 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     return f"{value:.3f}" if isinstance(value, float) and value != int(value) else f"{value:g}"
+
+
+def weight(value: float | None) -> str:
+    """A molecular weight in kDa."""
+    return "–" if value is None else f"{value:.1f}"
 
 
 def _named(name: str, colours: Mapping[str, str]) -> str:
@@ -161,7 +166,7 @@ def _section(title: str, content: str) -> str:
     return f'<section class="card"><h2>{escape(title)}</h2><div class="scroll">{content}</div></section>'
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, raw_header: bool = False) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, raw_header: bool = False, style: str = "") -> str:
     head = "".join(f"<th>{name if raw_header else escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{value}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<table class='{style}'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
