@@ -1,0 +1,112 @@
+"""Time MSDNet's engine against concatenate-and-convolve, alternating in one process: forward pass and training step.
+
+python benchmarks/speed/msdnet.py --size 64 --depth 49 --dilations 1 2 3 4 5 6 7
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "networks"))
+
+from reference_msdnet import reference_msdnet  # noqa: E402
+
+from voxpick.networks import dense_native  # noqa: E402
+from voxpick.networks.msdnet import MSDNet  # noqa: E402
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def forward(network: MSDNet, x: torch.Tensor, evaluate: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with torch.no_grad():
+        evaluate(x)
+
+
+def training_step(network: MSDNet, x: torch.Tensor, evaluate: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    network.zero_grad()
+    evaluate(x).float().square().mean().backward()
+
+
+def seconds(work: Callable[[], None]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str, object]]:
+    """One row per format and task: medians of alternating runs after one warm-up each."""
+    rows: list[dict[str, object]] = []
+    for name, dtype in DTYPES.items():
+        network.compute_dtype = dtype
+        for task in (forward, training_step):
+            reference = lambda v, dtype=dtype: reference_msdnet(network, v, dtype=dtype)  # noqa: E731
+            works = [lambda e=e, task=task: task(network, x, e) for e in (reference, network)]
+            times: list[list[float]] = [[], []]
+            for repeat in range(repeats + 1):
+                for record, work in zip(times, works, strict=True):
+                    took = seconds(work)
+                    if repeat:
+                        record.append(took)
+            slow, fast = (statistics.median(t) for t in times)
+            rows.append({"format": name, "task": task.__name__, "reference_s": slow, "engine_s": fast,
+                         "ratio": slow / fast})  # fmt: skip
+    return rows
+
+
+def machine() -> dict[str, str]:
+    model = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {"cpu": model, "gpu": device, "python": platform.python_version(), "torch": torch.__version__,
+            "commit": commit}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64, help="side of the volume in voxels")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--depth", type=int, default=49)
+    parser.add_argument("--dilations", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7])
+    parser.add_argument("--classes", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="where to write the result; default: beside this script")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    network = MSDNet(classes=options.classes, depth=options.depth, dilations=options.dilations).to(options.device)
+    x = torch.randn(options.batch, 1, *(options.size,) * 3, device=options.device)
+    rows = compare(network, x, repeats=options.repeats)
+    engine = "compiled" if dense_native.usable(x, network.layout, torch.float32) else "portable"
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    result = {"settings": settings, "engine": engine, "machine": machine(), "rows": rows}
+    print(
+        f"MSDNet {settings}, {engine} engine\n{'format':>9} {'task':>14} {'reference':>10} {'engine':>8} {'ratio':>6}"
+    )
+    for row in rows:
+        print("{format:>9} {task:>14} {reference_s:>8.3f} s {engine_s:>6.3f} s {ratio:>6.1f}".format(**row))
+    path = options.json or Path(__file__).with_suffix(".json")
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
