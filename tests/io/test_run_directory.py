@@ -49,3 +49,16 @@ def test_tensorboard_holds_the_same_numbers(tmp_path):
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("loss")]
     assert np.allclose(found, [(1, 0.5), (2, 0.25)])
+
+
+def test_a_resumed_log_keeps_columns_that_the_next_row_lacks(tmp_path):
+    first = RunDirectory(tmp_path / "run")
+    first.log({"step": 1, "loss": 0.5})
+    first.log({"step": 2, "validation_score": 0.9})
+    first.log({"step": 9, "loss": 0.1})
+    first.save_checkpoint({"progress": {"step": 2}})
+    again = RunDirectory(tmp_path / "run")
+    again.load_checkpoint()
+    again.log({"step": 3, "loss": 0.4})
+    lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert lines == ["step,loss,validation_score", "1.0,0.5,", "2.0,,0.9", "3,0.4,"]

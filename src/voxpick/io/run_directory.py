@@ -62,6 +62,8 @@ class RunDirectory:
             with log.open(newline="", encoding="utf-8") as file:
                 rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
             self.rows = [row for row in rows if row["step"] <= step]
+            known = dict.fromkeys(column for row in self.rows for column in row)
+            self._rewrite(list(known))
         return state
 
     def log(self, row: dict[str, float]) -> None:
@@ -71,16 +73,19 @@ class RunDirectory:
         if columns == self.columns:
             self._append(row)
         else:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-            write_text(self.path / "log.csv", text.getvalue())
-            self.columns = columns
+            self._rewrite(columns)
         if self.events is not None:
             for key, value in row.items():
                 if key != "step":
                     self.events.add_scalar(key, value, int(row["step"]))
+
+    def _rewrite(self, columns: list[str]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path / "log.csv", text.getvalue())
+        self.columns = columns
 
     def _append(self, row: dict[str, float]) -> None:
         path = self.path / "log.csv"
