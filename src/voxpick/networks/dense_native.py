@@ -1,7 +1,8 @@
 """The dense stack on the compiled kernels of `networks.native`: two channels a layer, on a CPU with AVX-512.
 
 The kernels read each earlier pair of maps once per layer from cache, compute two outputs for up to eight vectors of
-voxels in registers, and fuse bias, activation and rounding; nothing is concatenated or copied. See msdnet.cpp.
+voxels in registers, and fuse bias, activation and rounding; nothing is concatenated or copied. The layout is
+described in native/shape.h.
 """
 
 from __future__ import annotations

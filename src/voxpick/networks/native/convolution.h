@@ -1,0 +1,98 @@
+// Dilated 3x3x3 convolutions of one map into the outputs of one or two layers.
+#pragma once
+
+#include "shape.h"
+
+namespace msdnet {
+
+// One map convolved into the outputs of T layers, 2 T, over NR rows of NV vectors; `sums` is [2 T][y][padded] with
+// stride `other` between outputs, `next` the distance of the weights of the second layer. `after` is read ahead.
+template <bool HALF, int T, int NR, int NV>
+inline void tile(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
+                 int64_t z, int64_t y, int64_t x, int64_t d, float* sums, int64_t other) {
+    __m512 a[2 * T][NR][NV];
+#pragma GCC unroll 4
+    for (int o = 0; o < 2 * T; ++o)
+        for (int r = 0; r < NR; ++r)
+            for (int v = 0; v < NV; ++v) a[o][r][v] = _mm512_load_ps(sums + o * other + r * s.padded + v * 16);
+    for (int r = 0; r < NR; ++r)
+        for (int v = 0; v < NV; ++v)
+            _mm_prefetch(reinterpret_cast<const char*>(after + (z * s.y + y + r) * s.row + x + v * 16), _MM_HINT_T1);
+    for (int dz = 0; dz < 3; ++dz) {
+        const int64_t zz = z + (dz - 1) * d;
+        if (zz < 0 || zz >= s.z) continue;
+        for (int dy = 0; dy < 3; ++dy) {
+            const int64_t first = y + (dy - 1) * d;
+            if (first + NR <= 0 || first >= s.y) continue;
+            const uint32_t* rows[NR];
+            for (int r = 0; r < NR; ++r) {
+                const int64_t yy = first + r;
+                rows[r] = yy >= 0 && yy < s.y ? map + (zz * s.y + yy) * s.row + x : ZEROS + GAP;
+            }
+            const uint32_t* w = weights + (dz * 3 + dy) * 6;
+#pragma GCC unroll 3
+            for (int dx = 0; dx < 3; ++dx) {
+                __m512i k[2 * T];
+#pragma GCC unroll 4
+                for (int o = 0; o < 2 * T; ++o)
+                    k[o] = _mm512_set1_epi32(static_cast<int>(w[o / 2 * next + dx * 2 + o % 2]));
+                const int64_t off = (dx - 1) * d;
+#pragma GCC unroll 8
+                for (int r = 0; r < NR; ++r)
+#pragma GCC unroll 4
+                    for (int v = 0; v < NV; ++v) {
+                        const __m512i value = _mm512_loadu_si512(rows[r] + off + v * 16);
+#pragma GCC unroll 4
+                        for (int o = 0; o < 2 * T; ++o) a[o][r][v] = multiply_add<HALF>(a[o][r][v], value, k[o]);
+                    }
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int o = 0; o < 2 * T; ++o)
+        for (int r = 0; r < NR; ++r)
+            for (int v = 0; v < NV; ++v) _mm512_store_ps(sums + o * other + r * s.padded + v * 16, a[o][r][v]);
+}
+
+// Planes first, first + step, ... of one volume.
+struct Slab {
+    int64_t volume, first, step, count;
+};
+
+// The slabs of a batch: at most `thick` planes each; planes `step` apart share what a dilation of `step` reads.
+inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t thick) {
+    std::vector<Slab> slabs;
+    for (int64_t b = 0; b < s.batch; ++b)
+        for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
+            const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
+            for (int64_t part = 0; part < parts; ++part) {
+                const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
+                slabs.push_back({b, phase + from * step, step, to - from});
+            }
+        }
+    return slabs;
+}
+
+// One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][y rounded to 8][padded].
+template <bool HALF, int T>
+void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
+              int64_t d, const Slab& slab, float* sums) {
+    const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
+    for (int64_t k = 0; k < slab.count; ++k, sums += 2 * T * other) {
+        const int64_t z = slab.first + k * slab.step;
+        for (int64_t x = 0; x < s.padded;) {
+            const int64_t left = s.padded - x;
+            float* here = sums + x;
+            const auto run = [&]<int NR, int NV>() {
+                for (int64_t y = 0; y < s.y; y += NR)
+                    tile<HALF, T, NR, NV>(s, map, after, weights, next, z, y, x, d, here + y * s.padded, other);
+                x += NV * 16;
+            };
+            if (left >= 64) run.template operator()<2 / T, 4>();
+            else if (left >= 32) run.template operator()<4 / T, 2>();
+            else run.template operator()<8 / T, 1>();
+        }
+    }
+}
+
+}  // namespace msdnet

@@ -1,0 +1,188 @@
+// The forward pass.
+#pragma once
+
+#include <cstring>
+#include <memory>
+
+#include "convolution.h"
+
+namespace msdnet {
+
+template <bool HALF>
+struct Engine {
+    Shape s;
+    static constexpr int64_t PER = HALF ? 1 : 2;  // maps a pair
+    static constexpr int64_t TAPS = 54;           // words of weights of one map: 27 taps, 2 outputs
+
+    const uint32_t* map(const uint32_t* maps, int64_t pair, int64_t part = 0) const {
+        return maps + GAP + (pair * PER + part) * s.map();
+    }
+    uint16_t* plane(uint16_t* planes, int64_t pair, int64_t channel) const {
+        return planes + PLANAR_GAP + (pair * 2 + channel) * s.plane();
+    }
+
+    // Store one row of both channels (read by f(x, channel)) into a pair, with its gap.
+    template <class F>
+    void store(uint32_t* maps, uint16_t* planes, int64_t pair, int64_t r, F f) const {
+        for (int64_t x = 0; x < s.padded; x += 16) {
+            const __mmask16 m = valid(s, x);
+            const __m512 a = _mm512_maskz_mov_ps(m, f(x, 0)), b = _mm512_maskz_mov_ps(m, f(x, 1));
+            uint32_t* to = const_cast<uint32_t*>(map(maps, pair)) + r * s.row + x;
+            if constexpr (HALF) {
+                const __m256i p = (__m256i)_mm512_cvtneps_pbh(a), q = (__m256i)_mm512_cvtneps_pbh(b);
+                const __m512i both =
+                    _mm512_or_si512(_mm512_cvtepu16_epi32(p), _mm512_slli_epi32(_mm512_cvtepu16_epi32(q), 16));
+                _mm512_storeu_si512(to, both);
+                if (planes) {
+                    _mm256_storeu_si256((__m256i*)(plane(planes, pair, 0) + r * s.plane_row + x), p);
+                    _mm256_storeu_si256((__m256i*)(plane(planes, pair, 1) + r * s.plane_row + x), q);
+                }
+            } else {
+                _mm512_storeu_ps(to, a);
+                _mm512_storeu_ps(to + s.map(), b);
+            }
+        }
+        for (int64_t part = 0; part < PER; ++part) {
+            uint32_t* row = const_cast<uint32_t*>(map(maps, pair, part)) + r * s.row;
+            std::memset(row + s.padded, 0, GAP * 4);
+            if (r == 0) std::memset(row - GAP, 0, GAP * 4);  // pairs need not be written in order
+        }
+        if (HALF && planes)
+            for (int c = 0; c < 2; ++c) {
+                uint16_t* row = plane(planes, pair, c) + r * s.plane_row;
+                std::memset(row + s.padded, 0, (s.plane_row - s.padded) * 2);
+                if (r == 0) std::memset(row - PLANAR_GAP, 0, PLANAR_GAP * 2);
+            }
+    }
+
+    // Both channels of a pair at 16 voxels, as float.
+    void load(const uint32_t* maps, int64_t pair, int64_t r, int64_t x, __m512& a, __m512& b) const {
+        const uint32_t* from = map(maps, pair) + r * s.row + x;
+        if constexpr (HALF) {
+            const __m512i both = _mm512_loadu_si512(from);
+            a = low(both), b = high(both);
+        } else {
+            a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + s.map());
+        }
+    }
+
+    struct Source {
+        const uint32_t* map;
+        const uint32_t* weights;
+        int64_t dilation;
+    };
+
+    // Sums of convolutions for T layers, slab by slab: init(row, sums, other) fills, the sources are added,
+    // finish(row, sums, other) takes. `next`: distance between the weights of the two layers.
+    template <int T, class Init, class Finish>
+    void pull(Team& team, const std::vector<Source>& sources, int64_t next, int64_t step, Init init,
+              Finish finish) const {
+        const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
+        const int64_t fits = std::max<int64_t>(1, SUMS / (2 * T * other));
+        const int64_t share = (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads);
+        const std::vector<Slab> slabs = slabs_of(s, step, std::max<int64_t>(1, std::min(fits, share)));
+        team.each(static_cast<int64_t>(slabs.size()), [&](int64_t unit) {
+            static thread_local std::vector<float> storage;
+            const Slab& slab = slabs[unit];
+            storage.resize(std::max<size_t>(storage.size(), slab.count * 2 * T * other + 16));
+            float* sums = storage.data();
+            sums += (64 - reinterpret_cast<uintptr_t>(sums) % 64) % 64 / 4;
+            const auto rows = [&](auto f) {
+                for (int64_t k = 0; k < slab.count; ++k)
+                    for (int64_t y = 0; y < s.y; ++y)
+                        f((slab.volume * s.z + slab.first + k * slab.step) * s.y + y,
+                          sums + k * 2 * T * other + y * s.padded, other);
+            };
+            const int64_t volume = slab.volume * s.z * s.y * s.row;
+            rows(init);
+            for (size_t n = 0; n < sources.size(); ++n) {
+                const Source& now = sources[n];
+                const uint32_t* after = sources[std::min(n + 1, sources.size() - 1)].map + volume;
+                convolve<HALF, T>(s, now.map + volume, after, now.weights, next, now.dilation, slab, sums);
+            }
+            rows(finish);
+        });
+    }
+
+    void forward(const float* x, const uint32_t* weights, const float* bias, const float* out_weight,
+                 const float* out_bias, uint32_t* maps, uint16_t* planes, float* logits) const {
+        Team team(s.threads);
+        large_pages(maps, s.pairs() * PER * s.map() * 4);
+        large_pages(planes, s.pairs() * 2 * s.plane() * 2);
+        const int64_t volume = s.z * s.y * s.x;
+        const int64_t per_plane = s.y;
+        team.each(s.batch * s.z, [&](int64_t unit) {
+            for (int64_t r = unit * per_plane; r < (unit + 1) * per_plane; ++r) {
+                const int64_t b = r / (s.z * s.y), in = r % (s.z * s.y) * s.x;
+                store(maps, planes, 0, r, [&](int64_t at, int c) {
+                    if (c >= s.inputs) return _mm512_setzero_ps();
+                    return _mm512_maskz_loadu_ps(valid(s, at), x + (b * s.inputs + c) * volume + in + at);
+                });
+            }
+        });
+        layers(team, weights, bias, maps, planes);
+        team.each(s.batch * s.z, [&](int64_t unit) {
+            for (int64_t r = unit * per_plane; r < (unit + 1) * per_plane; ++r) score(maps, out_weight, out_bias, logits, r);
+        });
+    }
+
+    // All layers. A layer of an even block also sums for its successor one cycle on, which has the same dilation, all
+    // that it reads itself; the partial sums wait until the rest has been computed.
+    void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
+        const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded;
+        const std::unique_ptr<float[]> partial(new float[s.cycle * s.rows() * row]);
+        std::vector<Source> sources;
+        for (int64_t i = 0; i < s.depth; ++i) {
+            const bool second = i / s.cycle % 2 == 1, both = !second && i + s.cycle < s.depth;
+            float* waiting = partial.get() + i % s.cycle * s.rows() * row;
+            sources.clear();
+            for (int64_t p = second ? i - s.cycle + 1 : 0; p <= i; ++p)
+                for (int64_t part = 0; part < PER; ++part)
+                    sources.push_back({map(maps, p, part), weights + i * words + (p * PER + part) * TAPS, s.dilation(i)});
+            const auto init = [&](int64_t r, float* sums, int64_t other) {
+                for (int c = 0; c < (both ? 4 : 2); ++c) {
+                    float* to = sums + c * other;
+                    if (second) std::memcpy(to, waiting + r * row + c * s.padded, s.padded * 4);
+                    else std::fill(to, to + s.padded, bias[(i + c / 2 * s.cycle) * 2 + c % 2]);
+                }
+            };
+            const auto finish = [&](int64_t r, const float* sums, int64_t other) {
+                store(maps, planes, i + 1, r, [&](int64_t at, int c) {
+                    const __m512 v = _mm512_loadu_ps(sums + c * other + at);
+                    return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(SLOPE)));
+                });
+                if (both)
+                    for (int c = 0; c < 2; ++c)
+                        std::memcpy(waiting + r * row + c * s.padded, sums + (2 + c) * other, s.padded * 4);
+            };
+            if (both) pull<2>(team, sources, s.cycle * words, s.dilation(i), init, finish);
+            else pull<1>(team, sources, 0, s.dilation(i), init, finish);
+        }
+    }
+
+    // One row of all logits.
+    void score(const uint32_t* maps, const float* weight, const float* bias, float* logits, int64_t r) const {
+        const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x, volume = s.z * s.y * s.x;
+        for (int64_t k0 = 0; k0 < s.classes; k0 += 8) {
+            const int64_t count = std::min<int64_t>(8, s.classes - k0);
+            for (int64_t x = 0; x < s.x; x += 16) {
+                __m512 sum[8];
+                for (int64_t k = 0; k < count; ++k) sum[k] = _mm512_set1_ps(bias[k0 + k]);
+                for (int64_t p = 0; p < s.pairs(); ++p) {
+                    __m512 u, v;
+                    load(maps, p, r, x, u, v);
+                    for (int64_t k = 0; k < count; ++k) {
+                        const float* w = weight + ((k0 + k) * s.pairs() + p) * 2;
+                        sum[k] = _mm512_fmadd_ps(u, _mm512_set1_ps(w[0]), sum[k]);
+                        sum[k] = _mm512_fmadd_ps(v, _mm512_set1_ps(w[1]), sum[k]);
+                    }
+                }
+                for (int64_t k = 0; k < count; ++k)
+                    _mm512_mask_storeu_ps(logits + (b * s.classes + k0 + k) * volume + at + x, valid(s, x), sum[k]);
+            }
+        }
+    }
+
+};
+
+}  // namespace msdnet

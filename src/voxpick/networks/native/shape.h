@@ -1,0 +1,123 @@
+// Dense stack of dilated 3x3x3 convolutions, two channels a layer, for processors with AVX-512.
+//
+// Every layer adds a pair of channels. Pair 0 is the input (its second channel zero when there is one), pair i + 1 is
+// layer i. A pair is stored twice:
+//   maps:   4 bytes a voxel. bf16: the two channels interleaved (one map a pair), for dot products over channels.
+//           float: one map a channel.
+//   planar: bf16 only, one plane a channel, for dot products over neighbouring voxels (weight gradients).
+// Rows are followed by a gap of zeros that serves as padding on both sides; the buffer begins with one more gap.
+#pragma once
+
+#include <immintrin.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <vector>
+
+namespace msdnet {
+
+constexpr int GAP = 16;         // voxels of zeros after each row of maps; no dilation may exceed it
+constexpr int PLANAR_GAP = 32;  // the same in planes of bf16
+constexpr int64_t SUMS = 131072;  // floats of the sums of a slab; they should stay in the second-level cache
+constexpr float SLOPE = 0.01f;
+
+struct Shape {
+    int64_t batch, z, y, x, depth, classes, inputs, cycle, threads, padded, row, plane_row;
+    const int64_t* dilations;
+    int64_t pairs() const { return depth + 1; }
+    int64_t rows() const { return batch * z * y; }
+    int64_t map() const { return rows() * row; }          // 4-byte words of one map
+    int64_t plane() const { return rows() * plane_row; }  // bf16 values of one plane
+    int64_t dilation(int64_t layer) const { return dilations[layer % cycle]; }
+};
+
+inline Shape shape_of(const int64_t* n) {
+    Shape s{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], 0, 0, 0, n + 9};
+    s.padded = (s.x + 15) / 16 * 16;
+    s.row = s.padded + GAP;
+    s.plane_row = (s.x + 31) / 32 * 32 + PLANAR_GAP;
+    return s;
+}
+
+// All of f(0) .. f(count - 1) on some threads.
+class Team {
+  public:
+    explicit Team(int64_t threads) : size_(static_cast<int>(std::max<int64_t>(threads, 1))) {
+        for (int t = 1; t < size_; ++t) workers_.emplace_back([this] { serve(); });
+    }
+    ~Team() {
+        stop_ = true;
+        generation_.fetch_add(1);
+        for (auto& w : workers_) w.join();
+    }
+    void each(int64_t count, const std::function<void(int64_t)>& f) {
+        f_ = &f;
+        count_ = count;
+        next_ = 0;
+        busy_ = size_ - 1;
+        generation_.fetch_add(1);
+        work();
+        for (int spins = 0; busy_.load() > 0;) relax(spins);
+    }
+
+  private:
+    static void relax(int& spins) {
+        if (++spins < 2000) _mm_pause();
+        else std::this_thread::yield();
+    }
+    void work() {
+        for (int64_t i; (i = next_.fetch_add(1)) < count_;) (*f_)(i);
+    }
+    void serve() {
+        int seen = 0;
+        while (true) {
+            for (int spins = 0; generation_.load() == seen;) relax(spins);
+            ++seen;
+            if (stop_) return;
+            work();
+            busy_.fetch_sub(1);
+        }
+    }
+    int size_;
+    std::vector<std::thread> workers_;
+    std::atomic<int> generation_{0}, busy_{0};
+    std::atomic<int64_t> next_{0};
+    std::atomic<bool> stop_{false};
+    int64_t count_ = 0;
+    const std::function<void(int64_t)>* f_ = nullptr;
+};
+
+alignas(64) static const uint32_t ZEROS[4096] = {};
+
+template <bool HALF>
+inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
+    if constexpr (HALF) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+    else return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
+}
+
+inline __m512 low(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
+inline __m512 high(__m512i pair) {
+    return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+}
+
+// Ask for large pages before the buffer is first touched: fewer faults and fewer misses of the address cache.
+inline void large_pages(void* buffer, int64_t bytes) {
+#ifdef __linux__
+    const uintptr_t page = 1 << 21, from = (reinterpret_cast<uintptr_t>(buffer) + page - 1) / page * page;
+    const uintptr_t to = (reinterpret_cast<uintptr_t>(buffer) + bytes) / page * page;
+    if (buffer && to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+#endif
+}
+
+inline __mmask16 valid(const Shape& s, int64_t x) {
+    const int64_t left = s.x - x;
+    return left >= 16 ? 0xffff : left <= 0 ? 0 : static_cast<__mmask16>((1u << left) - 1);
+}
+
+}  // namespace msdnet
