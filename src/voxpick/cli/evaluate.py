@@ -120,6 +120,8 @@ def _against_picks(
     from voxpick.cli.truth import read_picks
     from voxpick.evaluate.pairing import score_pairing
 
+    if not truth_path.exists():
+        raise VoxpickError(f"{truth_path}: no such file or folder; give a SHREC model folder or a pick file")
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
     truth = read_picks(truth_path, tomogram=picks_path.stem, voxel_size=voxel_size)
