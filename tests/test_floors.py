@@ -5,7 +5,18 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "src" / "voxpick"
 WINGS = {"io", "simulate", "train", "detect", "match", "average", "evaluate"}
-GROUND = {"volume", "particles", "geometry", "fourier", "tiles", "precision", "errors", "shrec_classes", "data", "__init__"}
+GROUND = {
+    "volume",
+    "particles",
+    "geometry",
+    "fourier",
+    "tiles",
+    "precision",
+    "errors",
+    "shrec_classes",
+    "data",
+    "__init__",
+}
 SECOND = {"networks", "losses", "ctf", "wedge"}
 TOP = {"cli", "report", "cluster", "__main__"}
 

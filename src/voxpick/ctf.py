@@ -40,9 +40,7 @@ def frequencies_nm(shape: tuple[int, int], pixel_nm: float, device: torch.device
 def phase_shift(k_squared: torch.Tensor, *, defocus_um: float, cs_mm: float, voltage_kv: float) -> torch.Tensor:
     """chi = pi/2 (Cs lambda^3 k^4 - 2 defocus lambda k^2); underfocus is positive."""
     wavelength = wavelength_nm(voltage_kv)
-    return (math.pi / 2) * (
-        cs_mm * 1e6 * wavelength**3 * k_squared**2 - 2 * defocus_um * 1e3 * wavelength * k_squared
-    )
+    return (math.pi / 2) * (cs_mm * 1e6 * wavelength**3 * k_squared**2 - 2 * defocus_um * 1e3 * wavelength * k_squared)
 
 
 def envelope(k_squared: torch.Tensor, *, pixel_nm: float, decay: float = 0.4) -> torch.Tensor:

@@ -18,9 +18,7 @@ def tile_starts(length: int, tile: int, stride: int) -> list[int]:
     return [*starts, length - tile]
 
 
-def tile_slices(
-    shape: tuple[int, ...], tile: tuple[int, ...], stride: tuple[int, ...]
-) -> Iterator[tuple[slice, ...]]:
+def tile_slices(shape: tuple[int, ...], tile: tuple[int, ...], stride: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     """Slices of overlapping tiles over `shape`; an axis shorter than its tile gets one tile of its own length."""
     axes = [tile_starts(n, t, s) for n, t, s in zip(shape, tile, stride, strict=True)]
     for corner in product(*axes):

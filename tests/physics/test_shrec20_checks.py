@@ -9,7 +9,7 @@ from voxpick.simulate.bank import load_bank
 from voxpick.simulate.detector import add_noise
 from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
-RECIPE = Recipe(size_zyx=(200, 96, 256), thickness=200, particles=244)  # 2600 on 512 x 512
+RECIPE = Recipe(size_zyx=(200, 64, 512), thickness=200, particles=325)  # 2600 on 512 x 512
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,9 @@ def test_density_holds_all_electrons_about_the_centre():
     shifted = beads.positions_zyx + np.array([3.0, -2.0, 1.0])
     piece = stamp(shifted, beads.electrons, voxel_size=10.0)
     assert piece.density.sum() * 1000 == pytest.approx(beads.electrons.sum(), rel=1e-5)
-    grid = np.stack(np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij"))
+    grid = np.stack(
+        np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij")
+    )
     centre = (grid * piece.density).sum(axis=(1, 2, 3)) / piece.density.sum() * 10
     assert centre == pytest.approx(shifted.mean(axis=0), abs=1e-3)
 
@@ -33,7 +35,9 @@ def test_a_hollow_particle_owns_its_cavity_and_nothing_outside():
     piece = stamp(beads.positions_zyx, beads.electrons, voxel_size=10.0)
     assert piece.density[tuple(-piece.corner)] == 0
     assert piece.occupied[tuple(-piece.corner)]
-    grid = np.stack(np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij"))
+    grid = np.stack(
+        np.meshgrid(*(c + np.arange(n) for c, n in zip(piece.corner, piece.density.shape, strict=True)), indexing="ij")
+    )
     assert np.linalg.norm(grid, axis=0)[piece.occupied].max() * 10 < 55 + 20
     assert piece.occupied[piece.density > OCCUPANCY_THRESHOLD].all()
 
@@ -43,10 +47,7 @@ def test_packed_particles_do_not_overlap():
     rng = np.random.default_rng(7)
     rotations = uniform_rotations_zyx(30, rng)
     packing = pack(structures, rotations, rng, shape=(40, 60, 90), voxel_size=10.0)
-    total = sum(
-        (packing.occupancy == k + 1).sum()
-        for k in range(30)
-    )
+    total = sum((packing.occupancy == k + 1).sum() for k in range(30))
     assert total == (packing.occupancy > 0).sum()
     alone = [
         stamp(structures[packing.names[c]].positions_zyx @ r.T, structures[packing.names[c]].electrons, voxel_size=10.0)

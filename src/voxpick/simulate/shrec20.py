@@ -95,9 +95,7 @@ def simulate_shrec20(
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     packing = pack_specimen(structures, recipe, rng, progress=_step(progress, "placing particles"))
     grandmodel, clean = tilt_series(packing.density, recipe, generator, progress=_step(progress, "imaging"))
-    noisy = add_noise(
-        clean, generator, snr=recipe.snr, microscope=recipe.microscope(), pixel_nm=recipe.voxel_size / 10
-    )
+    noisy = add_noise(clean, generator, snr=recipe.snr, microscope=recipe.microscope(), pixel_nm=recipe.voxel_size / 10)
     reconstruction = back_project(
         ramp_filtered(noisy),
         recipe.tilt_angles(),
@@ -133,9 +131,7 @@ def pack_specimen(
         rotations = uniform_rotations_zyx(n, rng)
     else:
         rotations = swap_axes(zxz_to_matrix_xyz(rng.uniform(0, 360, size=(n, 3))))
-    return pack(
-        structures, rotations, rng, shape=recipe.size_zyx, voxel_size=recipe.voxel_size, progress=progress
-    )
+    return pack(structures, rotations, rng, shape=recipe.size_zyx, voxel_size=recipe.voxel_size, progress=progress)
 
 
 def tilt_series(
