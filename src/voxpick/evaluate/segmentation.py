@@ -1,4 +1,4 @@
-"""Voxel accuracy of a segmentation: VA, MVA and MIoU of VP-Detector (section 3.1 of the paper)."""
+"""Voxel accuracy of a segmentation: VA, MVA and MIoU of VP-Detector (section 3.3.1 of the paper)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from voxpick.errors import VoxpickError
 class SegmentationScore:
     """confusion: voxels p[i, j] of class i that are predicted as class j; row 0 is background.
 
-    The paper averages over all M classes; a class without a voxel in truth and prediction has no value here and is
-    left out of the mean, as is a class without a true voxel from MVA.
+    The paper averages over all M classes, counted from 0, so background is one of them. A class without a voxel in truth
+    and prediction has no value here and is left out of the mean, as is a class without a true voxel from MVA.
     """
 
     confusion: np.ndarray
