@@ -15,7 +15,7 @@ from voxpick.errors import VoxpickError
 class SegmentationScore:
     """confusion: voxels p[i, j] of class i that are predicted as class j; row 0 is background.
 
-    The paper averages over all M classes, counted from 0, so background is one of them. A class without a voxel in truth
+    The paper averages over all M classes, counted from 0: background is one of them. A class without a voxel in truth
     and prediction has no value here and is left out of the mean, as is a class without a true voxel from MVA.
     """
 
