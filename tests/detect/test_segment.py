@@ -80,7 +80,7 @@ def test_all_classes_sum_to_one_and_sides_are_padded_to_what_the_network_needs()
 def test_progress_counts_the_tiles():
     seen = []
     probabilities(blob_volume()[0], BlobNetwork(), tile=32, halo=4, device="cpu", progress=lambda *s: seen.append(s))
-    assert seen[-1] == (len(seen), len(seen)) and len(seen) == len(list(tile_windows(SHAPE, (32, 32, 32), 4)))
+    assert seen[-1] == (len(seen), len(seen)) and len(seen) == 4
 
 
 @pytest.mark.parametrize(

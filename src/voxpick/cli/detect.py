@@ -16,6 +16,7 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     import torch
 
+    from voxpick.detect.pipeline import Detection
     from voxpick.networks.model import Model
     from voxpick.particles import Particles
 
@@ -58,6 +59,16 @@ def detect_command(
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all].")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(help="Main memory that may be taken, such as 4G or 800M [default: 6G].")
+    ] = None,
+    slab: Annotated[
+        str | None,
+        typer.Option(
+            help="Sections (z) to search: auto finds the ice and skips the vacuum above and below, off searches all, "
+            "156:356 searches those, the last excluded [default: auto]."
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other setting, as key=value; for instance --set split=mean-shift."),
@@ -68,7 +79,10 @@ def detect_command(
     For each tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, most confident picks first.
     """
     changes = _assignments(set_ or [])
-    given = {"threshold": threshold, "minimum_score": min_score, "invert": invert or None}
+    given = {
+        "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
+        "slab": slab,
+    }  # fmt: skip
     changes |= {name: value for name, value in given.items() if value is not None}
     if threads:
         import torch
@@ -117,6 +131,7 @@ def _detect(
                 detection = detect_with_segmentation(
                     volume, localizer, classifier, settings=settings, device=str(where), progress=report
                 )
+            typer.echo(_searched(detection), err=True)
             write_picks(output / path.stem, detection.particles, formats, volume.voxel_size, volume.shape)
             if segmentation:
                 write_mrc(output / f"{path.stem}_segmentation.mrc", detection.segmentation)
@@ -181,7 +196,8 @@ def _assignments(changes: list[str]) -> dict[str, Any]:
         key, equals, text = change.partition("=")
         if not equals or not key:
             raise VoxpickError(f"--set {change}: expected key=value, such as --set split=mean-shift")
-        values[key.strip()] = yaml.safe_load(text)
+        as_text = key.strip() in ("slab", "max_memory")  # YAML reads off as a boolean and 10:30 as a number
+        values[key.strip()] = text if as_text else yaml.safe_load(text)
     return values
 
 
@@ -193,6 +209,11 @@ def write_picks(
     for name in formats:
         path = stem.with_name(stem.name + SUFFIXES[name])
         write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+
+
+def _searched(detection: Detection) -> str:
+    slab, volume = detection.slab, detection.volume
+    return f"{volume.name}: searched sections {slab.start}:{slab.stop} of {volume.shape[0]} ({slab.reason})"
 
 
 def _write_settings(path: Path, model: str, settings: dict[str, Any], device: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 
-from voxpick.detect.components import Components, centroids, components, opened
+from voxpick.detect.foreground import Foreground, connected, foreground_of, opened_foreground
 from voxpick.detect.mean_shift import bin_seeds, mean_shift, nearest_mode
 from voxpick.detect.watershed import split_component
 from voxpick.errors import VoxpickError
@@ -39,9 +39,15 @@ class Located:
         canvas[self.voxels] = values[self.owner]
         return canvas.reshape(self.shape)
 
+    def moved(self, sections: int, shape: tuple[int, int, int]) -> Located:
+        """The same particles, `sections` further in z, in a volume of `shape` with the same y and x."""
+        voxels = self.voxels + sections * shape[1] * shape[2]
+        centers = self.centers + np.array([sections, 0, 0])
+        return Located(centers, self.sizes, self.scores, voxels, self.owner, shape)
+
 
 def locate(
-    probability: np.ndarray,
+    probability: np.ndarray | Foreground,
     *,
     threshold: float = 0.5,
     split: str = "watershed",
@@ -52,10 +58,10 @@ def locate(
     smoothing: float = 0.5,
     connectivity: int = 6,
 ) -> Located:
-    """Particles in a probability map or boolean mask [z, y, x].
+    """Particles in a probability map or boolean mask [z, y, x], or in the foreground of one.
 
-    threshold: foreground is above it (ignored for a mask). opening: iterations. minimum_size: voxels; smaller
-    components and clusters are dropped. split, how touching particles are told apart:
+    threshold: foreground is above it (ignored for a mask and for a Foreground). opening: iterations.
+    minimum_size: voxels; smaller components and clusters are dropped. split, how touching particles are told apart:
     'mean-shift' as VP-Detector (centroids of components as seeds, and in components larger than the kernel the
     well-filled bins; `bandwidth`, voxels, is its one parameter), 'watershed' for particles of many sizes (`neck`,
     `smoothing`, see watershed.split_component), 'components' not at all.
@@ -67,75 +73,103 @@ def locate(
         raise VoxpickError(f"detect: unknown split {split!r}; one of {', '.join(SPLITS)}")
     if not bandwidth > 0:
         raise VoxpickError(f"detect: the bandwidth is {bandwidth} voxels; it must be positive")
-    is_mask = probability.dtype == bool
-    mask = probability if is_mask else probability > threshold
-    parts = components(opened(mask, iterations=opening), minimum_size=minimum_size, connectivity=connectivity)
-    voxels = np.flatnonzero(parts.labels)
-    weights = None if is_mask else probability.reshape(-1)[voxels].astype(np.float64)
-    points = np.stack(np.unravel_index(voxels, mask.shape), axis=1)
+    found = probability if isinstance(probability, Foreground) else foreground_of(probability, threshold=threshold)
+    found = opened_foreground(found, iterations=opening)
+    owner, sizes = connected(found, connectivity=connectivity)
+    large = sizes >= minimum_size
+    if not large.all():
+        keep = large[owner]
+        found, owner, sizes = found.kept(keep), (np.cumsum(large, dtype=np.int32) - 1)[owner[keep]], sizes[large]
     modes = None
-    if split == "components" or not len(voxels):
-        owner = parts.labels.reshape(-1)[voxels].astype(np.int64) - 1
-    elif split == "mean-shift":
-        modes, owner = _mean_shift_split(parts, points, bandwidth)
-    else:
-        owner = _watershed_split(parts, voxels, neck=neck, smoothing=smoothing, minimum_size=minimum_size)
-    return _collected(voxels, points, owner, weights, modes, mask.shape, bandwidth, minimum_size)
+    if split == "mean-shift" and len(found):
+        modes, owner = _mean_shift_split(found, owner, sizes, bandwidth)
+    elif split == "watershed":
+        owner = _watershed_split(found, owner, sizes, neck=neck, smoothing=smoothing, minimum_size=minimum_size)
+    return _collected(found, owner, modes, bandwidth, minimum_size)
 
 
-def _mean_shift_split(parts: Components, points: np.ndarray, bandwidth: float) -> tuple[np.ndarray, np.ndarray]:
-    ball = 4 / 3 * np.pi * bandwidth**3
-    large = np.concatenate([[False], parts.sizes > ball])
-    crowded = large[parts.labels[tuple(points.T)]]
-    seeds = np.concatenate([parts.centroids, bin_seeds(points[crowded], bandwidth=bandwidth)])
-    modes, _ = mean_shift(parts.labels > 0, seeds, bandwidth=bandwidth)
-    return modes, nearest_mode(points, modes)
+def _mean_shift_split(
+    found: Foreground, owner: np.ndarray, sizes: np.ndarray, bandwidth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    large = sizes > 4 / 3 * np.pi * bandwidth**3
+    centers = _centroids(found, owner, len(sizes), weighted=True)
+    crowded = found.kept(large[owner])
+    seeds = np.concatenate([centers, bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)])
+    modes, _ = mean_shift(found.mask(), seeds, bandwidth=bandwidth)
+    nearest = np.empty(len(found), dtype=np.int32)
+    for chosen, points in found.points():
+        nearest[chosen] = nearest_mode(points, modes)
+    return modes, nearest
 
 
 def _watershed_split(
-    parts: Components, voxels: np.ndarray, *, neck: float, smoothing: float, minimum_size: int
+    found: Foreground, owner: np.ndarray, sizes: np.ndarray, *, neck: float, smoothing: float, minimum_size: int
 ) -> np.ndarray:
-    particle = np.full(parts.labels.size, -1, dtype=np.int32).reshape(parts.labels.shape)
+    particle = np.empty(len(found), dtype=np.int32)
     number = 0
-    boxes = cc3d.statistics(parts.labels)["bounding_boxes"]
-    for label, size in enumerate(parts.sizes, start=1):
-        box = tuple(slice(int(side.start), int(side.stop)) for side in boxes[label])
-        inside = parts.labels[box] == label
-        if size < 2 * minimum_size:
-            particle[box][inside] = number
+    for chosen in _members(owner, sizes):
+        if len(chosen) < 2 * minimum_size:
+            particle[chosen] = number
             number += 1
             continue
-        pieces = split_component(inside, neck=neck, smoothing=smoothing)
-        particle[box][inside] = pieces[inside] + number
+        place = np.stack(np.unravel_index(found.voxels[chosen], found.shape))
+        place -= place.min(axis=1, keepdims=True)
+        inside = np.zeros(place.max(axis=1) + 1, dtype=bool)
+        inside[tuple(place)] = True
+        pieces = split_component(inside, neck=neck, smoothing=smoothing)[tuple(place)]
+        particle[chosen] = pieces + number
         number += int(pieces.max()) + 1
-    return particle.reshape(-1)[voxels].astype(np.int64)
+    return particle
+
+
+def _members(owner: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
+    """The voxels of each owner 0..n-1, as indices into `owner`."""
+    order = np.argsort(owner, kind="stable")
+    last = np.cumsum(sizes)
+    for stop, size in zip(last, sizes, strict=True):
+        yield order[stop - size : stop]
+
+
+def _centroids(found: Foreground, owner: np.ndarray, number: int, *, weighted: bool) -> np.ndarray:
+    """(number, 3) centroids (z, y, x) in voxels of the owners 0..number-1, weighted with the probability if asked."""
+    total, sums = np.zeros(number), np.zeros((3, number))
+    for chosen, points in found.points():
+        who = owner[chosen]
+        weight = np.ones(len(who))
+        if weighted and found.values is not None:
+            weight = found.values[chosen].astype(np.float64) + 1e-12
+        total += np.bincount(who, weights=weight, minlength=number)
+        for axis in range(3):
+            sums[axis] += np.bincount(who, weights=weight * points[:, axis], minlength=number)
+    return (sums / np.maximum(total, 1e-300)).T
 
 
 def _collected(
-    voxels: np.ndarray,
-    points: np.ndarray,
-    owner: np.ndarray,
-    weights: np.ndarray | None,
-    modes: np.ndarray | None,
-    shape: tuple[int, ...],
-    bandwidth: float,
-    minimum_size: int,
+    found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int
 ) -> Located:
     """Drop small clusters, number the rest from 0 and compute their centres and confidences."""
     sizes = np.bincount(owner) if len(owner) else np.zeros(0, dtype=np.int64)
     keep = sizes >= minimum_size
-    renumber = np.where(keep, np.cumsum(keep) - 1, -1)
-    stays = keep[owner]
-    voxels, points, owner = voxels[stays], points[stays], renumber[owner[stays]]
-    weights = None if weights is None else weights[stays]
-    n = int(keep.sum())
-    axes = tuple(points.T)
-    centers = centroids(axes, owner, n, weights=weights) if modes is None else modes[keep]
-    scores = np.ones(n)
-    if weights is not None and n:
-        near = np.square(points - centers[owner]).sum(axis=1) <= bandwidth**2
-        inside = np.bincount(owner[near], minlength=n)
-        core = np.bincount(owner[near], weights[near], n) / np.maximum(inside, 1)
-        whole = np.bincount(owner, weights, n) / sizes[keep]
-        scores = np.clip(np.where(inside > 0, core, whole), 0, 1)
-    return Located(centers, sizes[keep], scores, voxels, owner, tuple(shape))
+    if not keep.all():
+        stays = keep[owner]
+        found, owner = found.kept(stays), (np.cumsum(keep, dtype=np.int32) - 1)[owner[stays]]
+    sizes = sizes[keep]
+    centers = _centroids(found, owner, len(sizes), weighted=True) if modes is None else modes[keep]
+    return Located(centers, sizes, _scores(found, owner, centers, bandwidth), found.voxels, owner, found.shape)
+
+
+def _scores(found: Foreground, owner: np.ndarray, centers: np.ndarray, bandwidth: float) -> np.ndarray:
+    """Mean probability of each particle's voxels within a bandwidth of its centre; of all where there are none."""
+    n = len(centers)
+    if found.values is None or not n:
+        return np.ones(n)
+    near_count, near_sum, count, total = np.zeros((4, n))
+    for chosen, points in found.points():
+        who, value = owner[chosen], found.values[chosen].astype(np.float64)
+        near = np.square(points - centers[who]).sum(axis=1) <= bandwidth**2
+        count += np.bincount(who, minlength=n)
+        total += np.bincount(who, value, n)
+        near_count += np.bincount(who[near], minlength=n)
+        near_sum += np.bincount(who[near], value[near], n)
+    core = near_sum / np.maximum(near_count, 1)
+    return np.clip(np.where(near_count > 0, core, total / np.maximum(count, 1)), 0, 1)

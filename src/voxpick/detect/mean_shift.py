@@ -6,6 +6,8 @@ so the sum over a ball is a sum over the rows (z, y) of its disc, and each row i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -137,12 +139,19 @@ def distinct_modes(modes: np.ndarray, mass: np.ndarray, *, bandwidth: float) -> 
     return modes[stays], mass[stays]
 
 
-def bin_seeds(voxels: np.ndarray, *, bandwidth: float, fill: float = 0.25) -> np.ndarray:
-    """Centres (s, 3) of the cubes of side `bandwidth` that hold at least fill * bandwidth^3 of the voxels (n, 3)."""
-    if not len(voxels):
-        return np.empty((0, 3))
-    bins, counts = np.unique(np.rint(voxels / bandwidth).astype(np.int64), axis=0, return_counts=True)
-    return bins[counts >= fill * bandwidth**3] * bandwidth
+def bin_seeds(voxels: np.ndarray | Iterable[np.ndarray], *, bandwidth: float, fill: float = 0.25) -> np.ndarray:
+    """Centres (s, 3) of the cubes of side `bandwidth` that hold at least fill * bandwidth^3 of the voxels (n, 3).
+
+    voxels: coordinates from 0 on, all at once or in parts.
+    """
+    counts: dict[int, int] = {}
+    for part in (voxels,) if isinstance(voxels, np.ndarray) else voxels:
+        z, y, x = np.rint(part.reshape(-1, 3) / bandwidth).astype(np.int64).T
+        for key, number in zip(*np.unique((z << 42) + (y << 21) + x, return_counts=True), strict=True):
+            counts[int(key)] = counts.get(int(key), 0) + int(number)
+    full = np.array(sorted(key for key, number in counts.items() if number >= fill * bandwidth**3), dtype=np.int64)
+    low = (1 << 21) - 1
+    return np.stack([full >> 42, full >> 21 & low, full & low], axis=1) * bandwidth
 
 
 def nearest_mode(voxels: np.ndarray, modes: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from voxpick.detect.components import labelled
+from voxpick.detect.foreground import Foreground, connected
 
 Window = tuple[slice, ...]
 
@@ -83,4 +84,61 @@ def border_components(mask: np.ndarray, window: Window, shape: tuple[int, ...]) 
     return touching[labels]
 
 
+class CropForeground:
+    """`CropMerge` that keeps the voxels above `threshold` only."""
+
+    def __init__(self, shape: tuple[int, ...], *, dtype: np.dtype | type = np.float16, threshold: float = 0.5) -> None:
+        self.shape, self.dtype, self.threshold = shape, dtype, threshold
+        self.voxels: list[np.ndarray] = []
+        self.values: list[np.ndarray] = []
+
+    def add(self, window: Window, core: Window, values: np.ndarray) -> None:
+        inner = tuple(slice(c.start - w.start, c.stop - w.start) for c, w in zip(core, window, strict=True))
+        self.collect(core, values[inner].astype(self.dtype))
+
+    def collect(self, place: Window, values: np.ndarray) -> None:
+        """Take the voxels above the threshold of the part of the volume at `place`."""
+        local = np.flatnonzero(values > self.threshold)
+        at = [k + side.start for k, side in zip(np.unravel_index(local, values.shape), place, strict=True)]
+        self.voxels.append(np.ravel_multi_index(tuple(at), self.shape))
+        self.values.append(values.reshape(-1)[local])
+
+    def result(self) -> Foreground:
+        voxels, values = np.concatenate(self.voxels), np.concatenate(self.values)
+        self.voxels, self.values = [], []
+        order = np.argsort(voxels)
+        nz, ny, nx = self.shape
+        return Foreground((nz, ny, nx), voxels[order], values[order])
+
+
+class BorderForeground:
+    """`BorderMerge` that keeps the voxels above `threshold` only."""
+
+    def __init__(self, shape: tuple[int, ...], *, dtype: np.dtype | type = np.float16, threshold: float = 0.5) -> None:
+        self.cropped = CropForeground(shape, dtype=dtype, threshold=threshold)
+        self.complete = CropForeground(shape, dtype=dtype, threshold=threshold)
+
+    def add(self, window: Window, core: Window, values: np.ndarray) -> None:
+        self.cropped.add(window, core, values)
+        incomplete = border_components(values > self.complete.threshold, window, self.complete.shape)
+        self.complete.collect(window, np.where(incomplete, 0, values).astype(self.complete.dtype))
+
+    def result(self) -> Foreground:
+        cropped, complete = self.cropped.result(), self.complete.result()
+        owner, sizes = connected(cropped)
+        dropped = np.ones(len(sizes), dtype=bool)
+        dropped[owner[np.isin(cropped.voxels, complete.voxels)]] = False
+        cropped = cropped.kept(dropped[owner])
+        assert complete.values is not None and cropped.values is not None
+        voxels, values = np.r_[complete.voxels, cropped.voxels], np.r_[complete.values, cropped.values]
+        order = np.argsort(voxels)
+        distinct, first = np.unique(voxels[order], return_index=True)
+        highest = np.maximum.reduceat(values[order], first) if len(first) else values
+        return Foreground(cropped.shape, distinct, highest)
+
+
+FOREGROUNDS: dict[str, type[CropForeground] | type[BorderForeground]] = {
+    "crop": CropForeground,
+    "border": BorderForeground,
+}
 MERGES: dict[str, type[CropMerge] | type[BorderMerge]] = {"crop": CropMerge, "border": BorderMerge}

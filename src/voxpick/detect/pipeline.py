@@ -3,80 +3,54 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from voxpick.detect.budget import check_foreground, plan_batch, plan_tile
 from voxpick.detect.classify import Classified, classify
 from voxpick.detect.locate import Located, locate
+from voxpick.detect.memory import parse_memory
 from voxpick.detect.rescale import labels_like, rescaled, same_voxel_size
-from voxpick.detect.segment import probabilities
+from voxpick.detect.segment import particle_voxels
+from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings, make_settings
+from voxpick.detect.slab import Slab, choose_slab
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
+from voxpick.precision import choose_device
 from voxpick.volume import Volume, intensity_statistics
 
 Progress = Callable[[str, int, int], None]
-LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
-
-
-class DetectSettings(BaseModel):
-    """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tile: int = Field(128, ge=16, description="greatest side of a tile in voxels, halo included")
-    halo: int = Field(16, ge=0, description="voxels at each inner side of a tile that are computed and not kept")
-    merge: Literal["crop", "border"] = Field("crop", description="how tiles are merged; 'border' is the paper's")
-    threshold: float = Field(0.5, gt=0, lt=1, description="a voxel above this probability belongs to a particle")
-    opening: int = Field(0, ge=0, description="iterations of the morphological opening of the segmentation")
-    split: Literal["watershed", "mean-shift", "components"] = Field(
-        "watershed", description="how touching particles are told apart; 'mean-shift' is the paper's"
-    )
-    bandwidth: float = Field(
-        60.0, gt=0, description="A; radius of the mean-shift kernel and of the core that is scored"
-    )
-    minimum_size: int = Field(30, ge=1, description="voxels; smaller clusters are dropped")
-    neck: float = Field(0.6, gt=0, le=1, description="watershed: a pass below this part of the lower maximum splits")
-    smoothing: float = Field(0.5, ge=0, description="watershed: voxels; Gaussian over the distances")
-    subtomogram: int = Field(32, ge=8, description="side in voxels of what the classifier sees")
-    voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
-    batch: int = Field(4, ge=1, description="subtomograms at a time")
-    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
-    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
+SLAB_MARGIN = 240.0
+"""A, beyond the sections where the ice was found."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """The picks, most confident first, and the segmentation they came from.
+    """The picks, most confident first, and what they came from.
 
-    segmentation: uint8 [z, y, x] on the grid of the tomogram, 0 background; classes[k] names the label k.
+    classes[k] names the label k. volume: the tomogram. slab: the sections of it that were looked at.
+    located: in a volume of `voxel_size` A and the model's grid; labels: class of each of them.
     """
 
     particles: Particles
-    segmentation: Volume
     classes: list[str]
+    volume: Volume
+    slab: Slab
+    located: Located
+    labels: np.ndarray
+    voxel_size: float
 
-
-def make_settings(models: Iterable[Model | None], changes: dict[str, Any] | None = None) -> DetectSettings:
-    """Defaults, then each model's own `detection` settings (the last wins), then `changes` that are not None.
-
-    Raises VoxpickError for an unknown setting or a value out of range.
-    """
-    values: dict[str, Any] = {}
-    for model in models:
-        values.update(model.detection if model else {})
-    values.update({key: value for key, value in (changes or {}).items() if value is not None})
-    try:
-        return DetectSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(DetectSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"detect: {name} = {first['input']!r}: {first['msg']}{known}") from error
+    @cached_property
+    def segmentation(self) -> Volume:
+        """uint8 [z, y, x] on the grid of the tomogram, 0 background; made when it is asked for."""
+        painted = self.located.painted(self.labels.astype(np.uint8))
+        if self.voxel_size != self.volume.voxel_size:
+            painted = labels_like(painted, self.voxel_size, self.volume)
+        return Volume(painted, self.volume.voxel_size, name=self.volume.name)
 
 
 def detect(
@@ -122,19 +96,18 @@ def detect_with_segmentation(
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=2
         )
         on_grid = rescaled(volume, voxel_size)
-    located = localise(on_grid, localizer, settings=settings, device=device, progress=progress)
+    slab = choose_slab(volume.data, settings.slab, margin=round(SLAB_MARGIN / volume.voxel_size))
+    sections = slab.on_grid(volume.voxel_size / voxel_size, on_grid.shape[0])
+    located = localise(on_grid, localizer, settings=settings, sections=sections, device=device, progress=progress)
     classes = (classifier or localizer).classes
     named = None
     if classifier is not None:
         named = name_particles(on_grid, located, classifier, settings=settings, device=device, progress=progress)
     index = np.ones(len(located), dtype=np.int64) if named is None else named.class_index
-    labels = located.painted(index.astype(np.uint8))
-    if on_grid is not volume:
-        labels = labels_like(labels, voxel_size, volume)
     particles = _particles(located, named, index, classes, voxel_size, volume.name)
     assert particles.scores is not None
     particles = particles[particles.scores >= settings.minimum_score].sorted_by_score()
-    return Detection(particles, Volume(labels, volume.voxel_size, name=volume.name), list(classes))
+    return Detection(particles, list(classes), volume, slab, located, index, voxel_size)
 
 
 def localise(
@@ -142,25 +115,34 @@ def localise(
     localizer: Model,
     *,
     settings: DetectSettings,
+    sections: slice | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Located:
-    """Stage 1 alone, on a volume that has the model's voxel size."""
+    """Stage 1 alone, on a volume that has the model's voxel size; in its `sections` only where they are given."""
     mean, deviation = _intensity(volume, settings)
-    probability = probabilities(
-        volume.data,
+    sections = sections or slice(0, volume.shape[0])
+    data = volume.data[sections]
+    where, max_memory = choose_device(device), parse_memory(settings.max_memory)
+    tile = plan_tile(
+        data, localizer.network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where
+    )
+    found = particle_voxels(
+        data,
         localizer.network,
-        tile=settings.tile,
+        tile=tile,
         halo=settings.halo,
         merge=settings.merge,
         mean=mean,
         deviation=deviation,
         threshold=settings.threshold,
-        device=device,
+        device=where,
         progress=_named(progress, "finding particles"),
     )
+    check_foreground(len(found), data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold)
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
-    return locate(probability, bandwidth=settings.bandwidth / volume.voxel_size, **chosen)
+    located = locate(found, bandwidth=settings.bandwidth / volume.voxel_size, **chosen)
+    return located.moved(sections.start, volume.shape)
 
 
 def name_particles(
@@ -174,6 +156,14 @@ def name_particles(
 ) -> Classified:
     """Stage 2 alone: classes of the particles that stage 1 (or anything else) located in `volume`."""
     mean, deviation = _intensity(volume, settings)
+    where = choose_device(device)
+    batch = plan_batch(
+        classifier.network,
+        size=settings.subtomogram,
+        batch=settings.batch,
+        max_memory=parse_memory(settings.max_memory),
+        device=where,
+    )
     return classify(
         volume.data,
         located.centers,
@@ -183,8 +173,8 @@ def name_particles(
         voting=settings.voting,
         mean=mean,
         deviation=deviation,
-        batch=settings.batch,
-        device=device,
+        batch=batch,
+        device=where,
         progress=_named(progress, "naming particles"),
     )
 

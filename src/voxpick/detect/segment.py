@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise, product
@@ -9,18 +10,23 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
-from voxpick.detect.merge import MERGES, Window
+from voxpick.detect.foreground import Foreground
+from voxpick.detect.memory import release
+from voxpick.detect.merge import FOREGROUNDS, MERGES, Window
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_device, choose_dtype
 
 ROUND_TO = 8
+MINIMUM_SIDE = 16
+Tile3 = tuple[int, int, int]
+Tile = int | Tile3
 
 
 def probabilities(
     volume: np.ndarray,
     network: torch.nn.Module,
     *,
-    tile: int | tuple[int, int, int] = 128,
+    tile: Tile = 128,
     halo: int = 16,
     merge: str = "crop",
     all_classes: bool = False,
@@ -36,30 +42,81 @@ def probabilities(
 
     volume: [z, y, x], in memory or memory-mapped; (volume - mean) / deviation goes into the network, tile by tile
     (a negative deviation inverts the contrast). Beyond the volume the network's own zero padding applies.
-    tile: greatest side of a tile in voxels, its halo included. halo: voxels on each inner side of a tile that are
-    computed and not kept, so tiles overlap by 2 * halo. MSDNet of depth 49 sees 196 voxels to each side, of which
-    the outer ones hardly count. merge: a name in `merge.MERGES`; 'border' (the paper's) uses `threshold`.
+    tile: a tile has at most tile^3 voxels, its halo included, in the shape that wastes least (`best_tile`); or the
+    greatest side along each axis. halo: voxels on each inner side of a tile that are computed and not kept, so tiles
+    overlap by 2 * halo. MSDNet of depth 49 sees 196 voxels to each side, of which the outer ones hardly count.
+    merge: a name in `merge.MERGES`; 'border' (the paper's) uses `threshold`.
     dtype: number format to compute in; None takes what the device is fast at. store: format of the maps.
     Raises VoxpickError for a tile not larger than two halos, an unknown merge, or 'border' with all_classes.
     """
     _check(merge, all_classes)
-    where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
-    sides = (tile, tile, tile) if isinstance(tile, int) else tile
-    windows = list(tile_windows(volume.shape, sides, halo))
-    network = network.to(where)
     merged = None
-    for done, (window, core) in enumerate(windows, start=1):
-        values = (np.asarray(volume[window], dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
-        tile_map = softmax_map(torch.from_numpy(values)[None, None], network, device=where, dtype=dtype)[0]
+    tiles = _tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
+    for done, total, window, core, tile_map in tiles:
         result = (tile_map if all_classes else 1 - tile_map[0]).clamp(0, 1).cpu().numpy()
         if merged is None:
             shape = (*result.shape[:-3], *volume.shape)
             merged = MERGES[merge](shape, dtype=store, threshold=threshold)
         merged.add(window, core, result)
         if progress:
-            progress(done, len(windows))
+            progress(done, total)
     assert merged is not None
     return merged.result()
+
+
+def particle_voxels(
+    volume: np.ndarray,
+    network: torch.nn.Module,
+    *,
+    tile: Tile = 128,
+    halo: int = 16,
+    merge: str = "crop",
+    mean: float = 0.0,
+    deviation: float = 1.0,
+    threshold: float = 0.5,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+    store: np.dtype | type = np.float16,
+    progress: Callable[[int, int], None] | None = None,
+) -> Foreground:
+    """`probabilities` above `threshold`, without ever holding the whole map: memory for one tile and what is found."""
+    _check(merge, False)
+    merged = FOREGROUNDS[merge](volume.shape, dtype=store, threshold=threshold)
+    tiles = _tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
+    for done, total, window, core, tile_map in tiles:
+        merged.add(window, core, (1 - tile_map[0]).clamp(0, 1).cpu().numpy())
+        if progress:
+            progress(done, total)
+    return merged.result()
+
+
+def _tile_maps(
+    volume: np.ndarray,
+    network: torch.nn.Module,
+    tile: Tile,
+    halo: int,
+    *,
+    mean: float,
+    deviation: float,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+) -> Iterator[tuple[int, int, Window, Window, torch.Tensor]]:
+    """Number so far, number of tiles, window, core and class probabilities [c, z, y, x] of every tile."""
+    where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
+    shape = (volume.shape[0], volume.shape[1], volume.shape[2])
+    sides = best_tile(shape, tile**3, halo, multiple=multiple_of(network)) if isinstance(tile, int) else tile
+    windows = list(tile_windows(shape, sides, halo))
+    network = network.to(where)
+    for done, (window, core) in enumerate(windows, start=1):
+        values = (np.asarray(volume[window], dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
+        release(volume)
+        tile_map = softmax_map(torch.from_numpy(values)[None, None], network, device=where, dtype=dtype)[0]
+        yield done, len(windows), window, core, tile_map
+
+
+def multiple_of(network: torch.nn.Module) -> int:
+    """What the sides of a network's input have to be multiples of."""
+    return int(getattr(network, "multiple_of", 1))
 
 
 @torch.inference_mode()
@@ -74,7 +131,7 @@ def softmax_map(
     """
     images = images.to(device)
     shape = images.shape[2:]
-    multiple = int(getattr(network, "multiple_of", 1))
+    multiple = multiple_of(network)
     padding = [(-n) % multiple for n in shape]
     if any(padding):
         images = torch.nn.functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
@@ -89,6 +146,44 @@ def softmax_map(
     return torch.softmax(logits, dim=1)
 
 
+def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Tile3:
+    """Sides of the tiles of at most `voxels` voxels that cover `shape` with the fewest voxels computed in all.
+
+    halo: as for `tile_windows`. multiple: what the network needs its sides to be multiples of.
+    Raises VoxpickError when no tile of that size has anything inside its halo.
+    """
+    axes = [
+        _axis_sides(n, halo, step, multiple)
+        for n, step in zip(shape, (multiple, multiple, math.lcm(ROUND_TO, multiple)), strict=True)
+    ]
+    fitting = [
+        (math.prod(cost for _, cost in sides), *(side for side, _ in sides))
+        for sides in product(*(axis.items() for axis in axes))
+        if math.prod(side for side, _ in sides) <= voxels
+    ]
+    if not fitting:
+        raise VoxpickError(
+            f"detect: tiles of {voxels} voxels leave nothing inside a halo of {halo}; "
+            "take larger tiles or a smaller halo"
+        )
+    _, z, y, x = min(fitting)
+    return z, y, x
+
+
+def _axis_sides(length: int, halo: int, step: int, multiple: int) -> dict[int, int]:
+    """Sides of tiles along an axis, in multiples of `step`, and the voxels computed along it with each of them."""
+    sides = {length: length + -length % multiple}
+    least = max(2 * halo + 1, MINIMUM_SIDE)
+    for number in range(2, length):
+        side = max(-(-(length + (number - 1) * 2 * halo) // number), least)
+        side += -side % step
+        if side < length:
+            sides.setdefault(side, (1 + -(-(length - side) // (side - 2 * halo))) * side)
+        if side <= least + step:
+            break
+    return sides
+
+
 def tile_windows(shape: tuple[int, ...], tile: tuple[int, ...], halo: int) -> Iterator[tuple[Window, Window]]:
     """(window, core) of every tile: windows of equal size that overlap by at least 2 * halo; cores partition `shape`.
 
@@ -101,11 +196,11 @@ def tile_windows(shape: tuple[int, ...], tile: tuple[int, ...], halo: int) -> It
 
 
 def _axis_windows(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice]]:
-    if halo < 0 or tile <= 2 * halo:
-        raise VoxpickError(f"detect: a tile of {tile} voxels leaves nothing inside a halo of {halo}; tile > 2 * halo")
     if length <= tile:
         yield slice(0, length), slice(0, length)
         return
+    if halo < 0 or tile <= 2 * halo:
+        raise VoxpickError(f"detect: a tile of {tile} voxels leaves nothing inside a halo of {halo}; tile > 2 * halo")
     number = 1 + -(-(length - tile) // (tile - 2 * halo))
     side = -(-(length + (number - 1) * 2 * halo) // number)
     side = min(tile, -(-side // ROUND_TO) * ROUND_TO)

@@ -1,0 +1,67 @@
+"""What of a detection fits into the memory it may take: tiles, batches, and a clear word where nothing does."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, release, resident_bytes
+from voxpick.detect.segment import Tile3, best_tile, multiple_of, softmax_map
+from voxpick.errors import VoxpickError
+
+EXPECTED_FOREGROUND = 0.05
+STORED_BYTES = 10
+FOREGROUND_BYTES = 48
+MEAN_SHIFT_BYTES = 6
+FIXED_BYTES = 400 * 2**20
+SPARE_BYTES = 100 * 2**20
+
+
+def plan_tile(
+    volume: np.ndarray, network: torch.nn.Module, *, tile: int, halo: int, max_memory: int, device: torch.device
+) -> Tile3:
+    """Sides of the tiles in which `network` covers `volume` [z, y, x]: at most tile^3 voxels, fewer if memory asks.
+
+    max_memory: bytes that the process may hold. What counts is main memory, so on a GPU the tile stays as set.
+    Raises VoxpickError when not even the smallest tile fits.
+    """
+    release(volume)
+    nz, ny, nx = volume.shape
+    shape, multiple, most = (nz, ny, nx), multiple_of(network), tile**3
+    if device.type == "cpu":
+        each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device))
+        found = EXPECTED_FOREGROUND * volume.size * STORED_BYTES
+        taken = resident_bytes() + found + SPARE_BYTES
+        fitting = int((max_memory - taken) / each)
+        least = math.prod(min(n, 2 * halo + 16) for n in shape)
+        if fitting < least:
+            raise VoxpickError(
+                f"detect: max_memory is {in_gigabytes(max_memory)}; {in_gigabytes(taken)} are taken before the first "
+                f"tile and the smallest needs {in_gigabytes(least * each)}; allow at least "
+                f"{in_gigabytes(taken + 2 * least * each)}"
+            )
+        most = min(most, fitting)
+    return best_tile(shape, most, halo, multiple=multiple)
+
+
+def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: int, device: torch.device) -> int:
+    """How many subtomograms of side `size` to classify at a time: `batch`, or fewer if memory asks, but one."""
+    if device.type != "cpu" or batch == 1:
+        return batch
+    each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device)) * size**3
+    return int(np.clip((max_memory - resident_bytes() - SPARE_BYTES) // each, 1, batch))
+
+
+def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:
+    """Raise VoxpickError if finding particles among `number` foreground voxels takes more than `max_memory` bytes."""
+    voxels = math.prod(shape)
+    needed = resident_bytes() + number * FOREGROUND_BYTES + FIXED_BYTES
+    if split == "mean-shift":
+        needed += MEAN_SHIFT_BYTES * voxels
+    if needed > max_memory:
+        raise VoxpickError(
+            f"detect: {number / voxels:.1%} of the volume lies above the threshold of {threshold:g}; to tell particles "
+            f"apart there takes {in_gigabytes(needed)}, max_memory is {in_gigabytes(max_memory)}; raise one of the two"
+        )

@@ -1,0 +1,98 @@
+"""Memory of a detection: what the process holds, what a network takes for each voxel, and what fits."""
+
+from __future__ import annotations
+
+import mmap
+import re
+import resource
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from voxpick.errors import VoxpickError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+PROBE = (16, 16, 128)
+LIBRARY_SHARE = 1.2
+
+
+def parse_memory(text: str | float) -> int:
+    """Bytes of a size such as 4G, 4.5GB, 800M or a plain number of bytes. Raises VoxpickError for anything else."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?b)?\s*", str(text), re.IGNORECASE)
+    if not match or not float(match[1]) > 0:
+        raise VoxpickError(f"max_memory = {text!r}: not a size; use something like 4G or 800M")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def in_gigabytes(size: float) -> str:
+    """A size in bytes as text, in units of 2^30 bytes."""
+    return f"{size / 2**30:.1f}G"
+
+
+def resident_bytes() -> int:
+    """Bytes of memory the process holds now; where the system does not say, the most it held so far."""
+    try:
+        fields = np.fromfile("/proc/self/statm", dtype=np.int64, count=2, sep=" ")
+        return int(fields[1]) * resource.getpagesize()
+    except OSError:
+        return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most memory the process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def release(data: Any) -> None:
+    """Give the pages of a read-only memory-mapped array back to the system; they stay in the file."""
+    while isinstance(data, np.ndarray):
+        data = data.base
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)
+
+
+class LiveBytes(TorchDispatchMode):
+    """While active, counts the bytes of the tensors that operators return: those alive now, and the most at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage.data_ptr(), storage.nbytes()
+        if key in self._known or not size:
+            return
+        self._known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def bytes_per_voxel(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Bytes that `evaluate` of an image (1, 1, z, y, x) takes for each of its voxels, measured on a small one.
+
+    Counted from the tensors that live at the same time, with a fifth more for what the libraries use inside; so the
+    figure, and every tiling that follows from it, is the same in every run.
+    """
+    image = torch.zeros(1, 1, *PROBE)
+    with LiveBytes() as count:
+        evaluate(image)
+    return LIBRARY_SHARE * count.most / image.numel() + 8

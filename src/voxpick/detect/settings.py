@@ -1,0 +1,66 @@
+"""Settings of a detection: defaults, what a model brings along, and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from voxpick.detect.memory import parse_memory
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+
+LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
+
+
+class DetectSettings(BaseModel):
+    """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tile: int = Field(176, ge=16, description="a tile has at most tile^3 voxels, halo included; fewer if memory asks")
+    halo: int = Field(16, ge=0, description="voxels at each inner side of a tile that are computed and not kept")
+    merge: Literal["crop", "border"] = Field("crop", description="how tiles are merged; 'border' is the paper's")
+    threshold: float = Field(0.5, gt=0, lt=1, description="a voxel above this probability belongs to a particle")
+    opening: int = Field(0, ge=0, description="iterations of the morphological opening of the segmentation")
+    split: Literal["watershed", "mean-shift", "components"] = Field(
+        "watershed", description="how touching particles are told apart; 'mean-shift' is the paper's"
+    )
+    bandwidth: float = Field(
+        60.0, gt=0, description="A; radius of the mean-shift kernel and of the core that is scored"
+    )
+    minimum_size: int = Field(30, ge=1, description="voxels; smaller clusters are dropped")
+    neck: float = Field(0.6, gt=0, le=1, description="watershed: a pass below this part of the lower maximum splits")
+    smoothing: float = Field(0.5, ge=0, description="watershed: voxels; Gaussian over the distances")
+    subtomogram: int = Field(32, ge=8, description="side in voxels of what the classifier sees")
+    voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
+    batch: int = Field(4, ge=1, description="subtomograms at a time")
+    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
+    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
+    slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
+    max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        parse_memory(value)
+        return value
+
+
+def make_settings(models: Iterable[Model | None], changes: dict[str, Any] | None = None) -> DetectSettings:
+    """Defaults, then each model's own `detection` settings (the last wins), then `changes` that are not None.
+
+    Raises VoxpickError for an unknown setting or a value out of range.
+    """
+    values: dict[str, Any] = {}
+    for model in models:
+        values.update(model.detection if model else {})
+    values.update({key: value for key, value in (changes or {}).items() if value is not None})
+    try:
+        return DetectSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = f"; known: {', '.join(DetectSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise VoxpickError(f"detect: {name} = {first['input']!r}: {first['msg']}{known}") from error
