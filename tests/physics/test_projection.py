@@ -1,11 +1,14 @@
 """Projection and reconstruction share one geometry; turning the specimen is turning the projector."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
 from voxpick.simulate.reconstruction import back_project, ramp_filtered, tilt_angles
+from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 from voxpick.simulate.specimen import spline_coefficients, tilted_slices
 
 SHAPE = (20, 14, 64)  # z, y, x
@@ -28,6 +31,19 @@ def test_a_point_comes_back_at_its_own_voxel(z, y, x):
     angles = tilt_angles(limit_deg=60, step_deg=3)
     volume = back_project(ramp_filtered(project(specimen, angles)), angles, thickness=32).numpy()
     assert np.unravel_index(volume.argmax(), volume.shape) == (z + (32 - SHAPE[0]) // 2, y, x)
+
+
+@pytest.mark.parametrize(("nz", "thickness"), [(21, 32), (20, 33), (21, 33), (20, 20)])
+def test_the_specimen_lies_in_the_middle_of_a_tomogram_of_any_thickness(nz, thickness):
+    recipe = Recipe(
+        size_zyx=(nz, 16, 48), thickness=thickness, particles=1, snr=1e6, structural_noise=0, tilt_step_deg=5.0
+    )
+    ball = np.random.default_rng(0).normal(size=(3000, 3)) * 6
+    beads = SimpleNamespace(positions_zyx=ball, electrons=np.full(3000, 2.0))
+    world = simulate_shrec20({"ball": beads}, recipe, seed=5)
+    z, y, x = world.packing.centers_zyx[0]
+    found = np.unravel_index(world.reconstruction.argmin(), world.reconstruction.shape)
+    assert found == (z + (thickness - nz) // 2, y, x)
 
 
 def test_projecting_a_turned_specimen_is_turning_the_projector():

@@ -8,9 +8,10 @@ import pytest
 
 from voxpick.errors import VoxpickError
 from voxpick.io.structures import read_atoms, read_map
+from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.simulate.bank import SHREC20_RECIPES, load_bank, pack_bank, select, unpack_bank
 from voxpick.simulate.beads import ELECTRONS_PER_DALTON
-from voxpick.simulate.shape import SHREC20_TABLE1, shape_of
+from voxpick.simulate.shape import shape_of
 from voxpick.simulate.structures import BeadModel, density, stamp_density
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -47,7 +48,7 @@ def test_volume_and_shape(name: str) -> None:
     model = load_bank([name])[name]
     shape = shape_of(model, orientations=1)
     assert shape.volume_nm3 == pytest.approx(VOLUMES[name], rel=0.03)
-    paper = SHREC20_TABLE1[name][2]
+    paper = SHREC20_TABLE1[name]
     if name != "4d8q":  # the paper's volume and weight are of another cut of the entry
         assert shape.volume_nm3 == pytest.approx(paper.volume_nm3, rel=0.08)
     if name in HEAVY_KDA:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from voxpick.simulate.shape import SHREC20_TABLE1, Shape, shape_of, surface_area
+from voxpick.shrec_classes import SHREC20_TABLE1
+from voxpick.simulate.shape import Shape, shape_of, surface_area
 from voxpick.simulate.structures import BeadModel
 
 
@@ -45,7 +46,8 @@ def test_shape_does_not_depend_on_the_orientation() -> None:
 def test_table_1_follows_its_own_formulas() -> None:
     printed = {"1s3x": (0.877, 2.56), "1bxn": (0.776, 4.78), "4d8q": (0.606, 4.85), "1qvr": (0.485, 3.248)}
     for name, (sphericity, radius) in printed.items():
-        shape = SHREC20_TABLE1[name][2]
+        row = SHREC20_TABLE1[name]
+        shape = Shape(row.volume_nm3, row.area_nm2)
         assert shape.sphericity == pytest.approx(sphericity, abs=0.002)
         assert shape.effective_radius_nm == pytest.approx(radius, abs=0.01)
     assert Shape(4 / 3 * np.pi, 4 * np.pi).sphericity == pytest.approx(1)

@@ -59,7 +59,7 @@ def build(
         raise VoxpickError("name one output file, for example --output my_structures.npz")
     if all_chains and assembly:
         raise VoxpickError(f"--all-chains and --assembly {assembly} exclude each other; give one of them")
-    from voxpick.io.structures import read_arrays, write_arrays
+    from voxpick.io.structures import write_arrays
     from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
 
     if recipe is not None:
@@ -71,7 +71,7 @@ def build(
         ]
     kept: dict[str, BeadModel] = load_bank() if builtin else {}
     if append and target.exists():
-        kept |= unpack_bank(read_arrays(target))
+        kept |= read_bank(target)
     twice = [model.name for model in models if model.name in kept]
     if twice:
         raise VoxpickError(f"{target}: a structure named {twice[0]!r} is there already; choose another --name")
@@ -84,13 +84,23 @@ def list_bank(
     bank: Path | None = typer.Argument(None, help="A .npz file of `structures build`; the built-in bank if not given."),
 ) -> None:
     """List the structures of a bank with their weight, volume, surface and shape, beside SHREC'20's Table 1."""
-    from voxpick.io.structures import read_arrays
-    from voxpick.simulate.bank import load_bank, unpack_bank
-
-    models = load_bank() if bank is None else unpack_bank(read_arrays(bank))
+    models = read_bank(bank)
     typer.echo(_table(models.values()))
     for model in models.values():
         typer.echo(f"{model.name}: {model.source}")
+
+
+def read_bank(path: Path | None) -> dict[str, BeadModel]:
+    """The structures of a bank file by name; none takes the built-in bank."""
+    from voxpick.io.structures import read_arrays
+    from voxpick.simulate.bank import load_bank, unpack_bank
+
+    if path is None:
+        return load_bank()
+    try:
+        return unpack_bank(read_arrays(path))
+    except VoxpickError as error:
+        raise VoxpickError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _from_recipe(recipe: str, folder: Path) -> list[BeadModel]:
@@ -140,16 +150,20 @@ def _from_file(
             f"{path}: a density map needs the molecular weight; add --mass-kda, for example --mass-kda 900"
         )
     data, size = read_map(path, voxel_size=voxel_size)
-    return beads_from_map(
-        label, data, size, molecular_weight_kda=mass_kda, threshold=threshold,
-        cell_size=6.0 if cell_size is None else cell_size,
-        source=source or f"{path.name}, {size:g} A voxels",
-    )  # fmt: skip
+    try:
+        return beads_from_map(
+            label, data, size, molecular_weight_kda=mass_kda, threshold=threshold,
+            cell_size=6.0 if cell_size is None else cell_size,
+            source=source or f"{path.name}, {size:g} A voxels",
+        )  # fmt: skip
+    except VoxpickError as error:
+        raise VoxpickError(f"{path}: {error}") from error
 
 
 def _table(models: Iterable[BeadModel]) -> str:
     """One line a model: ours, then in brackets the figures of the SHREC'20 paper where it has the class."""
-    from voxpick.simulate.shape import SHREC20_TABLE1, shape_of
+    from voxpick.shrec_classes import SHREC20_TABLE1
+    from voxpick.simulate.shape import shape_of
 
     heads = ("weight kDa", "volume nm^3", "area nm^2", "sphericity", "eff. radius nm")
     lines = ["structure   beads " + "".join(f"{head:>20}" for head in heads)]
@@ -164,8 +178,7 @@ def _table(models: Iterable[BeadModel]) -> str:
         ]
         cells = [f"{value:{form}}" for value, form in zip(ours, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)]
         if model.name in SHREC20_TABLE1:
-            _, kda, paper = SHREC20_TABLE1[model.name]
-            theirs = (kda, paper.volume_nm3, paper.area_nm2, paper.sphericity, paper.effective_radius_nm)
+            theirs = SHREC20_TABLE1[model.name][1:]
             cells = [
                 f"{cell} ({value:{form}})"
                 for cell, value, form in zip(cells, theirs, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from voxpick.particles import Particles
 
-ORGANISERS_Z_OFFSET = 156
-
 
 @dataclass(frozen=True)
 class ShrecTruth:
@@ -44,7 +42,7 @@ def read_truth(directory: Path, *, benchmark: str = "shrec20", voxel_size: float
 
     Raises VoxpickError when the folder lacks the particle list or the occupancy mask (hit boxes for SHREC'19).
     """
-    from voxpick.evaluate.shrec import BENCHMARKS
+    from voxpick.evaluate.shrec import BENCHMARKS, ORGANISERS_Z_OFFSET
     from voxpick.io.mrc import read_labels
     from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
     from voxpick.io.shrec_model import open_model

@@ -28,25 +28,29 @@ def maximum_gaps(dilations: Sequence[int]) -> list[int]:
     return gaps
 
 
-def check_dilations(dilations: Sequence[int], *, kernel: int = 3) -> None:
-    """Refuse with VoxpickError a cycle of dilations that leaves holes: M_2 must be at most the kernel's width.
+def missing_offsets(dilations: Sequence[int]) -> list[int]:
+    """Offsets from 1 to the sum of the dilations that one pass through them cannot see along an axis, in order."""
+    seen = {0}
+    for s in dilations:
+        seen = {offset + step for offset in seen for step in (-int(s), 0, int(s))}
+    return [offset for offset in range(1, sum(int(s) for s in dilations) + 1) if offset not in seen]
 
-    A single dilation has no M_2; repeated, it leaves holes unless it is 1.
+
+def check_dilations(dilations: Sequence[int], *, kernel: int = 3) -> None:
+    """Refuse with VoxpickError a cycle of dilations that leaves holes.
+
+    The rule of the papers, M_2 at most the kernel's width, supposes that the first dilation is 1: it lets 2 2 pass,
+    which sees every second voxel. So every offset within reach has to be seen as well.
     """
     gaps = maximum_gaps(dilations)
     listed = " ".join(str(s) for s in dilations)
-    if len(gaps) == 1:
-        if gaps[0] > 1:
-            raise VoxpickError(
-                f"dilations {listed}: one dilation of {gaps[0]} repeated sees only every {gaps[0]}th voxel; "
-                f"use the cycle 1 .. {gaps[0]}"
-            )
-        return
-    if gaps[1] > kernel:
+    advice = f"use steps without large jumps, such as {' '.join(map(str, range(1, max(dilations) + 1)))}"
+    if len(gaps) > 1 and gaps[1] > kernel:
         raise VoxpickError(
-            f"dilations {listed}: they leave holes, since M_2 = {gaps[1]} exceeds the kernel width {kernel}; "
-            "use steps without large jumps, such as 1 2 3"
+            f"dilations {listed}: they leave holes, since M_2 = {gaps[1]} exceeds the kernel width {kernel}; {advice}"
         )
+    if missing := missing_offsets(dilations):
+        raise VoxpickError(f"dilations {listed}: they leave holes, the first {missing[0]} voxels away; {advice}")
 
 
 def receptive_field(depth: int, dilations: Sequence[int], *, kernel: int = 3) -> int:

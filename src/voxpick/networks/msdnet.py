@@ -9,10 +9,13 @@ Layer i convolves the input and all earlier maps with 3x3x3 kernels, zero padded
 Parameter counts. Width 2 (two channels a layer, as Figs. 2 and 3 draw it):
     localizer, depth 49, dilations 1..7, 2 classes: 54 * 49^2 + 98 + 2 * 99 + 2 = 129,952 (paper: 132 K, 1.6 % off);
     classifier, depth 100, dilations 1..5, 13 classes: 54 * 100^2 + 200 + 13 * 201 + 13 = 542,826 (551 K, 1.5 % off).
-Width 1 or 3 give a quarter or twice as many; the rest of the difference is not explained by the paper.
+The paper's own formula, N_f + N_w + N_b of section 2.3, uses one C for input and output channels; with width 2 it gives
+132,600 for C = 2 at depth 49 and 551,612 for C = 3 at depth 100. We count the one input channel a tomogram has and the
+classes there are.
 
 Where the paper is ambiguous:
-- Eq. 4 gives every channel its own dilation s_ij; Fig. 2 and section 3.2 one per layer. One per layer, cycling, here.
+- Eq. 4 gives every channel its own dilation s_ij; Fig. 2 and section 3.2 one per layer. One per layer, cycling, here
+  (section 2.2.1's s_i = (i + 1) mod 4 would give a dilation of 0, and is read as a cycle).
 - "Element-wise addition" aggregates the earlier maps: the sum over l and k of eq. 4, that is one convolution over all
   earlier channels with a kernel for each of them; the maps themselves are not added.
 - Initialisation is not given: normal, variance 2 / fan-in (He) as in MS-D networks, for the fan-in of each layer, and

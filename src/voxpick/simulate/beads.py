@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 from voxpick.errors import VoxpickError
 from voxpick.simulate.structures import BeadModel
 
+MOST_REACH = 3276.0  # A from the centre; what a bank file can hold
 ELECTRONS_PER_DALTON = 0.535  # protein with its hydrogens; the mean of the ten SHREC'20 classes that have coordinates
 
 
@@ -50,6 +51,13 @@ def beads_from_map(
     Raises VoxpickError for NaN, or when nothing lies above the threshold.
     """
     _check_cell_size(cell_size)
+    if threshold is not None and not np.isfinite(threshold):
+        raise VoxpickError(f"structure {name}: the threshold is {threshold}; give a number, in units of the map")
+    if voxel_size * max(data.shape) > 2 * MOST_REACH:
+        raise VoxpickError(
+            f"structure {name}: the map is {voxel_size * max(data.shape):g} A wide at {voxel_size:g} A a voxel, which "
+            "is no molecule; set the right one with --voxel-size"
+        )
     if not np.isfinite(data).all():
         raise VoxpickError(f"structure {name}: the map holds NaN or infinite values")
     peak = float(data.max())

@@ -97,6 +97,8 @@ def pack(
 def _allowed_centres(piece: Stamp, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """First allowed centre and one past the last, in voxels; the particle stays inside along z."""
     inside = np.flatnonzero(piece.occupied.any(axis=(1, 2)))
+    if len(inside) == 0:
+        raise VoxpickError("a particle fills no voxel at this voxel size; take a smaller one")
     low = np.array([-(piece.corner[0] + inside[0]), 0, 0])
     high = np.array([shape[0] - (piece.corner[0] + inside[-1]), shape[1], shape[2]])
     if low[0] >= high[0]:

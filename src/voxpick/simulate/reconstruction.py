@@ -22,14 +22,16 @@ def back_project(
     tilt_angles_deg: list[float],
     *,
     thickness: int,
+    axis_z: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
     """Sum over tilts of the filtered projections [tilts, x', y], linearly interpolated: [z, y, x].
 
-    A voxel (z, x) about the axis, voxel n // 2, takes the value at x' = x cos(tilt) + z sin(tilt), and nothing where
-    that lies outside the image. z has `thickness` voxels.
+    A voxel (z, x) about the axis takes the value at x' = x cos(tilt) + z sin(tilt), and nothing where that lies outside
+    the image. z has `thickness` voxels. The axis is voxel n // 2 of x and axis_z of z, thickness // 2 when not given.
     """
     tilts, nx, ny = filtered.shape
+    axis = thickness // 2 if axis_z is None else axis_z
     device = filtered.device
     rows = filtered.reshape(tilts * nx, ny)
     angles = torch.tensor(tilt_angles_deg, device=device, dtype=torch.float64).deg2rad()
@@ -37,7 +39,7 @@ def back_project(
     x = torch.arange(nx, device=device, dtype=torch.float64) - nx // 2
     volume = torch.empty((thickness, ny, nx), dtype=filtered.dtype, device=device)
     for k in range(thickness):
-        position = x[:, None] * angles.cos() + (k - thickness // 2) * angles.sin() + nx // 2
+        position = x[:, None] * angles.cos() + (k - axis) * angles.sin() + nx // 2
         low = position.floor()
         fraction = position - low
         index = low.long()

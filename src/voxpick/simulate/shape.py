@@ -23,31 +23,13 @@ class Shape:
 
     @property
     def sphericity(self) -> float:
-        """1 for a sphere, less for anything else (Gutierrez-Franco et al., SHREC'20, equation 1)."""
+        """1 for a sphere, less for anything else (Gubins et al., SHREC'20, equation 1)."""
         return float(np.pi ** (1 / 3) * (6 * self.volume_nm3) ** (2 / 3) / self.area_nm2)
 
     @property
     def effective_radius_nm(self) -> float:
         """Radius of the sphere with the same ratio of volume to surface (SHREC'20, equation 2)."""
         return 3 * self.volume_nm3 / self.area_nm2
-
-
-# Table 1 of the SHREC'20 paper: name of the complex, kDa, and its shape as volume (nm^3) and area (nm^2).
-# The 1952.74 kDa of 4d8q counts both complexes of the entry.
-SHREC20_TABLE1: dict[str, tuple[str, float, Shape]] = {
-    "1s3x": ("Hsp70 ATPase", 42.75, Shape(104.1, 122.0)),
-    "3qm1": ("LJ0536 S106A", 62.62, Shape(139.1, 144.9)),
-    "3gl1": ("Ssb1, Hsp70", 84.61, Shape(207.0, 202.6)),
-    "3h84": ("GET3", 158.08, Shape(375.3, 399.0)),
-    "2cg9": ("Hsp90-Sba1", 188.73, Shape(394.2, 380.5)),
-    "3d2f": ("Sse1p, Hsp70", 236.11, Shape(521.9, 497.9)),
-    "1u6g": ("Cand1-Cul1-Roc1", 238.82, Shape(498.5, 488.0)),
-    "3cf3": ("P97/vcp", 541.74, Shape(1123.0, 805.7)),
-    "1bxn": ("Rubisco", 559.96, Shape(978.9, 614.4)),
-    "1qvr": ("ClpB", 593.36, Shape(1255.0, 1159.0)),
-    "4cr2": ("26S proteasome", 1309.28, Shape(3085.0, 1971.0)),
-    "4d8q": ("TRiC/CCT", 1952.74, Shape(2152.0, 1331.0)),
-}
 
 
 def shape_of(

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
@@ -28,12 +28,12 @@ REFERENCE_AREA = 512 * 512
 class Recipe(BaseModel):
     """Settings of a simulated tomogram; the defaults are SHREC'20's. Lengths in A unless the name says otherwise."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     size_zyx: tuple[int, int, int] = Field((200, 512, 512), description="voxels of the specimen slab")
     voxel_size: float = Field(10.0, gt=0, description="A")
-    particles: int | None = Field(None, ge=1, description="how many; none: 2400 to 2799 per 512 x 512 voxels")
-    thickness: int | None = Field(None, ge=1, description="z voxels of the tomogram; none: as many as x")
+    particles: int | None = Field(None, ge=1, le=65535, description="how many; none: 2400 to 2799 per 512 x 512 voxels")
+    thickness: int | None = Field(None, ge=1, description="z voxels of the tomogram; none: as many as x has")
     snr: float = Field(0.004, gt=0, description="the organisers' setting; 0.004 gives an image SNR near 0.16")
     tilt_limit_deg: float = Field(60.0, gt=0, lt=90)
     tilt_step_deg: float = Field(3.0, gt=0)
@@ -44,6 +44,12 @@ class Recipe(BaseModel):
     slice_nm: float = Field(5.0, gt=0, description="multislice thickness")
     structural_noise: float = Field(0.04, ge=0)
     orientations: Literal["uniform", "shrec20"] = "uniform"
+
+    @model_validator(mode="after")
+    def _thick_enough(self) -> Recipe:
+        if self.thickness is not None and self.thickness < self.size_zyx[0]:
+            raise ValueError(f"the tomogram must be at least as thick as the specimen's {self.size_zyx[0]} voxels")
+        return self
 
     def microscope(self) -> Microscope:
         """The optics' part of the settings."""
@@ -96,10 +102,13 @@ def simulate_shrec20(
     packing = pack_specimen(structures, recipe, rng, progress=_step(progress, "placing particles"))
     grandmodel, clean = tilt_series(packing.density, recipe, generator, progress=_step(progress, "imaging"))
     noisy = add_noise(clean, generator, snr=recipe.snr, microscope=recipe.microscope(), pixel_nm=recipe.voxel_size / 10)
+    nz, _, nx = recipe.size_zyx
+    thickness = recipe.thickness or max(nx, nz)
     reconstruction = back_project(
         ramp_filtered(noisy),
         recipe.tilt_angles(),
-        thickness=recipe.thickness or recipe.size_zyx[2],
+        thickness=thickness,
+        axis_z=(thickness - nz) // 2 + nz // 2,
         progress=_step(progress, "reconstructing"),
     )
     return Simulation(
