@@ -6,12 +6,22 @@ from functools import cache
 
 import torch
 
+from voxpick.errors import VoxpickError
+
 
 def choose_device(name: str = "auto") -> torch.device:
-    """'auto' takes a CUDA GPU when there is one, else the CPU; anything else is a torch device name."""
+    """'auto' takes a CUDA GPU when there is one, else the CPU; anything else is a torch device name.
+
+    Raises VoxpickError for a device that is unknown or not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise VoxpickError(f"--device {name}: not available here; use cpu or auto") from error
+    return device
 
 
 @cache

@@ -38,16 +38,32 @@ def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit code 2."""
     debug = "--debug" in sys.argv[1:]
     try:
-        build_app()(args=_debug_first(sys.argv[1:]))
-    except (VoxpickError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"voxpick: error: {text}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(build_app()(args=_debug_first(sys.argv[1:]), standalone_mode=False))
     except KeyboardInterrupt:
         print("voxpick: interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        text = _one_line(error)
+        if text is None or debug:
+            raise
+        if text:
+            print(f"voxpick: error: {text}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(error: Exception) -> str | None:
+    """What to tell the user; None for an error that is voxpick's own fault, whose traceback is worth a report."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (VoxpickError, OSError)):
+        return text or type(error).__name__
+    if isinstance(error, MemoryError) or any(mark in text for mark in ("can't allocate memory", "out of memory")):
+        return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
+    if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return ""
+        command = error.ctx.command_path if error.ctx else "voxpick"
+        return f"{' '.join(error.format_message().split())}; see '{command} --help'"
+    return None
 
 
 def _debug_first(arguments: list[str]) -> list[str]:

@@ -21,27 +21,28 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results.")] = Path("voxpick-demo"),
-    seed: Annotated[int | None, typer.Option(min=0, help="Repeat an earlier demo [default: a fresh seed].")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all].")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Repeat an earlier demo.", show_default="a fresh seed")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
-    import torch
-
     from voxpick.cli.detect import write_picks
     from voxpick.cli.evaluate import print_shrec
     from voxpick.cli.progress import step_bars
+    from voxpick.cli.threads import set_threads
     from voxpick.cli.truth import read_truth
     from voxpick.detect.pipeline import detect_with_segmentation, make_settings
     from voxpick.evaluate.shrec import score_shrec
-    from voxpick.io.atomic import write_text
+    from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.io.shrec_model import open_model
     from voxpick.precision import choose_device
     from voxpick.report.page import build_report
 
-    if threads:
-        torch.set_num_threads(threads)
+    set_threads(threads)
+    require_writable(output)
     start = time.perf_counter()
     models = load_models(builtin_model_path("vp-detector"))
     where = str(choose_device(device))

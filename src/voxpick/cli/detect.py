@@ -14,8 +14,6 @@ import typer
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    import torch
-
     from voxpick.detect.pipeline import Detection
     from voxpick.networks.model import Model
     from voxpick.particles import Particles
@@ -46,10 +44,13 @@ def detect_command(
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Probability, 0 to 1, from which a voxel is taken for a particle [default: the model's]."),
+        typer.Option(
+            help="Probability, 0 to 1, from which a voxel is taken for a particle.", show_default="the model's"
+        ),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(help="Leave out picks with a confidence below this, 0 to 1 [default: keep all].")
+        float | None,
+        typer.Option(help="Leave out picks with a confidence below this, 0 to 1.", show_default="keep all"),
     ] = None,
     no_classes: Annotated[
         bool, typer.Option("--no-classes", help="Only find particles; do not name them (faster).")
@@ -58,15 +59,17 @@ def detect_command(
         bool, typer.Option("--segmentation", help="Also write NAME_segmentation.mrc: the class number of every voxel.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads [default: all].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     max_memory: Annotated[
-        str | None, typer.Option(help="Main memory that may be taken, such as 4G or 800M [default: 6G].")
+        str | None,
+        typer.Option(help="Main memory that may be taken, such as 4G or 800M.", show_default="6G"),
     ] = None,
     slab: Annotated[
         str | None,
         typer.Option(
             help="Sections (z) to search: auto finds the ice and skips the vacuum above and below, off searches all, "
-            "156:356 searches those, the last excluded [default: auto]."
+            "156:356 searches those, the last excluded.",
+            show_default="auto",
         ),
     ] = None,
     set_: Annotated[
@@ -78,16 +81,15 @@ def detect_command(
 
     For each tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, most confident picks first.
     """
+    from voxpick.cli.threads import set_threads
+
     changes = _assignments(set_ or [])
     given = {
         "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
         "slab": slab,
     }  # fmt: skip
     changes |= {name: value for name, value in given.items() if value is not None}
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    set_threads(threads)
     _detect(
         volumes,
         output,
@@ -115,10 +117,13 @@ def _detect(
 ) -> None:
     from voxpick.cli.progress import step_bars
     from voxpick.detect.pipeline import detect_with_segmentation, make_settings
+    from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc, write_mrc
+    from voxpick.precision import choose_device
 
-    _check_names(volumes)
-    where = _device(device)
+    _check_volumes(volumes)
+    require_writable(output)
+    where = choose_device(device)
     localizer, classifier = _models(model)
     if not with_classes:
         classifier = None
@@ -127,7 +132,7 @@ def _detect(
     with _warnings_on_one_line():
         for path in volumes:
             volume = read_mrc(path, voxel_size=voxel_size)
-            with step_bars(path.name) as report:
+            with _naming(path, volume.name), step_bars(path.name) as report:
                 detection = detect_with_segmentation(
                     volume, localizer, classifier, settings=settings, device=str(where), progress=report
                 )
@@ -150,10 +155,12 @@ def _formats(text: str) -> list[str]:
     return names
 
 
-def _check_names(volumes: list[Path]) -> None:
+def _check_volumes(volumes: list[Path]) -> None:
+    """Refuse before the first detection what the headers and names of all files tell."""
+    from voxpick.io.mrc_header import read_header
+
     for path in volumes:
-        if not path.is_file():
-            raise VoxpickError(f"{path}: no such file")
+        read_header(path)
     name, times = Counter(path.stem for path in volumes).most_common(1)[0]
     if times > 1:
         raise VoxpickError(
@@ -161,17 +168,13 @@ def _check_names(volumes: list[Path]) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
-    import torch
-
-    from voxpick.precision import choose_device
-
+@contextmanager
+def _naming(path: Path, name: str) -> Iterator[None]:
+    """Let errors that begin with the name of a volume begin with its file."""
     try:
-        device = choose_device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise VoxpickError(f"--device {name}: not available here; use cpu or auto") from error
-    return device
+        yield
+    except VoxpickError as error:
+        raise VoxpickError(f"{path}: {str(error).removeprefix(f'{name}: ')}") from error
 
 
 def _models(name: str) -> tuple[Model, Model | None]:
@@ -189,16 +192,10 @@ def _models(name: str) -> tuple[Model, Model | None]:
 
 
 def _assignments(changes: list[str]) -> dict[str, Any]:
-    import yaml
+    from voxpick.cli.assignments import read_assignments
 
-    values: dict[str, Any] = {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key:
-            raise VoxpickError(f"--set {change}: expected key=value, such as --set split=mean-shift")
-        as_text = key.strip() in ("slab", "max_memory")  # YAML reads off as a boolean and 10:30 as a number
-        values[key.strip()] = text if as_text else yaml.safe_load(text)
-    return values
+    # YAML reads off as a boolean and 10:30 as a number
+    return read_assignments(changes, example="split=mean-shift", as_text=("slab", "max_memory"))
 
 
 def write_picks(
@@ -240,7 +237,8 @@ def _print_summary(found: dict[str, Particles], output: Path) -> None:
         scores = particles.scores
         median = "-" if scores is None or not len(scores) else f"{sorted(scores)[len(scores) // 2]:.2f}"
         table.add_row(tomogram, *(str(counts[name]) for name in classes), str(len(particles)), median)
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
 
 
 @contextmanager

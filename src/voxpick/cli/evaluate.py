@@ -140,10 +140,9 @@ def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
 
     labels = ("background", *SHREC20_CLASSES)
     with progress_bar("Comparing voxels") as progress:
+        claimed, true = read_labels(path), open_model(folder).class_mask
         try:
-            score = score_segmentation(
-                read_labels(path), open_model(folder).class_mask, labels=labels, progress=progress
-            )
+            score = score_segmentation(claimed, true, labels=labels, progress=progress)
         except VoxpickError as error:
             raise VoxpickError(f"{path}: {error}") from error
     result = score.to_dict()
@@ -155,6 +154,11 @@ def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
 def print_shrec(score: Shrec20Score) -> None:
     from voxpick.evaluate.shrec_score import weight_kda
 
+    if score.outside:
+        typer.secho(
+            f"WARNING: {score.outside} of {score.reported} picks lie outside the tomogram; check their unit and frame",
+            err=True, fg=typer.colors.YELLOW,
+        )  # fmt: skip
     for text in score.warnings:
         typer.secho(f"WARNING: {text}", err=True, fg=typer.colors.YELLOW)
     rules = f"{score.benchmark.upper()} scoring{', strict' if score.strict else ''}"

@@ -28,7 +28,7 @@ def report_command(
         typer.Option(help="What the z of the picks counts from: tomogram, specimen, or auto, the organisers' guess."),
     ] = "tomogram",
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
-    title: Annotated[str | None, typer.Option(help="Headline [default: the tomogram's name].")] = None,
+    title: Annotated[str | None, typer.Option(help="Headline.", show_default="the tomogram's name")] = None,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
 ) -> None:
     """Write one HTML file to look at: slices with the picks on them, a score slider, and charts.
@@ -38,10 +38,11 @@ def report_command(
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import read_picks, read_truth
     from voxpick.evaluate.shrec import score_shrec
-    from voxpick.io.atomic import write_text
+    from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
 
+    require_writable(output.parent)
     tomogram = read_mrc(volume, voxel_size=voxel_size)
     year = 2019 if benchmark == "shrec19" else 2020
     known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=tomogram.voxel_size)

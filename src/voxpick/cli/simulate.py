@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from voxpick.simulate.shrec20 import Recipe, Simulation
     from voxpick.simulate.structures import BeadModel
 
+OPTIONS = {
+    "size_zyx": "--size", "voxel_size": "--voxel-size", "tilt_limit_deg": "--tilt-limit",
+    "tilt_step_deg": "--tilt-step", "defocus_um": "--defocus",
+}  # fmt: skip
+"""What the settings of the recipe are called here, where that differs."""
+
 app = typer.Typer(no_args_is_help=True, help="Make tomograms with known truth.")
 
 
@@ -31,16 +37,17 @@ def shrec20(
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives other tomograms.")] = 0,
     size: Annotated[str, typer.Option(help="Voxels of the specimen, z,y,x.")] = "200,512,512",
     thickness: Annotated[
-        int | None, typer.Option(help="Voxels of the tomogram along z [default: as many as x].")
+        int | None, typer.Option(help="Voxels of the tomogram along z.", show_default="as many as x")
     ] = None,
     particles: Annotated[
-        int | None, typer.Option(help="Particles per tomogram [default: 2400 to 2799 on 512 x 512 voxels].")
+        int | None, typer.Option(help="Particles per tomogram.", show_default="2400 to 2799 on 512 x 512 voxels")
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Structures to place, by name, comma-separated [default: all].")
+        str | None, typer.Option(help="Structures to place, by name, comma-separated.", show_default="all")
     ] = None,
     structures: Annotated[
-        Path | None, typer.Option(help="Your own bank made by 'voxpick structures build' [default: the built-in one].")
+        Path | None,
+        typer.Option(help="Your own bank, made by 'voxpick structures build'.", show_default="the built-in one"),
     ] = None,
     snr: Annotated[float, typer.Option(help="SHREC's SNR setting: 0.004 (2020) or 0.02 (2019).")] = 0.004,
     tilt_limit: Annotated[float, typer.Option(help="Largest tilt in degrees.")] = 60.0,
@@ -51,21 +58,22 @@ def shrec20(
         str, typer.Option(help="'uniform' over all orientations, or 'shrec20' for the published set's uneven ones.")
     ] = "uniform",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads [default: all].")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
 ) -> None:
     """Simulate tomograms by the recipe of the SHREC'20 benchmark, and write its model_N folders."""
     import numpy as np
-    import torch
     from pydantic import ValidationError
 
     from voxpick.cli.progress import step_bars
+    from voxpick.cli.threads import set_threads
     from voxpick.errors import VoxpickError
+    from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
-    if threads:
-        torch.set_num_threads(threads)
+    set_threads(threads)
+    where = choose_device(device)
     try:
         recipe = Recipe.model_validate(
             {
@@ -82,17 +90,21 @@ def shrec20(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        raise VoxpickError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})") from error
+        name = str(first["loc"][0]) if first["loc"] else "thickness"
+        given = thickness if name == "thickness" else first["input"]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise VoxpickError(f"{OPTIONS.get(name, f'--{name}')} {given}: {reason}") from error
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
     if not overwrite:
         for folder in folders:
             if folder.exists():
                 raise VoxpickError(f"{folder}: exists already; choose another folder or add --overwrite")
+    require_writable(out)
     for k, folder in enumerate(folders):
         model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
         with step_bars(folder.name) as report:
-            simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=choose_device(device), progress=report)
+            simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=where, progress=report)
         write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, k), overwrite=overwrite)
         typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
 
@@ -104,13 +116,13 @@ def write_simulation(
     import numpy as np
     import yaml
 
-    from voxpick.io.atomic import write_text
     from voxpick.io.shrec_model import write_model
     from voxpick.particles import Particles
 
     packing = simulation.packing
     names = np.array(packing.names, dtype=object)
     ids = np.array([class_ids[name] for name in packing.names])
+    record = {**provenance, "class_ids": class_ids, "tilt_angles_deg": simulation.tilt_angles_deg}
     write_model(
         folder,
         grandmodel=simulation.grandmodel,
@@ -126,18 +138,17 @@ def write_simulation(
             rotations=packing.rotations_zyx,
         ),
         voxel_size=simulation.recipe.voxel_size,
+        notes={"simulation.yaml": yaml.safe_dump(record, sort_keys=False)},
         overwrite=overwrite,
     )
-    record = {**provenance, "class_ids": class_ids, "tilt_angles_deg": simulation.tilt_angles_deg}
-    write_text(folder / "simulation.yaml", yaml.safe_dump(record, sort_keys=False))
 
 
 def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadModel], dict[str, int]]:
     """The chosen structures, and the class id of every structure of the bank (its place in it, from 1)."""
-    from voxpick.io.structures import read_arrays
-    from voxpick.simulate.bank import load_bank, select, unpack_bank
+    from voxpick.cli.structures import read_bank
+    from voxpick.simulate.bank import select
 
-    bank = load_bank() if path is None else unpack_bank(read_arrays(path))
+    bank = read_bank(path)
     ids = {name: k for k, name in enumerate(bank, start=1)}
     chosen = bank if classes is None else select(bank, [name.strip() for name in classes.split(",") if name.strip()])
     return chosen, {name: ids[name] for name in chosen}

@@ -75,8 +75,9 @@ def build(
     twice = [model.name for model in models if model.name in kept]
     if twice:
         raise VoxpickError(f"{target}: a structure named {twice[0]!r} is there already; choose another --name")
+    table = _table(unpack_bank(pack_bank(models)).values())
     write_arrays(target, pack_bank([*kept.values(), *models]))
-    typer.echo(_table(unpack_bank(pack_bank(models)).values()))
+    typer.echo(table)
     typer.echo(f"{target}: {len(kept) + len(models)} structures, {target.stat().st_size / 1024:.0f} kB")
 
 

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
             None, help="A model_N folder kept out of training, to choose the best network."
         ),
         validation_side: int = typer.Option(
-            192, help="Validate on the tomogram's middle, so many voxels in y and x (0: all)."
+            192, min=0, help="Validate on the tomogram's middle, so many voxels in y and x (0: all)."
         ),
         preset: str = typer.Option(
             "minutes", help="'minutes' fits a time budget; 'paper' trains 500 epochs as published."
@@ -54,19 +54,22 @@ def register(app: typer.Typer) -> None:
         changes: list[str] = typer.Option(
             [], "--set", help="One setting, key=value; may be repeated; wins over --config."
         ),
-        seed: int | None = typer.Option(None, help="Seed of weights, patches and augmentation.", show_default="0"),
-        threads: int = typer.Option(0, help="CPU threads (0: all)."),
+        seed: int | None = typer.Option(
+            None, min=0, help="Seed of weights, patches and augmentation.", show_default="0"
+        ),
+        threads: int = typer.Option(0, min=0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
         tensorboard: bool = typer.Option(False, "--tensorboard", help="Write TensorBoard events into the run folder."),
     ) -> None:
-        import torch
+        from voxpick.cli.assignments import read_assignments
+        from voxpick.cli.threads import set_threads
 
         if method != "vp-detector":
             raise VoxpickError(f"method is {method!r}; the method that can be trained is 'vp-detector'")
-        if threads > 0:
-            torch.set_num_threads(threads)
+        set_threads(threads)
+        set_ = read_assignments(changes, example="batch=2", nested=("network_settings",))
         given = {"minutes": minutes, "steps": steps, "seed": seed}
-        wanted = {**_read_config(config), **_assignments(changes), **{k: v for k, v in given.items() if v is not None}}
+        wanted = {**_read_config(config), **set_, **{k: v for k, v in given.items() if v is not None}}
         _train(
             data, stage, preset, wanted, validation=validation, validation_side=validation_side, output=output,
             run_dir=run_dir or output.with_name(f"{output.stem}_{stage}_run"), resume=resume, start_from=start_from,
@@ -82,6 +85,7 @@ def _train(
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.cli.training_validation import make_validation
+    from voxpick.io.atomic import require_writable
     from voxpick.io.model import load_models
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.vp_detector import class_names, create_model, train, training_settings
@@ -90,6 +94,10 @@ def _train(
     settings = training_settings(stage, preset, wanted)
     if validation is not None and any(validation.resolve() == path.resolve() for path in data):
         raise VoxpickError(f"{validation}: is also training data; validate on a tomogram kept out of training")
+    if output.is_dir():
+        raise VoxpickError(f"{output}: is a folder; name the model file to write with --output")
+    require_writable(output.parent)
+    where = choose_device(device)
     others = load_models(output) if output.is_file() else {}
     volumes = [read_training_volume(path) for path in data]
     classes = class_names(volumes)
@@ -102,7 +110,6 @@ def _train(
     run = RunDirectory(run_dir, tensorboard=tensorboard)
     state = run.load_checkpoint() if resume else None
     run.write_settings({"method": "vp-detector", "preset": preset, **settings.model_dump()})
-    where = choose_device(device)
     with stopping_on_signals() as stop, progress_bar(f"training the {stage}") as progress:
         fitted = train(
             volumes, model, settings, classes=classes, validate=validate, log=run.log, save=run.save_checkpoint,
@@ -129,7 +136,12 @@ def read_training_volume(directory: Path) -> TrainingVolume:
     from voxpick.volume import intensity_statistics
 
     files = open_model(directory)
-    tomogram = files.reconstruction
+    tomogram, largest = files.reconstruction, int(files.occupancy_mask.max())
+    if largest > len(files.particles):
+        raise VoxpickError(
+            f"{directory}: occupancy_mask.mrc holds particle {largest}, but particle_locations.txt lists "
+            f"{len(files.particles)}; take both from one data set"
+        )
     return TrainingVolume(
         tomogram, files.class_mask, files.tomogram_particles, files.occupancy_mask, z_offset=files.z_offset,
         intensity=intensity_statistics(tomogram),
@@ -190,21 +202,3 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise VoxpickError(f"{path}: expected lines of 'key: value'")
     return {key: value for key, value in values.items() if key not in ("method", "preset", "stage")}
-
-
-def _assignments(changes: list[str]) -> dict[str, Any]:
-    """key=value pairs, values read as YAML; network_settings.depth=20 reaches inside."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key:
-            raise VoxpickError(f"--set {change}: expected key=value, such as --set batch=2")
-        outer, dot, inner = key.partition(".")
-        value = yaml.safe_load(text)
-        if dot:
-            values.setdefault(outer, {})[inner] = value
-        else:
-            values[key] = value
-    return values

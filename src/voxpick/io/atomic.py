@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from voxpick.errors import VoxpickError
@@ -25,7 +26,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise VoxpickError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: str | Path) -> None:
+    """Raise VoxpickError unless files can be written into a folder, or into the one in which it would be made.
+
+    To be called before long work whose result goes there; leaves nothing behind.
+    """
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise VoxpickError(
+            f"{folder}: cannot be written to ({error.strerror or error}); choose another place"
+        ) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -118,6 +118,12 @@ def cubic_voxel_size(header: MrcHeader, path: str | Path) -> float:
     return float(f"{sizes.mean():.7g}")
 
 
+def require_voxel_size(voxel_size: float, path: str | Path) -> None:
+    """Raise VoxpickError, naming the file, unless a voxel size (A) that the user gave is a number above 0."""
+    if not (np.isfinite(voxel_size) and voxel_size > 0):
+        raise VoxpickError(f"{path}: --voxel-size {voxel_size:g}: a voxel size is a number above 0, in A")
+
+
 def _times(sizes: np.ndarray) -> str:
     return " x ".join(f"{size:g}" for size in sizes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.io.atomic import write_text
 from voxpick.io.mrc import read_labels, read_mrc, read_stack, write_mrc, write_stack
-from voxpick.io.mrc_header import read_header
+from voxpick.io.mrc_header import read_header, require_voxel_size
 from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations, write_locations
 from voxpick.particles import Particles
 from voxpick.volume import Volume
@@ -48,8 +49,13 @@ class ShrecModel:
     @cached_property
     def z_offset(self) -> int:
         """Voxels from a z in the specimen to the same z in the tomogram: (tomogram nz - specimen nz) // 2."""
-        tomogram, specimen = (read_header(self.path(name)).shape[0] for name in ("reconstruction", "occupancy_mask"))
-        return (tomogram - specimen) // 2
+        tomogram, specimen = (read_header(self.path(name)).shape for name in ("reconstruction", "occupancy_mask"))
+        if tomogram[0] < specimen[0] or tomogram[1:] != specimen[1:]:
+            raise VoxpickError(
+                f"{self.directory}: occupancy_mask.mrc of shape {specimen} (z, y, x) does not fit into "
+                f"reconstruction.mrc of shape {tomogram}; take both from one data set"
+            )
+        return (tomogram[0] - specimen[0]) // 2
 
     @cached_property
     def grandmodel(self) -> Volume:
@@ -108,6 +114,8 @@ class ShrecModel:
 
 def open_model(directory: str | Path, *, voxel_size: float | None = None) -> ShrecModel:
     """A model_N directory. Raises VoxpickError when it is not a folder with a particle list or an occupancy mask."""
+    if voxel_size is not None:
+        require_voxel_size(voxel_size, directory)
     model = ShrecModel(Path(directory), voxel_size)
     if not model.directory.is_dir():
         raise VoxpickError(f"{directory}: no such folder; give a model_N folder of SHREC'20")
@@ -128,12 +136,14 @@ def write_model(
     reconstruction: np.ndarray,
     particles: Particles,
     voxel_size: float = SHREC_VOXEL_SIZE,
+    notes: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> ShrecModel:
     """Write a model_N directory, whole or not at all.
 
     Densities and projections are float32, class ids int8, particle ids int16 (uint16 past 32767). particles: rows in
-    the order of their ids, centres in the frame of the specimen. voxel_size: A, in every header.
+    the order of their ids, centres in the frame of the specimen. voxel_size: A, in every header. notes: text files to
+    add, by name.
     Raises VoxpickError when masks differ in shape, an id has no particle, or the directory exists (unless overwrite).
     """
     arrays = {
@@ -158,6 +168,8 @@ def write_model(
             write_mrc(folder / f"{name}.mrc", array, voxel_size=voxel_size)
         write_stack(folder / "projections.mrc", np.asarray(projections, dtype=np.float32), pixel_size=voxel_size)
         write_locations(folder / LOCATIONS, particles, voxel_size=voxel_size)
+        for name, text in (notes or {}).items():
+            write_text(folder / name, text)
     return ShrecModel(Path(directory), voxel_size)
 
 
@@ -172,6 +184,7 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
     if target.exists() and not overwrite:
         raise VoxpickError(f"{target}: exists already; choose another folder or remove it first")
     try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same number
         temporary.mkdir(parents=True)
         yield temporary
         if target.exists():

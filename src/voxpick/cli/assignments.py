@@ -1,0 +1,37 @@
+"""Settings as key=value on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from voxpick.errors import VoxpickError
+
+
+def read_assignments(
+    changes: list[str], *, example: str, nested: Collection[str] = (), as_text: Collection[str] = ()
+) -> dict[str, Any]:
+    """key=value pairs, values read as YAML, or as they are for the keys as_text.
+
+    nested: keys that hold settings themselves; key.name=value reaches inside.
+    Raises VoxpickError naming the pair that cannot be read.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, equals, text = (part.strip() for part in change.partition("="))
+        if not equals or not key:
+            raise VoxpickError(f"--set {change}: expected key=value, such as --set {example}")
+        try:
+            value = text if key in as_text else yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise VoxpickError(f"--set {change}: the value is not readable YAML, such as --set {example}") from error
+        outer, dot, inner = key.partition(".")
+        if not (dot and outer in nested):
+            values[key] = value
+        elif isinstance(values.setdefault(outer, {}), dict):
+            values[outer][inner] = value
+        else:
+            raise VoxpickError(f"--set {change}: {outer} was set to {values[outer]!r} before; set it whole or in parts")
+    return values
