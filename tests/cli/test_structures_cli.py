@@ -83,7 +83,7 @@ def test_atoms_by_assembly_or_all_chains(tmp_path: Path) -> None:
         ((), "--mass-kda"),
         (("--mass-kda", 0), "above 0"),
         (("--mass-kda", 5, "--cell-size", 0), "cell size 0"),
-        (("--mass-kda", 5, "--voxel-size", 0), "voxel size is 0"),
+        (("--mass-kda", 5, "--voxel-size", 0), "--voxel-size 0: .*above 0"),
         (("--mass-kda", 5, "--name", "two words"), "no space"),
         (("--all-chains", "--assembly", 1), "exclude"),
         (("--recipe", "shrec19"), "unknown recipe"),

@@ -124,15 +124,15 @@ def test_map_and_axis_order(tmp_path: Path) -> None:
 
 def test_bad_maps(tmp_path: Path) -> None:
     data = np.ones((12, 20, 28), np.float32)
-    with pytest.raises(VoxpickError, match=r"voxel size is 0\.0 A; .*--voxel-size"):
+    with pytest.raises(VoxpickError, match=r"zero\.mrc: .* voxel size of 0 .*--voxel-size"):
         read_map(_map(tmp_path / "zero.mrc", data, 0.0))
-    with pytest.raises(VoxpickError, match="3 dimensions"):
+    with pytest.raises(VoxpickError, match="2-D"):
         read_map(_map(tmp_path / "flat.mrc", data[0], 1.0), voxel_size=1.0)
     whole = _map(tmp_path / "whole.mrc", data, 5.0).read_bytes()
     (tmp_path / "half.mrc").write_bytes(whole[:9000])
     (tmp_path / "text.mrc").write_text("not a map")
     for name in ("half.mrc", "text.mrc"):
-        with pytest.raises(VoxpickError, match=f"{name}: not a readable MRC"):
+        with pytest.raises(VoxpickError, match=rf"{name}: .*(truncated|not an MRC file)"):
             read_map(tmp_path / name)
     with pytest.raises(VoxpickError, match="no such file"):
         read_map(tmp_path / "absent.mrc")
@@ -142,7 +142,7 @@ def test_arrays(tmp_path: Path) -> None:
     write_arrays(tmp_path / "bank.npz", {"a": np.arange(3)})
     np.testing.assert_array_equal(read_arrays(tmp_path / "bank.npz")["a"], [0, 1, 2])
     (tmp_path / "bad.npz").write_bytes((tmp_path / "bank.npz").read_bytes()[:50])
-    with pytest.raises(VoxpickError, match="not a readable"):
+    with pytest.raises(VoxpickError, match="not a bank"):
         read_arrays(tmp_path / "bad.npz")
     with pytest.raises(VoxpickError, match="no such file"):
         read_arrays(tmp_path / "absent.npz")

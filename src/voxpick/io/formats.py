@@ -9,6 +9,7 @@ from typing import Protocol
 
 from voxpick.errors import VoxpickError
 from voxpick.io.csv import read_csv, write_csv
+from voxpick.io.mrc_header import require_voxel_size
 from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations, write_submission
 from voxpick.io.star import read_star, write_star
 from voxpick.particles import Particles
@@ -73,6 +74,8 @@ def read_particles(
     voxel_size, shape: A and voxels (z, y, x) of the tomogram, for formats that count voxels or measure from the centre.
     Raises VoxpickError for an unknown format, a missing, malformed or empty file, and whatever the format needs.
     """
+    if voxel_size is not None:
+        require_voxel_size(voxel_size, path)
     return _format_of(path, format).read(path, voxel_size=voxel_size, shape=shape)
 
 

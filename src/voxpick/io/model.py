@@ -28,7 +28,13 @@ def load_models(path: str | Path) -> dict[str, Model]:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise VoxpickError(f"{path}: not a voxpick model file ({type(error).__name__})") from error
-    return unpack(data, source=str(path))
+    try:
+        return unpack(data, source=str(path))
+    except VoxpickError as error:
+        raise VoxpickError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise VoxpickError(f"{path}: a damaged voxpick model file ({type(error).__name__}: {reason})") from error
 
 
 def builtin_model_path(name: str) -> Path:

@@ -19,6 +19,7 @@ from voxpick.io.mrc_header import (
     open_maybe_gzip,
     read_bytes,
     read_header,
+    require_voxel_size,
 )
 from voxpick.volume import Volume
 
@@ -41,6 +42,8 @@ def read_mrc(
     check_finite: look at every voxel once, one section at a time.
     Raises VoxpickError for a missing, truncated or foreign file, 2-D and 4-D data, unknown or non-cubic voxels, NaN.
     """
+    if voxel_size is not None:
+        require_voxel_size(voxel_size, path)
     header = read_header(path)
     if header.space_group in _VOLUME_STACKS:
         count = header.shape[0] // max(header.sections_per_volume, 1)
@@ -68,6 +71,8 @@ def read_labels(path: str | Path) -> np.ndarray:
         if not np.array_equal(whole, data):
             raise VoxpickError(f"{path}: a mask of ids holds whole numbers, but this file has values between them")
         data = whole.astype(np.int32)
+    if (lowest := int(data.min())) < 0:
+        raise VoxpickError(f"{path}: a mask of ids holds whole numbers from 0 on, but this file has {lowest}")
     return data
 
 

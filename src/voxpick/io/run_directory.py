@@ -56,7 +56,9 @@ class RunDirectory:
             state = torch.load(path, map_location="cpu", weights_only=True)
             step = state["progress"]["step"]
         except Exception as error:
-            raise VoxpickError(f"{path}: not a training checkpoint ({type(error).__name__})") from error
+            raise VoxpickError(
+                f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); start without --resume"
+            ) from error
         log = self.path / "log.csv"
         if log.is_file():
             with log.open(newline="", encoding="utf-8") as file:

@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 
 import gemmi
-import mrcfile
 import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path
+from voxpick.io.mrc import read_mrc
 
 ATOM_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
@@ -68,39 +68,25 @@ def assemblies(path: str | Path) -> list[str]:
 def read_map(path: str | Path, *, voxel_size: float | None = None) -> tuple[np.ndarray, float]:
     """A density map as float32 [z, y, x] and its voxel size in A (the header's, or the one given).
 
-    Raises VoxpickError for a file that is not a whole MRC map, or a voxel size that is 0 or differs between axes.
+    Raises VoxpickError for a file that is not a whole MRC map, NaN, or a voxel size that is 0 or differs between axes.
     """
-    try:
-        with mrcfile.open(path, permissive=False) as mrc:
-            data = np.asarray(mrc.data, dtype=np.float32)
-            order = (int(mrc.header.maps), int(mrc.header.mapr), int(mrc.header.mapc))
-            sizes = np.array([mrc.voxel_size.z, mrc.voxel_size.y, mrc.voxel_size.x], dtype=np.float64)
-    except FileNotFoundError:
-        raise VoxpickError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise VoxpickError(f"{path}: not a readable MRC map, or cut short ({error})") from error
-    if data.ndim != 3 or data.size == 0:
-        raise VoxpickError(f"{path}: a density map has 3 dimensions, this one has shape {data.shape}")
-    if sorted(order) == [1, 2, 3] and order != (3, 2, 1):
-        data = data.transpose([order.index(axis) for axis in (3, 2, 1)])
-    if voxel_size is None:
-        if not np.allclose(sizes, sizes[0], rtol=0.01):
-            raise VoxpickError(f"{path}: voxels of {sizes.tolist()} A (z, y, x) are not cubic; resample the map first")
-        voxel_size = float(sizes.mean())
-    if not (np.isfinite(voxel_size) and voxel_size > 0):
-        raise VoxpickError(f"{path}: the voxel size is {voxel_size} A; set the right one with --voxel-size")
-    return data, voxel_size
+    volume = read_mrc(path, voxel_size=voxel_size, memory_map=False)
+    return volume.data, volume.voxel_size
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file (a bank of structures). Raises VoxpickError when it is missing or not one."""
+    if Path(path).is_dir():
+        raise VoxpickError(f"{path}: is a folder; give a bank of structures (.npz)")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except FileNotFoundError:
         raise VoxpickError(f"{path}: no such file") from None
     except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise VoxpickError(f"{path}: not a readable .npz file ({error})") from error
+        raise VoxpickError(
+            f"{path}: not a bank of structures, or damaged; make one with 'voxpick structures build'"
+        ) from error
 
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
@@ -117,7 +103,7 @@ def _read_structure(path: str | Path) -> gemmi.Structure:
     try:
         _refuse_cut_short(path)
         structure = gemmi.read_structure(str(path))
-    except (RuntimeError, ValueError, OSError, EOFError, zlib.error) as error:
+    except (RuntimeError, ValueError, IndexError, OSError, EOFError, zlib.error) as error:
         raise VoxpickError(f"{path}: not a readable PDB or mmCIF file, or cut short ({error})") from error
     if len(structure) == 0:
         raise VoxpickError(f"{path}: no atoms; give a file that holds coordinates")

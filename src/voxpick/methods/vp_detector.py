@@ -84,6 +84,10 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     if any(changes.get(name) is not None for name in budgets):
         values = {key: value for key, value in values.items() if key not in budgets}
     if "network_settings" in changes:
+        if not isinstance(changes["network_settings"], dict):
+            raise VoxpickError(
+                f"network_settings is {changes['network_settings']!r}; set its parts, such as network_settings.depth=20"
+            )
         changes = {**changes, "network_settings": {**NETWORK[stage], **changes["network_settings"]}}
     return make_settings({**values, **changes})
 
@@ -93,7 +97,10 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
     outputs = ["background", *classes] if settings.stage == "classifier" else ["background", "particle"]
     torch.manual_seed(settings.seed)
     network_settings = {"in_channels": 1, "classes": len(outputs), **settings.network_settings}
-    return Model.create(settings.network, network_settings, classes=outputs, voxel_size=voxel_size)
+    try:
+        return Model.create(settings.network, network_settings, classes=outputs, voxel_size=voxel_size)
+    except TypeError as error:
+        raise VoxpickError(f"network_settings {settings.network_settings}: {error}") from error
 
 
 def class_names(volumes: Sequence[TrainingVolume]) -> list[str]:
@@ -126,6 +133,8 @@ def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], cl
             raise VoxpickError(
                 f"class_weights has {len(settings.class_weights)} values; the network has {channels} outputs"
             )
+        if min(settings.class_weights) <= 0:
+            raise VoxpickError(f"class_weights is {settings.class_weights}; weights are above 0")
         return torch.tensor(settings.class_weights)
     if settings.stage == "localizer":
         return torch.tensor([settings.background_weight, 1.0])

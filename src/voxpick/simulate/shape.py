@@ -8,6 +8,7 @@ from itertools import permutations
 import numpy as np
 from scipy import ndimage
 
+from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.simulate.structures import BeadModel, stamp_density
 
@@ -44,11 +45,17 @@ def shape_of(
 
     The density is that of `stamp_density`, sampled four times finer (`sampled_finer`), so that the volume is the mean
     number of voxels above threshold over all positions on the grid, and the surface has no steps.
+    Raises VoxpickError for a model that nowhere reaches the threshold.
     """
     rotations = uniform_rotations_zyx(orientations, rng or np.random.default_rng(20))
     volume = area = 0.0
     for rotation in rotations:
         data = sampled_finer(model, rotation, voxel_size=voxel_size)
+        if data.max() <= threshold:
+            raise VoxpickError(
+                f"structure {model.name}: nowhere denser than {threshold:g} e/A^3, too light for its "
+                f"{2 * model.radius:.0f} A: check voxel size and weight, and that the file holds one molecule"
+            )
         volume += float(np.count_nonzero(data > threshold))
         area += surface_area(data, threshold)
     step_nm = voxel_size / 10 / FINER

@@ -59,18 +59,24 @@ def restore(
     """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings."""
     if not isinstance(state, dict) or state.get("voxpick_checkpoint") != FORMAT:
         raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; start again without --resume")
+    if state.get("fingerprint") is None:
+        raise VoxpickError("the training checkpoint is damaged (no fingerprint); start again without --resume")
     if state["fingerprint"] != fingerprint:
         changed = _differences(state["fingerprint"], fingerprint)
         raise VoxpickError(
             f"the checkpoint was made with other settings ({changed}); resume with those it was made with"
         )
-    network.load_state_dict(state["network"])
-    if average is not None:
-        average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
-    rng.bit_generator.state = json.loads(state["numpy_rng"])
-    torch.set_rng_state(state["torch_rng"])
-    return Progress(**state["progress"])
+    try:
+        network.load_state_dict(state["network"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        rng.bit_generator.state = json.loads(state["numpy_rng"])
+        torch.set_rng_state(state["torch_rng"])
+        return Progress(**state["progress"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise VoxpickError(f"the training checkpoint is damaged ({reason}); start again without --resume") from error
 
 
 def _copy(weights: dict[str, Any]) -> dict[str, Any]:

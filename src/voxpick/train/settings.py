@@ -19,7 +19,7 @@ class TrainSettings(BaseModel):
     steps or epochs can.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     stage: Stage = "localizer"
     network: str = "msdnet"
@@ -84,4 +84,4 @@ def make_settings(values: dict[str, Any]) -> TrainSettings:
             known = ", ".join(sorted(TrainSettings.model_fields))
             raise VoxpickError(f"training settings: unknown key {key!r}; known are {known}") from error
         given = "" if key == "budget" else f" = {first['input']!r}"
-        raise VoxpickError(f"training settings: {key}{given}: {first['msg']}") from error
+        raise VoxpickError(f"training settings: {key}{given}: {first['msg'].removeprefix('Value error, ')}") from error
