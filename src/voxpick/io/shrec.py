@@ -30,6 +30,7 @@ def read_locations(
 ) -> Particles:
     """Read `pdb x y z [c1 c2 c3]` lines (truth or submission; 2019: `pdb Z Y X a b c`), in the order of the file.
 
+    As in the organisers' script other columns after z are allowed, and not read; angles count when every line has them.
     Row i of the result is occupancy id i + 1. voxel_size: A. z_offset: voxels added to every z, to pass from the
     specimen to the tomogram. Angles, in degrees, become rotations for 2020; those of 2019 are not read, because their
     convention is not documented. Scores are 1: a submission's order is its confidence.
@@ -41,22 +42,19 @@ def read_locations(
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) not in (4, 7):
+        if len(words) < 4:
             raise VoxpickError(
                 f"{path}, line {number}: {line.strip()[:60]!r} has {len(words)} columns; expected `pdb x y z` or "
                 "`pdb x y z c1 c2 c3`"
             )
         names.append(words[0])
-        rows.append([_number(word, path, number) for word in words[1:]])
-        if len(rows[-1]) != len(rows[0]):
-            raise VoxpickError(
-                f"{path}, line {number}: {len(words)} columns, but the first line has {len(rows[0]) + 1}"
-            )
+        rows.append([_number(word, path, number) for word in (words[1:] if len(words) == 7 else words[1:4])])
     if not rows:
         raise VoxpickError(f"{path}: holds no particles")
-    values = np.array(rows)
+    angles_throughout = all(len(row) == 6 for row in rows)
+    values = np.array(rows if angles_throughout else [row[:3] for row in rows])
     voxels = values[:, :3] if year == 2019 else values[:, 2::-1]
-    has_angles = values.shape[1] == 6 and year == 2020
+    has_angles = angles_throughout and year == 2020
     return Particles(
         (voxels + [z_offset, 0, 0]) * voxel_size,
         classes=np.array(names, dtype=object),
