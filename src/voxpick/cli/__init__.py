@@ -60,9 +60,10 @@ def _one_line(error: Exception) -> str | None:
         return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
     if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line
         if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
             return ""
         command = error.ctx.command_path if error.ctx else "voxpick"
-        return f"{' '.join(error.format_message().split())}; see '{command} --help'"
+        return f"{' '.join(error.format_message().split()).rstrip('.')}; see '{command} --help'"
     return None
 
 

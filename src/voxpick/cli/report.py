@@ -35,6 +35,8 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
+    import numpy as np
+
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import read_picks, read_truth
     from voxpick.evaluate.shrec import score_shrec
@@ -54,6 +56,14 @@ def report_command(
         year=year,
         allow_empty=True,
     )
+    voxels = particles.voxels(tomogram.voxel_size)
+    outside = int(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1).sum())
+    if outside and frame == "tomogram":
+        typer.echo(
+            f"voxpick: warning: {picks}: {outside} of {len(particles)} picks lie outside {volume}; "
+            "check their unit and frame",
+            err=True,
+        )
     settings: dict[str, Any] = {"tomogram": volume, "picks": picks}
     options: dict[str, Any] = {}
     if known is not None:

@@ -29,7 +29,10 @@ class RunDirectory:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.events = SummaryWriter(str(self.path))
+            try:
+                self.events = SummaryWriter(str(self.path))
+            except OSError as error:
+                raise VoxpickError(f"{path}: TensorBoard events cannot be written ({error.strerror})") from error
 
     @property
     def checkpoint_path(self) -> Path:
@@ -61,9 +64,12 @@ class RunDirectory:
             ) from error
         log = self.path / "log.csv"
         if log.is_file():
-            with log.open(newline="", encoding="utf-8") as file:
-                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-            self.rows = [row for row in rows if row["step"] <= step]
+            try:
+                with log.open(newline="", encoding="utf-8") as file:
+                    rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+                self.rows = [row for row in rows if row["step"] <= step]
+            except (KeyError, TypeError, ValueError, csv.Error) as error:
+                raise VoxpickError(f"{log}: not a training log ({error}); move it away to resume without it") from error
             known = dict.fromkeys(column for row in self.rows for column in row)
             self._rewrite(list(known))
         return state

@@ -192,6 +192,8 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
         os.replace(temporary, target)
     except OSError as error:
         raise VoxpickError(f"{target}: cannot be written ({error.strerror or error})") from error
+    except VoxpickError as error:
+        raise VoxpickError(str(error).replace(str(temporary), str(target))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
