@@ -9,7 +9,7 @@ import numpy as np
 
 from voxpick.detect.foreground import Foreground, connected, foreground_of, opened_foreground
 from voxpick.detect.mean_shift import bin_seeds, mean_shift, nearest_mode
-from voxpick.detect.watershed import split_component
+from voxpick.detect.watershed import split_points
 from voxpick.errors import VoxpickError
 
 SPLITS = ("watershed", "mean-shift", "components")
@@ -112,11 +112,8 @@ def _watershed_split(
             particle[chosen] = number
             number += 1
             continue
-        place = np.stack(np.unravel_index(found.voxels[chosen], found.shape))
-        place -= place.min(axis=1, keepdims=True)
-        inside = np.zeros(place.max(axis=1) + 1, dtype=bool)
-        inside[tuple(place)] = True
-        pieces = split_component(inside, neck=neck, smoothing=smoothing)[tuple(place)]
+        points = np.stack([axis.astype(np.int32) for axis in np.unravel_index(found.voxels[chosen], found.shape)])
+        pieces = split_points(points, neck=neck, smoothing=smoothing)
         particle[chosen] = pieces + number
         number += int(pieces.max()) + 1
     return particle

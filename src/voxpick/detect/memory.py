@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import resource
 import sys
+import tempfile
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -50,11 +52,24 @@ def peak_bytes() -> int:
 
 
 def release(data: Any) -> None:
-    """Give the pages of a read-only memory-mapped array back to the system; they stay in the file."""
+    """Give the pages of a memory-mapped array back to the system; they stay in the file.
+
+    A private (copy-on-write) map is left alone, for what was written to it is nowhere else.
+    """
     while isinstance(data, np.ndarray):
+        if isinstance(data, np.memmap) and data.mode == "c":
+            return
         data = data.base
     if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         data.madvise(mmap.MADV_DONTNEED)
+
+
+def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29) -> np.ndarray:
+    """An empty float32 array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR)."""
+    if 4 * math.prod(shape) <= in_memory:
+        return np.empty(shape, dtype=np.float32)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 
 class LiveBytes(TorchDispatchMode):

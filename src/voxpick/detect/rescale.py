@@ -6,15 +6,20 @@ shift: centre in A = voxel * new voxel size.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
+from voxpick.detect.memory import release, spacious
 from voxpick.errors import VoxpickError
 from voxpick.volume import Volume
 
 TOLERANCE = 0.01
 LEAST_SIDE = 8
 MOST_VOXELS = 2**31
+SPLINE_REACH = 16
+SECTION_VOXELS = 1 << 23
 
 
 def same_voxel_size(first: float, second: float) -> bool:
@@ -25,8 +30,8 @@ def same_voxel_size(first: float, second: float) -> bool:
 def rescaled(volume: Volume, voxel_size: float) -> Volume:
     """The volume resampled to `voxel_size` A: low-passed where the new grid is coarser, then cubic splines.
 
-    Where the new voxels are at least twice as large, whole blocks are averaged first, section by section, so that a
-    large memory-mapped volume is never in memory as a whole.
+    A few sections at a time, so a large memory-mapped volume is never in memory as a whole; a large result lies in a
+    temporary file. Where the new voxels are at least twice as large, whole blocks are averaged first.
     Raises VoxpickError when the new grid would have a side under 8 voxels or more than 2^31 voxels.
     """
     ratio = voxel_size / volume.voxel_size
@@ -37,17 +42,28 @@ def rescaled(volume: Volume, voxel_size: float) -> Volume:
             f"{volume.voxel_size:g} A would have shape {shape}; set the right voxel size with --voxel-size"
         )
     block = max(1, int(ratio))
-    data = _block_means(volume.data, block)
-    ratio /= block
-    if ratio > 1:
-        data = gaussian_filter(data, 0.5 * np.sqrt(ratio**2 - 1), output=np.float32)
-    data = np.asarray(spline_filter(data, order=3, output=np.float32, mode="nearest"))
     shift = -(block - 1) / (2 * block)
-    result = affine_transform(
-        data, np.full(3, ratio), offset=shift, output_shape=shape, output=np.float32, order=3, mode="nearest",
-        prefilter=False,
-    )  # fmt: skip
-    return Volume(np.asarray(result), voxel_size, name=volume.name)
+    ratio /= block
+    sigma = 0.5 * np.sqrt(ratio**2 - 1) if ratio > 1 else 0.0
+    sections = -(-volume.shape[0] // block)
+    pad = SPLINE_REACH + math.ceil(4 * sigma)
+    step = max(8, SECTION_VOXELS // (shape[1] * shape[2]))
+    result = spacious(shape)
+    for z in range(0, shape[0], step):
+        stop = min(z + step, shape[0])
+        first = max(math.floor(z * ratio + shift) - pad, 0)
+        last = min(math.ceil((stop - 1) * ratio + shift) + pad + 1, sections)
+        data = _block_means(volume.data[first * block : last * block], block)
+        if sigma:
+            data = gaussian_filter(data, sigma, output=np.float32)
+        data = np.asarray(spline_filter(data, order=3, output=np.float32, mode="nearest"))
+        result[z:stop] = affine_transform(
+            data, np.full(3, ratio), offset=(z * ratio + shift - first, shift, shift),
+            output_shape=(stop - z, *shape[1:]), output=np.float32, order=3, mode="nearest", prefilter=False,
+        )  # fmt: skip
+        release(volume.data)
+        release(result)
+    return Volume(result, voxel_size, name=volume.name)
 
 
 def labels_like(labels: np.ndarray, voxel_size: float, volume: Volume) -> np.ndarray:

@@ -13,7 +13,59 @@ from itertools import product
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+LARGE_BOX = 1 << 22
+BLOCK, BLOCK_HALO = 96, 32
 NEIGHBOURS = [step for step in product((-1, 0, 1), repeat=3) if step > (0, 0, 0)]
+
+
+def split_points(points: np.ndarray, *, neck: float = 0.6, smoothing: float = 0.5) -> np.ndarray:
+    """Particle 0..n-1 of every voxel of one component, given by its coordinates (3, n), sorted by z first.
+
+    A component whose box has more than 4 million voxels is split in blocks of 96 voxels with 32 more at each side; a
+    particle is taken from the block that its centroid lies in, so only particles wider than that may differ.
+    """
+    points = points - points.min(axis=1, keepdims=True)
+    shape = points.max(axis=1) + 1
+    if np.prod(shape, dtype=np.int64) <= LARGE_BOX:
+        return _split_inside(points, np.zeros(3, dtype=np.int64), shape, neck, smoothing)
+    particle = np.full(points.shape[1], -1, dtype=np.int32)
+    fallback = np.zeros(points.shape[1], dtype=np.int32)
+    number = 0
+    for corner in product(*(range(0, int(n), BLOCK) for n in shape)):
+        start = np.maximum(np.array(corner) - BLOCK_HALO, 0)
+        stop = np.minimum(np.array(corner) + BLOCK + BLOCK_HALO, shape)
+        first, last = np.searchsorted(points[0], [start[0], stop[0]])
+        layer = points[:, first:last]
+        inside = ((layer[1:] >= start[1:, None]) & (layer[1:] < stop[1:, None])).all(axis=0)
+        chosen = first + np.flatnonzero(inside)
+        if not len(chosen):
+            continue
+        here = points[:, chosen]
+        piece = _split_inside(here, start, stop - start, neck, smoothing)
+        centers = np.stack([np.bincount(piece, axis) for axis in here]) / np.bincount(piece)
+        owned = _within(centers, corner)
+        take = owned[piece] & (particle[chosen] < 0)
+        particle[chosen[take]] = piece[take] + number
+        core = _within(here, corner)
+        fallback[chosen[core]] = piece[core] + number
+        number += len(owned)
+    particle = np.where(particle < 0, fallback + number, particle)
+    return np.unique(particle, return_inverse=True)[1].astype(np.int32)
+
+
+def _split_inside(
+    points: np.ndarray, start: np.ndarray, shape: np.ndarray, neck: float, smoothing: float
+) -> np.ndarray:
+    """`split_component` of points (3, n) within the box at `start`; the particle of each of them."""
+    place = tuple(points - start[:, None])
+    mask = np.zeros(shape, dtype=bool)
+    mask[place] = True
+    return split_component(mask, neck=neck, smoothing=smoothing)[place]
+
+
+def _within(points: np.ndarray, corner: tuple[int, ...]) -> np.ndarray:
+    low = np.array(corner)[:, None]
+    return np.asarray(((points >= low) & (points < low + BLOCK)).all(axis=0))
 
 
 def split_component(mask: np.ndarray, *, neck: float = 0.6, smoothing: float = 0.5) -> np.ndarray:
