@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from voxpick import __version__
 from voxpick.cli import main
 from voxpick.io.atomic import require_writable
 from voxpick.io.model import save_models
@@ -361,6 +362,18 @@ def test_help_keeps_the_defaults(monkeypatch, capsys, place, words):
         "report": "tomogram's name",
     }
     assert default[words] in text and " . " not in text
+
+
+def test_version_and_help_without_words(monkeypatch, capsys, place):
+    monkeypatch.setattr("sys.argv", ["voxpick", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code and capsys.readouterr().out.split() == ["voxpick", __version__]
+    monkeypatch.setattr("sys.argv", ["voxpick", "simulate"])
+    with pytest.raises(SystemExit):
+        main()
+    written = capsys.readouterr()
+    assert "shrec20" in written.out and not written.err
 
 
 def test_require_writable_leaves_nothing(tmp_path):

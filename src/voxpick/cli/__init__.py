@@ -26,12 +26,21 @@ def build_app() -> typer.Typer:
     @app.callback()
     def options(
         debug: bool = typer.Option(False, "--debug", help="Show the full traceback of an error."),
+        version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Show the version."),
     ) -> None:
         """Find and name macromolecules in cryo-electron tomograms."""
 
     for name in COMMANDS:
         import_module(f"voxpick.cli.{name}").register(app)
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from voxpick import __version__
+
+        typer.echo(f"voxpick {__version__}")
+        raise typer.Exit
 
 
 def main() -> None:

@@ -110,7 +110,9 @@ def _train(
     run = RunDirectory(run_dir, tensorboard=tensorboard)
     state = run.load_checkpoint() if resume else None
     run.write_settings({"method": "vp-detector", "preset": preset, **settings.model_dump()})
-    with stopping_on_signals() as stop, progress_bar(f"training the {stage}") as progress:
+    typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
+    what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
+    with stopping_on_signals() as stop, progress_bar(what) as progress:
         fitted = train(
             volumes, model, settings, classes=classes, validate=validate, log=run.log, save=run.save_checkpoint,
             resume=state, stop=stop, device=where, progress=progress,
