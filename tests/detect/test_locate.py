@@ -80,3 +80,13 @@ def test_unknown_settings_are_refused():
         locate(np.zeros(SHAPE), split="k-means")
     with pytest.raises(VoxpickError, match="bandwidth is 0"):
         locate(np.zeros(SHAPE), bandwidth=0)
+
+
+def test_a_large_component_is_split_in_blocks_as_in_one(monkeypatch):
+    labels = scattered((40, 150, 160), 260, (5, 8), np.random.default_rng(3))[0]
+    whole = locate(labels > 0, connectivity=26)
+    monkeypatch.setattr("voxpick.detect.watershed.LARGE_BOX", 1 << 12)
+    blocks = locate(labels > 0, connectivity=26)
+    assert len(blocks) == len(whole) > 200
+    distance = np.linalg.norm(blocks.centers[:, None] - whole.centers, axis=2).min(axis=1)
+    assert distance.max() < 0.1 and blocks.sizes.sum() == whole.sizes.sum()

@@ -13,13 +13,15 @@ from scipy.spatial import cKDTree
 
 PAIRS_AT_ONCE = 1 << 16
 ROUNDING = 1e-9
+SET_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.int32)
+LOWER_BITS = (1 << np.arange(8)).astype(np.uint8) - np.uint8(1)
 
 
 class VoxelBalls:
     """Sums over the mask's voxels inside balls, by prefix sums along x.
 
     mask: boolean [z, y, x]. weights: non-negative map [z, y, x] or None (every voxel counts 1).
-    Memory: 4 bytes for each voxel of the mask's bounding box, 8 (weighted 16) for each foreground voxel.
+    Memory: 0.6 bytes for each voxel of the mask's bounding box, 8 (weighted 16) for each foreground voxel.
     """
 
     def __init__(self, mask: np.ndarray, *, weights: np.ndarray | None = None) -> None:
@@ -28,8 +30,9 @@ class VoxelBalls:
         inner = np.ascontiguousarray(mask[box], dtype=bool)
         self.shape = inner.shape
         flat = inner.reshape(-1)
-        self.before = np.zeros(flat.size + 1, dtype=np.int32)
-        np.cumsum(flat, dtype=np.int32, out=self.before[1:])
+        self.bits = np.append(np.packbits(flat, bitorder="little"), np.uint8(0))
+        self.before = np.zeros(len(self.bits), dtype=np.int32)
+        np.cumsum(SET_BITS[self.bits[:-1]], dtype=np.int32, out=self.before[1:])
         x = (np.flatnonzero(flat) % max(self.shape[2], 1)).astype(np.float64)
         self.mass: np.ndarray | None = None
         if weights is not None:
@@ -37,6 +40,11 @@ class VoxelBalls:
             self.mass = np.concatenate([[0.0], np.cumsum(weight)])
             x *= weight
         self.x_sum = np.concatenate([[0.0], np.cumsum(x)])
+
+    def _before(self, index: np.ndarray) -> np.ndarray:
+        """Foreground voxels before each flat index: those of the whole bytes before it and of a part of its byte."""
+        byte = index >> 3
+        return np.asarray(self.before[byte] + SET_BITS[self.bits[byte] & LOWER_BITS[index & 7]])
 
     def means(self, centers: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean (n, 3) and mass (n,) of the voxels within `radius` (inclusive) of each centre (n, 3).
@@ -67,7 +75,7 @@ class VoxelBalls:
         low = np.clip(np.ceil(x - half), 0, nx).astype(np.int64)
         high = np.clip(np.floor(x + half) + 1, 0, nx).astype(np.int64)
         np.copyto(high, low, where=outside | (high < low))
-        first, last = self.before[base + low], self.before[base + high]
+        first, last = self._before(base + low), self._before(base + high)
         mass = (last - first).astype(np.float64) if self.mass is None else self.mass[last] - self.mass[first]
         total = mass.sum(axis=1)
         sum_z = (mass * rows_z[:, disc[0]]).sum(axis=1)

@@ -1,0 +1,65 @@
+"""Make docs/speed.md from the JSON files of this folder.
+
+python benchmarks/speed/table.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).resolve().parent
+PAGE = FOLDER.parents[1] / "docs" / "speed.md"
+HEAD = """# Speed
+
+Made by `python benchmarks/speed/table.py` from the JSON files in benchmarks/speed, which
+`python benchmarks/speed/run_all.py` writes. Each row was measured in one process, alternating with its peer, and the
+shortest time counts (medians for MSDNet). "Load" is the number of busy processes just before: above about 0.5 the
+machine was not quiet and the figures are too slow.
+"""
+NUMBERS = {"peak_gb": "peak {:.2f} GiB", "find": "finding {:.1f} s", "name": "naming {:.1f} s"}
+SHARES = {"sampling_share": "sampling {:.1%} of it"}
+
+
+def main() -> None:
+    parts = [HEAD]
+    for path in sorted(FOLDER.glob("*.json")):
+        result = json.loads(path.read_text())
+        machine = result.get("machine", {})
+        parts.append(f"\n## {path.stem}\n\n{_machine(machine)}\n")
+        parts.append("| what | voxpick, s | peer | peer, s | ratio | |\n|---|---:|---|---:|---:|---|")
+        parts += [_line(_as_row(entry)) for entry in result["rows"]]
+        if result.get("note"):
+            parts.append(f"\n{result['note'].strip()}")
+    PAGE.write_text("\n".join(parts) + "\n")
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    versions = machine.get("versions") or {key: machine[key] for key in ("python", "torch") if key in machine}
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    load = f", load {machine['load_before']}" if "load_before" in machine else ""
+    cores = f", {machine['cores']} cores" if "cores" in machine else ""
+    return f"{machine.get('processor') or machine.get('cpu')}{cores}{load}; {named}; commit {machine['commit'][:7]}."
+
+
+def _as_row(entry: dict[str, Any]) -> dict[str, Any]:
+    """msdnet.py has columns of its own; everything else is as `record.row` makes it."""
+    if "engine_s" not in entry:
+        return entry
+    what = f"MSDNet, {str(entry['task']).replace('_', ' ')}, {entry['format']}"
+    return {
+        "what": what, "seconds": entry["engine_s"], "peer": "concatenate and convolve",
+        "peer_seconds": entry["reference_s"], "ratio": entry["ratio"],
+    }  # fmt: skip
+
+
+def _line(entry: dict[str, Any]) -> str:
+    more = [text.format(entry[key]) for key, text in (NUMBERS | SHARES).items() if key in entry]
+    peer = "" if entry["peer_seconds"] is None else f"{entry['peer_seconds']:.2f}"
+    ratio = "" if entry["ratio"] is None else f"{entry['ratio']:.1f}"
+    return f"| {entry['what']} | {entry['seconds']:.3f} | {entry['peer']} | {peer} | {ratio} | {', '.join(more)} |"
+
+
+if __name__ == "__main__":
+    main()
