@@ -1,6 +1,6 @@
 """What the halo and the size of tiles cost in localisation F1 and in time, on validation tomograms.
 
-    python benchmarks/accuracy/halo.py VALIDATION/model_0 [...] [--model MODEL.pt] [--halos 8 16 24 32] [--tiles 128 176]
+    python benchmarks/accuracy/halo.py VALIDATION/model_0 [...] [--halos 8 16 24 32] [--tiles 128 176]
 
 The network sees further than any halo, so tiles agree with the whole volume only nearly; the largest halo in the
 largest tile is the reference for `largest_difference` of the probabilities that are above the threshold in either.
