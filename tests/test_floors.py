@@ -10,7 +10,6 @@ GROUND = {
     "particles",
     "geometry",
     "fourier",
-    "tiles",
     "precision",
     "errors",
     "shrec_classes",

@@ -37,8 +37,8 @@ def _head(result: dict) -> list[str]:
         "Made by `benchmarks/accuracy/model_card.py` from `benchmarks/accuracy/vp_detector.json`; do not edit by hand.",
         "",
         "VP-Detector (Hao et al. 2022): a 3D MSDNet that separates particles from background, and a second one that",
-        "names the twelve complexes of SHREC'20. For tomograms with 10 A voxels (others are rescaled), dark protein and",
-        "a tilt axis along y. Licence: BSD 3-Clause, like the package.",
+        "names the twelve complexes of SHREC'20. For tomograms with 10 A voxels (others are rescaled), dark protein",
+        "and a tilt axis along y. Licence: BSD 3-Clause, like the package.",
         "",
     ]
 

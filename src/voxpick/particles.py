@@ -124,14 +124,3 @@ class Particles:
             rotations=rotations,
             tomograms=frame["tomogram"].to_numpy(dtype=object) if "tomogram" in frame else None,
         )
-
-
-def concatenate(tables: Sequence[Particles]) -> Particles:
-    """One table below another; a column that any of them lacks is dropped."""
-    if not tables:
-        return Particles(np.empty((0, 3)))
-    columns: dict[str, Any] = {}
-    for name in Particles.__dataclass_fields__:
-        parts = [getattr(table, name) for table in tables]
-        columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
-    return Particles(**columns)

@@ -68,16 +68,5 @@ def intensity_statistics(volume: Volume) -> tuple[float, float]:
     return mean, float(np.sqrt(variance))
 
 
-def normalised(volume: Volume, *, invert: bool = False) -> Volume:
-    """Zero mean and unit standard deviation over the central half (`intensity_statistics`), as float32.
-
-    invert: flip the sign, for tomograms in which protein is bright; voxpick's networks expect dark protein.
-    """
-    mean, deviation = intensity_statistics(volume)
-    scale = -1 / deviation if invert else 1 / deviation
-    data = (np.asarray(volume.data, dtype=np.float32) - np.float32(mean)) * np.float32(scale)
-    return volume.with_data(data)
-
-
 def _central_half(n: int) -> slice:
     return slice(n // 4, n - n // 4)

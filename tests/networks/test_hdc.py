@@ -22,13 +22,14 @@ def test_the_papers_cycles_are_accepted():
 
 
 @pytest.mark.parametrize(
-    ("dilations", "reason"), [
+    ("dilations", "reason"),
+    [
         ([1, 2, 9], "M_2 = 5"),
         ([2, 4, 8], "M_2 = 4"),
         ([3], "the first 1 voxels away"),
         ([2, 2], "the first 1 voxels away"),
         ([2, 3], "the first 4 voxels away"),
-    ]
+    ],
 )
 def test_holes_are_refused_with_the_reason(dilations, reason):
     with pytest.raises(VoxpickError, match=reason):

@@ -108,8 +108,13 @@ def _train(
     validate = None if held_out is None else make_validation(held_out, model, settings, side=validation_side)
 
     run = RunDirectory(run_dir, tensorboard=tensorboard)
+    if not resume and run.checkpoint_path.exists():
+        raise VoxpickError(
+            f"{run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, or give another --run-dir"
+        )
     state = run.load_checkpoint() if resume else None
     run.write_settings({"method": "vp-detector", "preset": preset, **settings.model_dump()})
+    typer.echo(f"Network: {settings.network}, {model.network.extra_repr()}")
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
     with stopping_on_signals() as stop, progress_bar(what) as progress:

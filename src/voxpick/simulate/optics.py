@@ -72,7 +72,9 @@ def _chi(k_squared: torch.Tensor, microscope: Microscope) -> torch.Tensor:
     )
 
 
-def amplitude_transfer(shape: tuple[int, int], microscope: Microscope, *, pixel_nm: float, device: torch.device):
+def amplitude_transfer(
+    shape: tuple[int, int], microscope: Microscope, *, pixel_nm: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A cos(chi) times the envelope: the filter of the CTF-dependent noise, and k^2 in 1/nm^2, both of `shape`."""
     _, k_squared = ctf.frequencies_nm(shape, pixel_nm, device)
     transfer = microscope.amplitude_contrast * torch.cos(_chi(k_squared, microscope))

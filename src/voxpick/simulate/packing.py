@@ -27,17 +27,24 @@ class Beads(Protocol):
 class Packing:
     """The protein of a specimen and the truth about it; all arrays [z, y, x].
 
-    density: e/A^3, protein only. occupancy: particle number from 1, or 0. occupancy_bbox: the same for bounding boxes.
+    field: e/A^3, protein only, with `rim` voxels more at both ends of x for what reaches over the edge.
+    occupancy: particle number from 1, or 0. occupancy_bbox: the same for bounding boxes.
     centers_zyx: (n, 3) integer voxels. class_index: (n,) index into `names`. rotations_zyx: (n, 3, 3).
     """
 
-    density: np.ndarray
+    field: np.ndarray
+    rim: int
     occupancy: np.ndarray
     occupancy_bbox: np.ndarray
     centers_zyx: np.ndarray
     class_index: np.ndarray
     rotations_zyx: np.ndarray
     names: tuple[str, ...]
+
+    @property
+    def density(self) -> np.ndarray:
+        """The field without its rim: the shape of the masks."""
+        return self.field[:, :, self.rim : self.field.shape[2] - self.rim]
 
     def class_of(self, occupancy: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Turn particle numbers into class ids; class_ids: (classes,) id of each name."""
@@ -90,7 +97,14 @@ def pack(
             progress(k + 1, n)
     inner = tuple(slice(rim, rim + length) for length in shape)
     return Packing(
-        density[inner].copy(), occupancy[inner].copy(), boxes[inner].copy(), centers, class_index, rotations_zyx, names
+        field=density[inner[:2]].copy(),
+        rim=rim,
+        occupancy=occupancy[inner].copy(),
+        occupancy_bbox=boxes[inner].copy(),
+        centers_zyx=centers,
+        class_index=class_index,
+        rotations_zyx=rotations_zyx,
+        names=names,
     )
 
 

@@ -100,7 +100,7 @@ def simulate_shrec20(
     rng = np.random.default_rng(seed)
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     packing = pack_specimen(structures, recipe, rng, progress=_step(progress, "placing particles"))
-    grandmodel, clean = tilt_series(packing.density, recipe, generator, progress=_step(progress, "imaging"))
+    grandmodel, clean = tilt_series(packing.field, recipe, generator, progress=_step(progress, "imaging"))
     noisy = add_noise(clean, generator, snr=recipe.snr, microscope=recipe.microscope(), pixel_nm=recipe.voxel_size / 10)
     nz, _, nx = recipe.size_zyx
     thickness = recipe.thickness or max(nx, nz)
@@ -144,7 +144,7 @@ def pack_specimen(
 
 
 def tilt_series(
-    density: np.ndarray,
+    field: np.ndarray,
     recipe: Recipe,
     generator: torch.Generator,
     *,
@@ -152,15 +152,18 @@ def tilt_series(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Steps 4 to 7: the specimen in ice [z, y, x], and noise-free images [tilt, x, y].
 
-    The ice reaches half the field beyond both ends of x, as in the organisers' doubled field.
+    field: e/A^3 [z, y, x], as wide as the specimen or wider by the same at both ends of x. The ice reaches half the
+    specimen's width beyond both ends, as in the organisers' doubled field.
     """
     device = generator.device
     nx = recipe.size_zyx[2]
+    rim = min((field.shape[2] - nx) // 2, nx // 2)
     pixel_nm = recipe.voxel_size / 10
     slice_voxels = max(1, round(recipe.slice_nm / pixel_nm))
-    rows = torch.from_numpy(density).to(device).transpose(1, 2)
-    field = torch.nn.functional.pad(rows, (0, 0, nx // 2, nx - nx // 2))
-    iced = embed_in_ice(field, generator)
+    extra = (field.shape[2] - nx) // 2 - rim
+    rows = torch.from_numpy(field[:, :, extra : field.shape[2] - extra]).to(device).transpose(1, 2)
+    wide = torch.nn.functional.pad(rows, (0, 0, nx // 2 - rim, nx - nx // 2 - rim))
+    iced = embed_in_ice(wide, generator)
     grandmodel = iced[:, nx // 2 : nx // 2 + nx].transpose(1, 2)
     coefficients = spline_coefficients(iced)
     angles = recipe.tilt_angles()
