@@ -137,12 +137,17 @@ def _detect(
                     volume, localizer, classifier, settings=settings, device=str(where), progress=report
                 )
             typer.echo(_searched(detection), err=True)
-            write_picks(output / path.stem, detection.particles, formats, volume.voxel_size, volume.shape)
+            write_picks(output / _name(path), detection.particles, formats, volume.voxel_size, volume.shape)
             if segmentation:
-                write_mrc(output / f"{path.stem}_segmentation.mrc", detection.segmentation)
-            found[path.stem] = detection.particles
+                write_mrc(output / f"{_name(path)}_segmentation.mrc", detection.segmentation)
+            found[_name(path)] = detection.particles
     _write_settings(output / "detect.yaml", model, settings.model_dump(), str(where))
     _print_summary(found, output)
+
+
+def _name(path: Path) -> str:
+    """What the picks are called after: the file without .mrc, or .mrc.gz."""
+    return Path(path.name.removesuffix(".gz")).stem
 
 
 def _formats(text: str) -> list[str]:
@@ -161,7 +166,7 @@ def _check_volumes(volumes: list[Path]) -> None:
 
     for path in volumes:
         read_header(path)
-    name, times = Counter(path.stem for path in volumes).most_common(1)[0]
+    name, times = Counter(_name(path) for path in volumes).most_common(1)[0]
     if times > 1:
         raise VoxpickError(
             f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"

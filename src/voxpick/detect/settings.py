@@ -17,7 +17,7 @@ LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smo
 class DetectSettings(BaseModel):
     """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     tile: int = Field(176, ge=16, description="a tile has at most tile^3 voxels, halo included; fewer if memory asks")
     halo: int = Field(16, ge=0, description="voxels at each inner side of a tile that are computed and not kept")
@@ -33,7 +33,7 @@ class DetectSettings(BaseModel):
     minimum_size: int = Field(30, ge=1, description="voxels; smaller clusters are dropped")
     neck: float = Field(0.6, gt=0, le=1, description="watershed: a pass below this part of the lower maximum splits")
     smoothing: float = Field(0.5, ge=0, description="watershed: voxels; Gaussian over the distances")
-    subtomogram: int = Field(32, ge=8, description="side in voxels of what the classifier sees")
+    subtomogram: int = Field(32, ge=8, le=256, description="side in voxels of what the classifier sees")
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
     batch: int = Field(4, ge=1, description="subtomograms at a time")
     minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
