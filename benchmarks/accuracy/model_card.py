@@ -27,7 +27,9 @@ def main() -> None:
     """Read, format, write."""
     result = json.loads((HERE / "vp_detector.json").read_text())
     CARD.parent.mkdir(parents=True, exist_ok=True)
-    CARD.write_text("\n".join([*_head(result), *_training(result), *_scores(result), *_limits()]) + "\n")
+    CARD.write_text(
+        "\n".join([*_head(result), *_training(result), *_scores(result), *_variants(result), *_limits()]) + "\n"
+    )
 
 
 def _head(result: dict) -> list[str]:
@@ -119,6 +121,21 @@ def _scores(result: dict) -> list[str]:
         "",
     ]
     return lines
+
+
+def _variants(result: dict) -> list[str]:
+    lines = [
+        "## What turns voxels into picks",
+        "",
+        "Stage 1 alone on the first tomogram; `voxpick detect --paper` takes the paper's steps.",
+        "",
+        "| | RR | TP | MH | precision | recall | F1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in result["post_processing"].items():
+        cells = " | ".join(_round(row[key]) for key in ("RR", "TP", "MH", "precision", "recall", "F1"))
+        lines.append(f"| {name} | {cells} |")
+    return [*lines, ""]
 
 
 def _limits() -> list[str]:

@@ -58,7 +58,9 @@ def test_gamma_0_and_cross_entropy_agree():
         vp_detector.make_loss(vp_detector.training_settings("localizer", changes=changes), weights)(logits, labels)
         for changes in ({"gamma": 0.0}, {"loss": "cross_entropy"})
     ]
-    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
+    nll = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    expected = (weights[labels] * nll).mean().item()
+    assert [loss.item() for loss in losses] == pytest.approx([expected, expected], rel=1e-6)
 
 
 def test_voxel_sizes_must_agree():

@@ -93,12 +93,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedu
 
 
 def test_checkpoint_survives_the_disk(volume, one_thread, tmp_path):
-    states = []
-    train(volume, steps=4, values={"average_decay": 0.9}, save=states.append)
+    states, calls = [], []
+    values = {"average_decay": 0.9}
+    train(volume, steps=4, values=values, save=states.append, stop=lambda: calls.append(0) or len(calls) > 2)
     torch.save(states[-1], tmp_path / "checkpoint.pt")
     read = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    _, fitted = train(volume, steps=4, values={"average_decay": 0.9}, resume=read)
+    assert read["progress"]["step"] == 2
+    resumed, fitted = train(volume, steps=4, values=values, resume=read)
+    whole, _ = train(volume, steps=4, values=values)
     assert fitted.step == 4
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key])
 
 
 def test_checkpoint_of_other_settings_is_refused(volume, one_thread):

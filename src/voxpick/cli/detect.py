@@ -58,6 +58,12 @@ def detect_command(
     segmentation: Annotated[
         bool, typer.Option("--segmentation", help="Also write NAME_segmentation.mrc: the class number of every voxel.")
     ] = False,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper", help="From voxels to picks exactly as in the VP-Detector paper: mean-shift, majority vote."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     max_memory: Annotated[
@@ -82,8 +88,9 @@ def detect_command(
     For each tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, most confident picks first.
     """
     from voxpick.cli.threads import set_threads
+    from voxpick.methods.vp_detector import PAPER_DETECTION
 
-    changes = _assignments(set_ or [])
+    changes = {**(PAPER_DETECTION if paper else {}), **_assignments(set_ or [])}
     given = {
         "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
         "slab": slab,
