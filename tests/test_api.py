@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from voxpick.api import detect, evaluate, simulate, train
+
+
+@pytest.fixture(scope="module")
+def world():
+    return simulate(
+        seed=8, size_zyx=(48, 56, 64), particles=4, thickness=60, snr=0.5, tilt_step_deg=10.0,
+    )  # fmt: skip
+
+
+def test_the_truth_scores_1(world):
+    offset = [world.z_offset * world.tomogram.voxel_size, 0, 0]
+    picks = world.particles.with_columns(centers_zyx=world.particles.centers_zyx + offset)
+    score = evaluate(picks, world)
+    assert world.z_offset == 6
+    assert (score.f1, score.average_distance) == (1.0, 0.0)
+    classes = world.class_mask[tuple(world.particles.voxels(10.0).astype(int).T)]
+    from voxpick.shrec_classes import CLASS_IDS
+
+    assert classes.tolist() == [CLASS_IDS[name] for name in world.particles.classes]
+
+
+def test_train_and_detect_on_arrays(world):
+    model = train([world], "localizer", steps=2, patch=24, network_settings={"depth": 3, "dilations": [1, 2, 3]})
+    assert model.classes == ["background", "particle"]
+    picks = detect(world.tomogram, model, threshold=0.999)
+    assert np.isfinite(picks.centers_zyx).all()
+    assert set(picks.classes) <= {"particle"}

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.geometry import matrix_to_zxz_deg, swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
+from voxpick.particles import Particles
+from voxpick.volume import Volume, intensity_statistics
+
+
+def three() -> Particles:
+    return Particles(
+        np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]),
+        classes=["a", "b", "c"],
+        scores=[0.2, 0.9, 0.2],
+        class_scores=[0.1, 0.2, 0.3],
+        rotations=uniform_rotations_zyx(3, np.random.default_rng(0)),
+    )
+
+
+def test_rows_by_mask_slice_and_index():
+    particles = three()
+    assert particles[np.array([True, False, True])].classes.tolist() == ["a", "c"]
+    assert particles[1:].centers_zyx.tolist() == [[4, 5, 6], [7, 8, 9]]
+    assert particles[[2, 0]].class_scores.tolist() == [0.3, 0.1]
+    assert len(particles[[]]) == 0
+
+
+def test_sorting_keeps_the_order_of_equals():
+    assert three().sorted_by_score().classes.tolist() == ["b", "a", "c"]
+
+
+def test_table_and_back():
+    particles = three()
+    again = Particles.from_frame(particles.to_frame())
+    for name in ("centers_zyx", "scores", "class_scores", "rotations"):
+        assert np.array_equal(getattr(again, name), getattr(particles, name))
+    assert again.classes.tolist() == ["a", "b", "c"]
+    assert again.location_scores is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"scores": [0.1, 2.0, 0.3]}, "scores in row 1 is 2.0"),
+        ({"scores": [0.1, float("nan"), 0.3]}, "scores in row 1 is nan"),
+        ({"classes": ["a"]}, "classes has 1 rows but there are 3 centres"),
+        ({"centers_zyx": [[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]}, "centre in row 1"),
+    ],
+)
+def test_bad_columns_are_named(columns, message):
+    with pytest.raises(VoxpickError, match=message):
+        three().with_columns(**columns)
+
+
+def test_missing_coordinates_are_named():
+    with pytest.raises(VoxpickError, match="column 'y' is missing"):
+        Particles.from_frame(three().to_frame().drop(columns="y"))
+
+
+def test_zxz_by_hand_and_back():
+    # Rx(90) turns y into z; Rz(90) then leaves z alone.
+    matrix = zxz_to_matrix_xyz(np.array([[90.0, 90.0, 0.0]]))[0]
+    assert matrix @ [0, 1, 0] == pytest.approx([0, 0, 1], abs=1e-12)
+    assert matrix @ [1, 0, 0] == pytest.approx([0, 1, 0], abs=1e-12)
+    angles = np.array([[10.0, 20.0, 30.0], [-170.0, 130.0, 5.0]])
+    assert np.allclose(zxz_to_matrix_xyz(matrix_to_zxz_deg(zxz_to_matrix_xyz(angles))), zxz_to_matrix_xyz(angles))
+
+
+def test_swapping_axes_turns_xyz_vectors_into_zyx_vectors():
+    matrix = zxz_to_matrix_xyz(np.array([[25.0, 40.0, -70.0]]))[0]
+    xyz = np.array([1.0, 2.0, 3.0])
+    assert swap_axes(matrix) @ xyz[::-1] == pytest.approx((matrix @ xyz)[::-1])
+
+
+def test_statistics_are_those_of_the_central_half():
+    data = np.random.default_rng(1).normal(5, 2, size=(12, 20, 28)).astype(np.float32)
+    data[0], data[-1] = 1e6, -1e6
+    mean, deviation = intensity_statistics(Volume(data, 10.0))
+    inner = data[3:9, 5:15, 7:21].astype(np.float64)
+    assert (mean, deviation) == pytest.approx((inner.mean(), inner.std()))
+
+
+@pytest.mark.parametrize(
+    ("data", "voxel_size", "message"),
+    [
+        (np.zeros((4, 5)), 10.0, r"shape \(4, 5\)"),
+        (np.zeros((1, 4, 5, 6)), 10.0, "3 dimensions"),
+        (np.zeros((0, 5, 6)), 10.0, "empty"),
+        (np.zeros((4, 5, 6)), 0.0, "voxel size is 0.0 A"),
+        (np.zeros((4, 5, 6)), float("nan"), "voxel size is nan A"),
+    ],
+)
+def test_no_volume(data, voxel_size, message):
+    with pytest.raises(VoxpickError, match=message):
+        Volume(data, voxel_size)
+
+
+@pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (3.0, r"constant \(3\)")])
+def test_nothing_to_see(value, message):
+    with pytest.raises(VoxpickError, match=message):
+        intensity_statistics(Volume(np.full((8, 10, 12), value, dtype=np.float32), 10.0))
