@@ -73,6 +73,17 @@ def test_settings_file_of_a_run_repeats_it(data, tmp_path):
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
+def test_training_from_given_weights_begins_there_and_says_so(data, tmp_path):
+    first, second = tmp_path / "first.pt", tmp_path / "second.pt"
+    run(data / "model_0", "--output", first, "--steps", 3, "--set", "patch=12", *SMALL)
+    still = ("--set", "patch=12", "--set", "learning_rate=1e-12", "--set", "average_decay=0")
+    run(data / "model_0", "--output", second, "--start-from", first, "--steps", 1, *still, *SMALL)
+    before, after = (load_models(path)["localizer"] for path in (first, second))
+    for key, value in before.network.state_dict().items():
+        assert torch.allclose(value, after.network.state_dict()[key], atol=1e-9)
+    assert after.provenance["started_from"] == before.provenance
+
+
 def test_stopped_and_resumed_equals_uninterrupted(data, tmp_path, monkeypatch):
     arguments = [data / "model_0", "--steps", 6, "--set", "patch=12", *SMALL]
     run(*arguments, "--output", tmp_path / "whole.pt")

@@ -102,8 +102,9 @@ def _train(
     volumes = [read_training_volume(path) for path in data]
     classes = class_names(volumes)
     model = create_model(settings, classes, voxel_size=volumes[0].tomogram.voxel_size)
+    origin = None
     if start_from is not None:
-        _copy_weights(load_models(start_from), model, stage, start_from)
+        origin = _copy_weights(load_models(start_from), model, stage, start_from)
     held_out = None if validation is None else read_training_volume(validation)
     validate = None if held_out is None else make_validation(held_out, model, settings, side=validation_side)
 
@@ -131,6 +132,8 @@ def _train(
     if stage == "classifier":
         model.detection = {**model.detection, "subtomogram": settings.patch}
     _describe(model, settings, preset, data, validation, fitted, str(where))
+    if origin is not None:
+        model.provenance["started_from"] = origin
     _write(output, others, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
@@ -155,10 +158,12 @@ def read_training_volume(directory: Path) -> TrainingVolume:
     )  # fmt: skip
 
 
-def _copy_weights(found: dict[str, Model], model: Model, stage: str, source: Path) -> None:
+def _copy_weights(found: dict[str, Model], model: Model, stage: str, source: Path) -> dict[str, Any]:
+    """Take over the weights; where they came from."""
     if stage not in found or found[stage].settings != model.settings:
         raise VoxpickError(f"{source}: holds no {stage} with the settings {model.settings}; leave --start-from out")
     model.network.load_state_dict(found[stage].network.state_dict())
+    return found[stage].provenance
 
 
 def _describe(
