@@ -14,7 +14,17 @@ import time
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-SCRIPTS = ("startup", "demo", "components", "mean_shift", "msdnet", "sliding_window", "sampler", "simulate", "detect_scaling")
+SCRIPTS = (
+    "startup",
+    "demo",
+    "components",
+    "mean_shift",
+    "msdnet",
+    "sliding_window",
+    "sampler",
+    "simulate",
+    "detect_scaling",
+)
 ARGUMENTS = {"detect_scaling": ["--seconds", "240"], "mean_shift": ["--repeats", "2"], "msdnet": ["--repeats", "2"]}
 
 
