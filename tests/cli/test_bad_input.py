@@ -3,6 +3,7 @@
 import resource
 import signal
 import struct
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -294,15 +295,17 @@ def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place,
     refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "log.csv")
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Files end at 10 kB, as they do on a full disk."""
+    """Files end at 10 kB, as they do on a full disk; around the command alone, since pytest writes files too."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize(
@@ -316,8 +319,9 @@ def small_disk():
         ),
     ],
 )
-def test_a_full_disk_leaves_no_half_file(monkeypatch, capsys, place, small_disk, words, name):
-    code, lines, written = run(monkeypatch, capsys, place, *words.split())
+def test_a_full_disk_leaves_no_half_file(monkeypatch, capsys, place, words, name):
+    with small_disk():
+        code, lines, written = run(monkeypatch, capsys, place, *words.split())
     assert code == 2 and name in lines[-1] and "cannot be written" in lines[-1] and "partial" not in lines[-1]
     assert written <= {"good.star", "good.csv", "good.txt"}  # whole ones, written before
 

@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
         ),
         threads: int = typer.Option(0, min=0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
-        tensorboard: bool = typer.Option(False, "--tensorboard", help="Write TensorBoard events into the run folder."),
+        tensorboard: bool = typer.Option(True, help="Write TensorBoard events into the run folder, beside log.csv."),
     ) -> None:
         from voxpick.cli.assignments import read_assignments
         from voxpick.cli.threads import set_threads
