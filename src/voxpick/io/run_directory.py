@@ -25,14 +25,8 @@ class RunDirectory:
             raise VoxpickError(f"{path}: the run folder cannot be made ({error.strerror or error})") from error
         self.rows: list[dict[str, float]] = []
         self.columns: list[str] = []
+        self.tensorboard = tensorboard
         self.events: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            try:
-                self.events = SummaryWriter(str(self.path))
-            except OSError as error:
-                raise VoxpickError(f"{path}: TensorBoard events cannot be written ({error.strerror})") from error
 
     @property
     def checkpoint_path(self) -> Path:
@@ -82,10 +76,20 @@ class RunDirectory:
             self._append(row)
         else:
             self._rewrite(columns)
-        if self.events is not None:
-            for key, value in row.items():
-                if key != "step":
-                    self.events.add_scalar(key, value, int(row["step"]))
+        if self.tensorboard:
+            self._add_events(row)
+
+    def _add_events(self, row: dict[str, float]) -> None:
+        if self.events is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            try:
+                self.events = SummaryWriter(str(self.path))
+            except OSError as error:
+                raise VoxpickError(f"{self.path}: TensorBoard events cannot be written ({error.strerror})") from error
+        for key, value in row.items():
+            if key != "step":
+                self.events.add_scalar(key, value, int(row["step"]))
 
     def _rewrite(self, columns: list[str]) -> None:
         text = io.StringIO()
