@@ -27,8 +27,8 @@ from voxpick.volume import intensity_statistics
 
 START = {"threshold": 0.7, "minimum_size": 35, "neck": 0.6, "opening": 0}
 GRID = {
-    "threshold": (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
-    "minimum_size": (20, 35, 50, 65, 80),
+    "threshold": (0.6, 0.65, 0.7, 0.75, 0.8, 0.85),
+    "minimum_size": (20, 35, 50, 65),
     "neck": (0.5, 0.6, 0.75, 0.9),
     "opening": (0, 1),
 }
