@@ -66,6 +66,8 @@ def _training(result: dict) -> list[str]:
         [f"{p.get('steps')} x {s.get('batch')} x {s.get('patch')}^3" for p, s in zip(parts, settings, strict=True)],
     )
     row("minutes", [p.get("minutes") for p in parts])
+    earlier = [p.get("started_from", {}) for p in parts]
+    row("before that, steps in minutes", [f"{e['steps']} in {e['minutes']}" if e else "" for e in earlier])
     row("device, threads", [f"{p.get('device')}, {p.get('threads')}" for p in parts])
     row("tomograms", [len(p.get("training_data", [])) for p in parts])
     row("seed", [s.get("seed") for s in settings])
