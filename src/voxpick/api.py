@@ -71,6 +71,7 @@ def simulate(*, seed: int, structures: dict[str, Any] | None = None, device: str
 def train(worlds: Sequence[World], stage: str, *, preset: str = "minutes", **settings: Any) -> Model:
     """Train one stage of VP-Detector, 'localizer' or 'classifier'; settings are those of `train.settings`."""
     from voxpick.methods import vp_detector
+    from voxpick.methods.recipe import class_names
     from voxpick.train.targets import TrainingVolume
 
     volumes = [
@@ -87,7 +88,7 @@ def train(worlds: Sequence[World], stage: str, *, preset: str = "minutes", **set
         for world in worlds
     ]
     chosen = vp_detector.training_settings(stage, preset, settings)
-    classes = vp_detector.class_names(volumes)
+    classes = class_names(volumes)
     model = vp_detector.create_model(chosen, classes, voxel_size=worlds[0].tomogram.voxel_size)
     vp_detector.train(volumes, model, chosen, classes=classes)
     return model

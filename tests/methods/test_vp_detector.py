@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from voxpick.errors import VoxpickError
-from voxpick.methods import vp_detector
+from voxpick.methods import recipe, vp_detector
 from voxpick.particles import Particles
 from voxpick.shrec_classes import SHREC20_CLASSES, SHREC20_TABLE1
 from voxpick.train.targets import TrainingVolume
@@ -41,8 +41,8 @@ def test_other_classes_get_the_radius_of_a_ball_of_their_volume():
 
 
 def test_class_names():
-    assert vp_detector.class_names([make_volume()]) == list(SHREC20_CLASSES)
-    assert vp_detector.class_names([make_volume(("big", "little"))]) == ["big", "little"]
+    assert recipe.class_names([make_volume()]) == list(SHREC20_CLASSES)
+    assert recipe.class_names([make_volume(("big", "little"))]) == ["big", "little"]
 
 
 def test_weights_given_by_hand_must_fit():
@@ -79,7 +79,7 @@ def test_trained_on_a_toy_it_finds_and_names_both_particles():
         models[stage] = vp_detector.create_model(settings, ["big", "little"], voxel_size=10.0)
         vp_detector.train([volume], models[stage], settings, classes=["big", "little"])
     models["classifier"].detection["subtomogram"] = 16
-    picks = vp_detector.detect(volume.tomogram, models, device="cpu")
+    picks = vp_detector.detect(volume.tomogram, models, device="cpu").particles
     order = np.argsort(picks.centers_zyx[:, 1])
     assert len(picks) == 2
     assert picks.centers_zyx[order] == pytest.approx(np.array([[95, 85, 85], [95, 185, 265]]), abs=10)

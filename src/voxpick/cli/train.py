@@ -88,7 +88,8 @@ def _train(
     from voxpick.io.atomic import require_writable
     from voxpick.io.model import load_models
     from voxpick.io.run_directory import RunDirectory
-    from voxpick.methods.vp_detector import class_names, create_model, train, training_settings
+    from voxpick.methods.recipe import class_names
+    from voxpick.methods.vp_detector import create_model, train, training_settings
     from voxpick.precision import choose_device
 
     settings = training_settings(stage, preset, wanted)

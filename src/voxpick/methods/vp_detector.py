@@ -34,18 +34,22 @@ from typing import Any
 
 import torch
 
-from voxpick.detect.pipeline import detect as run_stages
+from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
 from voxpick.networks.model import Model
-from voxpick.particles import Particles
-from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES, SHREC20_TABLE1
+from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.train.fit import Fitted, Loss, fit
 from voxpick.train.patches import make_sampler
-from voxpick.train.settings import TrainSettings, make_settings
-from voxpick.train.targets import TrainingVolume, classes_by_number, equivalent_radii
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume, equivalent_radii
 from voxpick.volume import Volume
+
+TITLE = "two 3D MSDNets: one finds particles, one names them"
+PAPER = "Hao et al., Comput. Methods Programs Biomed. (2022)"
+STAGES: tuple[str, ...] = ("localizer", "classifier")
 
 LOCALIZER: dict[str, Any] = {"depth": 49, "width": 2, "dilations": [1, 2, 3, 4, 5, 6, 7]}
 CLASSIFIER: dict[str, Any] = {"depth": 100, "width": 2, "dilations": [1, 2, 3, 4, 5]}
@@ -76,46 +80,14 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     """
     if stage not in NETWORK:
         raise VoxpickError(f"stage is {stage!r}; VP-Detector has {' and '.join(NETWORK)}")
-    if preset not in PRESETS:
-        raise VoxpickError(f"preset is {preset!r}; one of {', '.join(PRESETS)}")
-    changes = changes or {}
-    values: dict[str, Any] = {"stage": stage, "network_settings": NETWORK[stage], **PATCH[stage], **PRESETS[preset]}
-    budgets = ("minutes", "steps", "epochs")
-    if any(changes.get(name) is not None for name in budgets):
-        values = {key: value for key, value in values.items() if key not in budgets}
-    if "network_settings" in changes:
-        if not isinstance(changes["network_settings"], dict):
-            raise VoxpickError(
-                f"network_settings is {changes['network_settings']!r}; set its parts, such as network_settings.depth=20"
-            )
-        changes = {**changes, "network_settings": {**NETWORK[stage], **changes["network_settings"]}}
-    return make_settings({**values, **changes})
+    values = {"method": "vp-detector", "network_settings": NETWORK[stage], **PATCH[stage]}
+    return preset_settings(stage, values, PRESETS, preset, changes)
 
 
 def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
     """An untrained stage, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
     outputs = ["background", *classes] if settings.stage == "classifier" else ["background", "particle"]
-    torch.manual_seed(settings.seed)
-    network_settings = {"in_channels": 1, "classes": len(outputs), **settings.network_settings}
-    try:
-        return Model.create(settings.network, network_settings, classes=outputs, voxel_size=voxel_size)
-    except TypeError as error:
-        raise VoxpickError(f"network_settings {settings.network_settings}: {error}") from error
-
-
-def class_names(volumes: Sequence[TrainingVolume]) -> list[str]:
-    """Names of the particle classes in the order of their numbers in the class masks.
-
-    Data numbered as SHREC'20 give its twelve classes, even if one of them does not occur.
-    Raises VoxpickError for other data in which a number has no particle.
-    """
-    found = classes_by_number(volumes)
-    if all(CLASS_IDS.get(name) == number for number, name in found.items()):
-        return list(SHREC20_CLASSES)
-    missing = [number for number in range(1, max(found) + 1) if number not in found]
-    if missing:
-        raise VoxpickError(f"no particle has class number {missing[0]}, so its name is unknown; add data that hold it")
-    return [found[number] for number in sorted(found)]
+    return new_model(settings, outputs, voxel_size=voxel_size)
 
 
 def effective_radii_nm(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> list[float]:
@@ -154,25 +126,27 @@ def make_loss(settings: TrainSettings, weights: torch.Tensor) -> Loss:
 
 
 def train(
-    volumes: Sequence[TrainingVolume], model: Model, settings: TrainSettings, *, classes: Sequence[str], **options: Any
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
 ) -> Fitted:
     """Train one stage in place on tomograms with truth. classes: names by number in the class masks, from 1 on.
 
+    The stages do not need each other: `earlier` ones are not looked at.
     options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
     """
-    for volume in volumes:
-        if abs(volume.tomogram.voxel_size / model.voxel_size - 1) > 0.01:
-            raise VoxpickError(
-                f"{volume.tomogram.name}: voxels of {volume.tomogram.voxel_size:g} A, but the model is made for "
-                f"{model.voxel_size:g} A; train on tomograms of one voxel size"
-            )
+    require_voxel_size(volumes, model)
     loss = make_loss(settings, class_weights(settings, volumes, classes))
     return fit(model.network, make_sampler(volumes, settings), loss, settings, **options)
 
 
 def detect(
     volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
-) -> Particles:
+) -> Detection:
     """Both stages on a tomogram (stage 1 alone without a 'classifier' among the models): scored, named picks.
 
     changes: settings of `detect.pipeline.DetectSettings`, such as PAPER_DETECTION. options: device and progress.
@@ -181,4 +155,4 @@ def detect(
         raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a 'localizer'")
     localizer, classifier = models["localizer"], models.get("classifier")
     settings = make_detect_settings([classifier, localizer], changes)
-    return run_stages(volume, localizer, classifier, settings=settings, **options)
+    return detect_with_segmentation(volume, localizer, classifier, settings=settings, **options)

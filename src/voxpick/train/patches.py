@@ -25,18 +25,20 @@ class Sampler(Protocol):
         ...
 
 
-class LocalizerPatches:
-    """Patches for the binary segmentation, uniform over the tomograms or around a particle.
+class SegmentationPatches:
+    """Patches to be segmented, uniform over the tomograms or around a particle.
 
+    binary: labels are 1 for any particle; else class numbers.
     An epoch is as many patches as cover the masks of all volumes once.
     """
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], *, size: int, centred_fraction: float, touching: str,
-        augmentation: Augmentation,
+        augmentation: Augmentation, binary: bool = True,
     ) -> None:  # fmt: skip
         _require(volumes)
         self.volumes, self.size, self.touching, self.augmentation = volumes, size, touching, augmentation
+        self.binary = binary
         self.centers = [volume.centers() for volume in volumes]
         self.centred_fraction = centred_fraction if any(len(centers) for centers in self.centers) else 0.0
         voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
@@ -46,7 +48,7 @@ class LocalizerPatches:
         self.epoch = max(1, round(voxels.sum() / size**3))
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One augmented image and its binary labels."""
+        """One augmented image and its labels."""
         if rng.random() < self.centred_fraction:
             index = int(rng.choice(len(self.volumes), p=self.by_particles))
             center = self.centers[index][rng.integers(len(self.centers[index]))]
@@ -61,7 +63,9 @@ class LocalizerPatches:
         volume = self.volumes[index]
         room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
         start, window = np.clip(wanted, 0, room).tolist(), (self.size,) * 3
-        labels = binary_target(volume.labels(start, window, touching=self.touching))
+        labels = volume.labels(start, window, touching=self.touching)
+        if self.binary:
+            labels = binary_target(labels)
         return self.augmentation(volume.image(start, window), labels, rng)
 
 
@@ -103,14 +107,19 @@ class ClassifierPatches:
         return self.augmentation(volume.image(start, window), labels, rng)
 
 
-def make_sampler(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> Sampler:
-    """The sampler of a stage."""
-    augmentation = Augmentation(
+def make_augmentation(settings: TrainSettings) -> Augmentation:
+    """The augmentation a run's settings ask for."""
+    return Augmentation(
         turns=settings.turns, mirrors=settings.mirrors, scale=settings.intensity_scale,
         shift=settings.intensity_shift, noise=settings.noise,
     )  # fmt: skip
+
+
+def make_sampler(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> Sampler:
+    """VP-Detector's sampler: binary segmentation for the 'localizer', else subtomograms around particles."""
+    augmentation = make_augmentation(settings)
     if settings.stage == "localizer":
-        return LocalizerPatches(
+        return SegmentationPatches(
             volumes, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
             augmentation=augmentation,
         )  # fmt: skip

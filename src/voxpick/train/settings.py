@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from voxpick.errors import VoxpickError
 
-Stage = Literal["localizer", "classifier"]
-
 
 class TrainSettings(BaseModel):
     """What to train, on which patches, by which loss and for how long. Lengths in voxels, time in minutes.
@@ -21,7 +19,8 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    stage: Stage = "localizer"
+    method: str = Field("vp-detector", description="a name in methods.catalogue.METHODS")
+    stage: str = Field("localizer", description="the part of the method's model that is trained")
     network: str = "msdnet"
     network_settings: dict[str, Any] = Field(default_factory=dict)
 
@@ -40,12 +39,14 @@ class TrainSettings(BaseModel):
     intensity_shift: float = Field(0.1, ge=0, description="brightness is shifted by +- this, in standard deviations")
     noise: float = Field(0.0, ge=0, description="standard deviation of added white noise")
 
-    loss: Literal["focal", "cross_entropy"] = "focal"
+    loss: Literal["focal", "cross_entropy", "dice", "generalised_dice", "tversky"] = "focal"
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss")
     background_weight: float = Field(1.0, gt=0, description="weight of background voxels; particle classes average 1")
     class_weights: list[float] | None = Field(
         None, description="weights of all classes, background first; otherwise from effective radii"
     )
+
+    options: dict[str, Any] = Field(default_factory=dict, description="settings that this method alone knows")
 
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)

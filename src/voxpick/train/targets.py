@@ -24,6 +24,7 @@ class TrainingVolume:
     class_mask: integers [z, y, x], 0 background, 1.. the class. occupancy: integers of the same shape, one number a
     particle. Both begin at section z_offset of the tomogram and span its y and x.
     particles: centres in the frame of the tomogram, A.
+    density: float [z, y, x] in the frame of class_mask, the specimen without noise; for methods that learn to denoise.
     Raises VoxpickError when the mask does not fit into the tomogram.
     """
 
@@ -33,6 +34,7 @@ class TrainingVolume:
     occupancy: np.ndarray | None = None
     z_offset: int = 0
     intensity: tuple[float, float] = (0.0, 1.0)
+    density: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         name, shape = self.tomogram.name, self.tomogram.shape

@@ -1,0 +1,65 @@
+"""Methods by name, and what each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from voxpick.detect.pipeline import Detection
+from voxpick.errors import VoxpickError
+from voxpick.methods import vp_detector
+from voxpick.networks.model import Model
+from voxpick.train.fit import Fitted
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+
+class Method(Protocol):
+    """A published system: one module of this package."""
+
+    TITLE: str
+    """What it is, in one line."""
+
+    PAPER: str
+    """Where it was published: authors, journal, year."""
+
+    STAGES: tuple[str, ...]
+    """Parts of its model file in the order in which they are trained; empty when nothing is trained."""
+
+    PRESETS: dict[str, dict[str, Any]]
+    """Training settings by name; 'paper' as published, 'minutes' for a budget of minutes."""
+
+    def training_settings(
+        self, stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None
+    ) -> TrainSettings:
+        """Settings of a stage by preset, with changes. Raises VoxpickError for unknown names."""
+        ...
+
+    def create_model(self, settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+        """An untrained stage, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+        ...
+
+    def train(
+        self,
+        volumes: Sequence[TrainingVolume], model: Model, settings: TrainSettings, *, classes: Sequence[str],
+        earlier: dict[str, Model] | None = None, **options: Any,
+    ) -> Fitted:  # fmt: skip
+        """Train one stage in place. earlier: stages that are trained already; options: of `train.fit.fit`."""
+        ...
+
+    def detect(
+        self, volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+    ) -> Detection:
+        """Scored, named picks, most confident first. changes: detection settings; options: device and progress."""
+        ...
+
+
+METHODS: dict[str, Method] = {"vp-detector": vp_detector}
+
+
+def find_method(name: str) -> Method:
+    """The method called `name`. Raises VoxpickError for an unknown one."""
+    if name not in METHODS:
+        raise VoxpickError(f"unknown method {name!r}; one of {', '.join(METHODS)}")
+    return METHODS[name]
