@@ -30,6 +30,9 @@ class Method(Protocol):
     PRESETS: dict[str, dict[str, Any]]
     """Training settings by name; 'paper' as published, 'minutes' for a budget of minutes."""
 
+    TINY: dict[str, dict[str, Any]]
+    """By stage: changes to the preset 'minutes' (network_settings, patch, batch...) that train within seconds in tests."""
+
     def training_settings(
         self, stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None
     ) -> TrainSettings:

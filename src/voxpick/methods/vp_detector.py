@@ -69,6 +69,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+TINY: dict[str, dict[str, Any]] = {
+    "localizer": {"network_settings": {"depth": 6}, "patch": 16, "batch": 2},
+    "classifier": {"network_settings": {"depth": 6}, "patch": 12, "batch": 8},
+}
+"""By stage: changes to the preset 'minutes' that train within seconds, for tests."""
+
 PAPER_DETECTION: dict[str, Any] = {"merge": "border", "opening": 1, "split": "mean-shift", "voting": "majority"}
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
