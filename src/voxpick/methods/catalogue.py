@@ -31,7 +31,7 @@ class Method(Protocol):
     """Training settings by name; 'paper' as published, 'minutes' for a budget of minutes."""
 
     TINY: dict[str, dict[str, Any]]
-    """By stage: changes to the preset 'minutes' (network_settings, patch, batch...) that train within seconds in tests."""
+    """By stage: changes to the preset 'minutes' (network_settings, patch, batch) that train in seconds, for tests."""
 
     def training_settings(
         self, stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None
