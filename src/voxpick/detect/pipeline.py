@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from voxpick.detect.budget import check_foreground, plan_batch, plan_tile
 from voxpick.detect.classify import Classified, classify
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
-from voxpick.detect.rescale import labels_like, rescaled, same_voxel_size
+from voxpick.detect.prepare import prepare
+from voxpick.detect.rescale import labels_like, same_voxel_size
 from voxpick.detect.segment import particle_voxels
+from voxpick.detect.select import selected
 from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings, make_settings
-from voxpick.detect.slab import Slab, choose_slab
+from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
@@ -24,8 +26,6 @@ from voxpick.precision import choose_device
 from voxpick.volume import Volume, intensity_statistics
 
 Progress = Callable[[str, int, int], None]
-SLAB_MARGIN = 240.0
-"""A, beyond the sections where the ice was found."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Detection:
     """The picks, most confident first, and what they came from.
 
     classes[k] names the label k. volume: the tomogram. slab: the sections of it that were looked at.
-    located: in a volume of `voxel_size` A and the model's grid; labels: class of each of them.
+    located: in a volume of `voxel_size` A and the model's grid; labels: class of each of them. A method that scans
+    for centres has no voxels to locate them by: voxels and owner are empty then, and there is no segmentation.
+    settings: all that the detection was made with, by name.
     """
 
     particles: Particles
@@ -43,10 +45,19 @@ class Detection:
     located: Located
     labels: np.ndarray
     voxel_size: float
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def segmentation(self) -> Volume:
-        """uint8 [z, y, x] on the grid of the tomogram, 0 background; made when it is asked for."""
+        """uint8 [z, y, x] on the grid of the tomogram, 0 background; made when it is asked for.
+
+        Raises VoxpickError when the method found centres without voxels.
+        """
+        if len(self.located) and not len(self.located.voxels):
+            raise VoxpickError(
+                f"{self.volume.name}: this method finds {len(self.located)} centres without segmenting voxels, so "
+                "there is no segmentation; detect with another method, or leave the segmentation out"
+            )
         painted = self.located.painted(self.labels.astype(np.uint8))
         if self.voxel_size != self.volume.voxel_size:
             painted = labels_like(painted, self.voxel_size, self.volume)
@@ -86,28 +97,23 @@ def detect_with_segmentation(
     """As `detect`, with the voxels of every pick labelled by its class."""
     settings = settings or make_settings([classifier, localizer])
     _check_models(localizer, classifier)
-    voxel_size = localizer.voxel_size
-    on_grid = volume
-    if same_voxel_size(volume.voxel_size, voxel_size):
-        voxel_size = volume.voxel_size
-    else:
-        intensity_statistics(volume)
-        warnings.warn(
-            f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=2
-        )
-        on_grid = rescaled(volume, voxel_size)
-    slab = choose_slab(volume.data, settings.slab, margin=round(SLAB_MARGIN / volume.voxel_size))
-    sections = slab.on_grid(volume.voxel_size / voxel_size, on_grid.shape[0])
-    located = localise(on_grid, localizer, settings=settings, sections=sections, device=device, progress=progress)
+    ready = prepare(volume, localizer.voxel_size, settings)
+    grid, intensity = ready.grid, (ready.mean, ready.deviation)
+    located = localise(
+        grid, localizer, settings=settings, sections=ready.sections, intensity=intensity, device=device,
+        progress=progress,
+    )  # fmt: skip
     classes = (classifier or localizer).classes
     named = None
     if classifier is not None:
-        named = name_particles(on_grid, located, classifier, settings=settings, device=device, progress=progress)
+        named = name_particles(
+            grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
+        )
     index = np.ones(len(located), dtype=np.int64) if named is None else named.class_index
-    particles = _particles(located, named, index, classes, voxel_size, volume.name)
-    assert particles.scores is not None
-    particles = particles[particles.scores >= settings.minimum_score].sorted_by_score()
-    return Detection(particles, list(classes), volume, slab, located, index, voxel_size)
+    particles = selected(_particles(located, named, index, classes, grid.voxel_size, volume.name), settings)
+    return Detection(
+        particles, list(classes), volume, ready.slab, located, index, grid.voxel_size, settings.model_dump()
+    )
 
 
 def localise(
@@ -116,11 +122,15 @@ def localise(
     *,
     settings: DetectSettings,
     sections: slice | None = None,
+    intensity: tuple[float, float] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Located:
-    """Stage 1 alone, on a volume that has the model's voxel size; in its `sections` only where they are given."""
-    mean, deviation = _intensity(volume, settings)
+    """Stage 1 alone, on a volume that has the model's voxel size; in its `sections` only where they are given.
+
+    intensity: mean and deviation as `prepare` gives them; measured anew without.
+    """
+    mean, deviation = intensity or _intensity(volume, settings)
     sections = sections or slice(0, volume.shape[0])
     data = volume.data[sections]
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
@@ -151,11 +161,12 @@ def name_particles(
     classifier: Model,
     *,
     settings: DetectSettings,
+    intensity: tuple[float, float] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Classified:
     """Stage 2 alone: classes of the particles that stage 1 (or anything else) located in `volume`."""
-    mean, deviation = _intensity(volume, settings)
+    mean, deviation = intensity or _intensity(volume, settings)
     where = choose_device(device)
     batch = plan_batch(
         classifier.network,

@@ -37,8 +37,12 @@ class DetectSettings(BaseModel):
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
     batch: int = Field(4, ge=1, description="subtomograms at a time")
     minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
+    minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
     invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
     slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what evaluates convolutional networks on the CPU; auto takes OpenVINO where it is there"
+    )
     max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
 
     @field_validator("max_memory")
@@ -48,12 +52,17 @@ class DetectSettings(BaseModel):
         return value
 
 
-def make_settings(models: Iterable[Model | None], changes: dict[str, Any] | None = None) -> DetectSettings:
-    """Defaults, then each model's own `detection` settings (the last wins), then `changes` that are not None.
+def make_settings(
+    models: Iterable[Model | None],
+    changes: dict[str, Any] | None = None,
+    *,
+    defaults: dict[str, Any] | None = None,
+) -> DetectSettings:
+    """A method's `defaults`, then each model's own `detection` settings (the last wins), then `changes` but None.
 
     Raises VoxpickError for an unknown setting or a value out of range.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     for model in models:
         values.update(model.detection if model else {})
     values.update({key: value for key, value in (changes or {}).items() if value is not None})
