@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from voxpick.cli.held_out import middle_of, particle_sizes
 from voxpick.detect.classify import classify
 from voxpick.detect.locate import locate
-from voxpick.detect.pipeline import LOCATE_SETTINGS, make_settings
 from voxpick.detect.segment import probabilities
+from voxpick.detect.settings import LOCATE_SETTINGS, make_settings
 from voxpick.errors import VoxpickError
-from voxpick.evaluate.shrec import occupancy_ids, score_shrec
+from voxpick.methods.catalogue import Method
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.train.settings import TrainSettings
@@ -24,11 +27,24 @@ THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 Validate = Callable[[torch.nn.Module], dict[str, float]]
 
 
-def make_validation(held_out: TrainingVolume, model: Model, settings: TrainSettings, *, side: int) -> Validate:
-    """The validation of a stage on the middle of a tomogram, `side` voxels along y and x (0: all of it)."""
-    if settings.stage == "localizer":
+def make_validation(
+    held_out: TrainingVolume, model: Model, settings: TrainSettings, *, method: Method, earlier: dict[str, Model],
+    side: int,
+) -> Validate | None:  # fmt: skip
+    """The validation of a stage on the middle of a tomogram, `side` voxels along y and x (0: all of it).
+
+    A first stage that tells particles from background is judged by where it finds them, a 'classifier' by the names it
+    gives, the last stage of a method without one by all that the method finds with it and the `earlier` ones. Any
+    other stage, such as one that removes noise, has None.
+    """
+    stage = settings.stage
+    if model.classes == ["background", "particle"] and stage == method.STAGES[0]:
         return localizer_validation(held_out, model, side=side)
-    return classifier_validation(held_out, model.classes, size=settings.patch)
+    if stage == "classifier":
+        return classifier_validation(held_out, model.classes, size=settings.patch)
+    if stage == method.STAGES[-1]:
+        return detection_validation(held_out, model, method=method, stage=stage, earlier=earlier, side=side)
+    return None
 
 
 def localizer_validation(held_out: TrainingVolume, model: Model, *, side: int) -> Validate:
@@ -36,40 +52,21 @@ def localizer_validation(held_out: TrainingVolume, model: Model, *, side: int) -
 
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way.
     """
-    if held_out.occupancy is None:
-        raise VoxpickError(f"{held_out.tomogram.name}: validation of picks needs the occupancy mask")
-    nz, ny, nx = held_out.class_mask.shape
-    y, x = _middle(ny, side), _middle(nx, side)
-    image = held_out.tomogram.data[held_out.z_offset : held_out.z_offset + nz, y, x]
-    occupancy = np.ascontiguousarray(held_out.occupancy[:, y, x])
-    voxel_size = held_out.tomogram.voxel_size
-    origin = np.array([held_out.z_offset, y.start, x.start])
-    whole = _whole_particles(held_out, occupancy, (y, x))
-    if len(whole) == 0:
-        raise VoxpickError(f"{held_out.tomogram.name}: no whole particle in its middle; use a larger --validation-side")
-    renumber = np.zeros(len(held_out.particles) + 1, dtype=np.int32)
-    renumber[whole + 1] = np.arange(1, len(whole) + 1)
-    truth = held_out.particles[whole]
-    truth = truth.with_columns(centers_zyx=truth.centers_zyx - origin * voxel_size)
-    kept = renumber[occupancy]
+    crop, voxel_size = middle_of(held_out, side=side), held_out.tomogram.voxel_size
     settings = make_settings([model])
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
 
     def validate(network: torch.nn.Module) -> dict[str, float]:
         mean, deviation = held_out.intensity
         found = probabilities(
-            image, network, tile=settings.tile, halo=settings.halo, mean=mean, deviation=deviation,
+            crop.specimen, network, tile=settings.tile, halo=settings.halo, mean=mean, deviation=deviation,
             device=_device(network),
         )  # fmt: skip
         best = {"score": -1.0}
         for threshold in THRESHOLDS:
             chosen["threshold"] = threshold
             centers = locate(found, bandwidth=settings.bandwidth / voxel_size, **chosen).centers
-            ids = occupancy_ids(occupancy, np.rint(centers).astype(np.int64), dilate=True)
-            centers = centers[(ids == 0) | (renumber[ids] > 0)]
-            score = score_shrec(
-                Particles(centers * voxel_size), truth, kept, voxel_size=voxel_size, z_offset=0, frame="specimen"
-            )
+            score = crop.score(Particles(centers * voxel_size))
             if score.f1 > best["score"]:
                 best = {
                     "score": score.f1, "recall": score.recall, "precision": score.precision, "threshold": threshold,
@@ -94,7 +91,9 @@ def classifier_validation(held_out: TrainingVolume, classes: list[str], *, size:
         )
     centers = held_out.centers()[rows]
     truth = np.array([classes.index(name) for name in names[rows]])
-    radii = None if held_out.occupancy is None else np.cbrt(_sizes(held_out.occupancy, len(names))[rows] * 0.75 / np.pi)
+    radii = None
+    if held_out.occupancy is not None:
+        radii = np.cbrt(particle_sizes(held_out.occupancy, len(names))[rows] * 0.75 / np.pi)
     mean, deviation = held_out.intensity
 
     def validate(network: torch.nn.Module) -> dict[str, float]:
@@ -111,31 +110,29 @@ def classifier_validation(held_out: TrainingVolume, classes: list[str], *, size:
     return validate
 
 
-def _whole_particles(held_out: TrainingVolume, occupancy: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
-    """Rows of the particles with their centre and every voxel inside the crop."""
-    assert held_out.occupancy is not None
-    n = len(held_out.particles)
-    inside, total = _sizes(occupancy, n), _sizes(held_out.occupancy, n)
-    rows = np.flatnonzero((inside == total) & (inside > 0))
-    centers = held_out.centers()[rows]
-    for axis, part in zip((1, 2), window, strict=True):
-        keep = (centers[:, axis] >= part.start) & (centers[:, axis] < part.stop)
-        rows, centers = rows[keep], centers[keep]
-    return rows
+def detection_validation(
+    held_out: TrainingVolume, model: Model, *, method: Method, stage: str, earlier: dict[str, Model], side: int
+) -> Validate:
+    """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds, as it is set.
 
+    Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way.
+    """
+    crop = middle_of(held_out, side=side)
+    last = crop.z_offset + len(crop.occupancy)
+    shift = np.array([crop.z_offset * crop.tomogram.voxel_size, 0, 0])
+    changes = {"slab": f"{crop.z_offset}:{last}"}
 
-def _sizes(occupancy: np.ndarray, n: int) -> np.ndarray:
-    """Voxels of the particles 1..n."""
-    counts = np.zeros(n + 1, dtype=np.int64)
-    for section in occupancy:
-        counts += np.bincount(np.asarray(section).ravel(), minlength=n + 1)[: n + 1]
-    return counts[1:]
+    def validate(network: torch.nn.Module) -> dict[str, float]:
+        models = {**earlier, stage: replace(model, network=network)}
+        picks = method.detect(crop.tomogram, models, changes=changes, device=str(_device(network))).particles
+        score = crop.score(picks.with_columns(centers_zyx=picks.centers_zyx - shift))
+        named = 0.0 if math.isnan(score.mean_class_f1) else score.mean_class_f1
+        return {
+            "score": (score.f1 + named) / 2, "f1": score.f1, "class_f1": named, "recall": score.recall,
+            "precision": score.precision, "picks": float(score.reported),
+        }  # fmt: skip
 
-
-def _middle(n: int, side: int) -> slice:
-    if side <= 0 or side >= n:
-        return slice(0, n)
-    return slice((n - side) // 2, (n - side) // 2 + side)
+    return validate
 
 
 def _device(network: torch.nn.Module) -> torch.device:

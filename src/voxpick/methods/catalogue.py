@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from voxpick.detect.pipeline import Detection
 from voxpick.errors import VoxpickError
-from voxpick.methods import vp_detector
+from voxpick.methods import densenet, dilated_densenet, vp_detector
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
@@ -58,7 +58,11 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, Method] = {"vp-detector": vp_detector}
+METHODS: dict[str, Method] = {
+    "densenet": densenet,
+    "dilated-densenet": dilated_densenet,
+    "vp-detector": vp_detector,
+}
 
 
 def find_method(name: str) -> Method:
@@ -66,3 +70,18 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise VoxpickError(f"unknown method {name!r}; one of {', '.join(METHODS)}")
     return METHODS[name]
+
+
+def method_of(models: dict[str, Model], *, source: str = "the model") -> str:
+    """Name of the method that the parts of a model were trained by; parts that do not say are VP-Detector's.
+
+    Raises VoxpickError for parts of several methods.
+    """
+    names = {part: str(model.provenance.get("method", "vp-detector")) for part, model in models.items()}
+    if len(set(names.values())) > 1:
+        listed = ", ".join(f"{part} of {name}" for part, name in names.items())
+        raise VoxpickError(
+            f"{source}: holds parts of several methods ({listed}); keep each method in its own file, and join a "
+            "localizer and a classifier when you detect"
+        )
+    return next(iter(names.values()), "vp-detector")

@@ -1,0 +1,90 @@
+"""Which models and which method a detection runs with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voxpick.detect.pipeline import Detection
+    from voxpick.networks.model import Model
+    from voxpick.volume import Volume
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A method with trained models, and maybe the classifier of another model to name the picks by."""
+
+    method: str
+    models: dict[str, Model]
+    changes: dict[str, Any]
+    classifier: Model | None = None
+
+    def __call__(self, volume: Volume, *, device: str, progress: Callable[[str, int, int], None]) -> Detection:
+        """The picks of a tomogram."""
+        from voxpick.methods.catalogue import find_method
+        from voxpick.methods.naming import named_by
+
+        options: dict[str, Any] = {"changes": self.changes, "device": device, "progress": progress}
+        detection = find_method(self.method).detect(volume, self.models, **options)
+        return detection if self.classifier is None else named_by(detection, self.classifier, **options)
+
+
+def make_detector(
+    model: str, changes: dict[str, Any], *, classifier: str | None, with_classes: bool, paper: bool
+) -> Detector:
+    """The detector that the options ask for; `model` and `classifier` are files or names of shipped models."""
+    from voxpick.methods.catalogue import find_method, method_of
+
+    path, models = read_parts(model)
+    name = method_of(models, source=str(path))
+    method = find_method(name)
+    finders = [stage for stage in method.STAGES if stage != "classifier"]
+    if paper:
+        steps = getattr(method, "PAPER_DETECTION", None)
+        if steps is None:
+            raise VoxpickError(
+                f"--paper: {name} has no steps beside its usual ones, which follow its paper where "
+                f"'voxpick methods {name}' does not say otherwise; leave --paper out"
+            )
+        changes = {**steps, **changes}
+    if classifier is not None and not with_classes:
+        raise VoxpickError("--classifier names the picks and --no-classes does not; give one of them")
+    if not with_classes and "classifier" not in method.STAGES:
+        raise VoxpickError(
+            f"--no-classes: {name} finds and names particles by one network, so nothing is saved; leave it out"
+        )
+    if classifier is not None or not with_classes:
+        models = {part: found for part, found in models.items() if part != "classifier"}
+    if finders and finders[-1] not in models:
+        raise VoxpickError(
+            f"{path}: holds no {finders[-1]} (it has: {', '.join(models) or 'nothing'}); train one first"
+        )
+    return Detector(name, models, changes, None if classifier is None else _read_classifier(classifier))
+
+
+def read_parts(name: str) -> tuple[Path, dict[str, Model]]:
+    """A model file, or a shipped model by name: its path and parts."""
+    from voxpick.io.model import builtin_model_path, load_models
+
+    path = Path(name)
+    if not path.is_file():
+        if path.suffix or len(path.parts) > 1:
+            raise VoxpickError(f"{name}: no such model file")
+        path = builtin_model_path(name)
+    return path, load_models(path)
+
+
+def _read_classifier(name: str) -> Model:
+    path, parts = read_parts(name)
+    if "classifier" not in parts:
+        raise VoxpickError(
+            f"{path}: holds no classifier (it has: {', '.join(parts) or 'nothing'}); "
+            "train one with 'voxpick train --stage classifier'"
+        )
+    return parts["classifier"]

@@ -1,0 +1,63 @@
+"""The options of `voxpick detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Tomograms = Annotated[list[Path], typer.Argument(help="Tomograms as MRC files, of any size and voxel size.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that receives the picks.")]
+ModelName = Annotated[
+    str, typer.Option(help="A model that ships with voxpick, by name, or a model file made by 'voxpick train'.")
+]
+Classifier = Annotated[
+    str | None,
+    typer.Option(
+        help="Name the picks by the 'classifier' of this model (file, or name of a shipped one), of any method.",
+        show_default="the model's own",
+    ),
+]
+Formats = Annotated[
+    str, typer.Option(help="Files to write, comma-separated: star (RELION 5), csv (A), shrec (text, voxels).")
+]
+VoxelSize = Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong or silent.")]
+Invert = Annotated[
+    bool, typer.Option("--invert", help="Protein is bright in these tomograms; voxpick expects it dark.")
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Probability, 0 to 1, from which a voxel is taken for a particle.", show_default="the model's"),
+]
+MinimumScore = Annotated[
+    float | None,
+    typer.Option(help="Leave out picks with a confidence below this, 0 to 1.", show_default="keep all"),
+]
+NoClasses = Annotated[bool, typer.Option("--no-classes", help="Only find particles; do not name them (faster).")]
+Segmentation = Annotated[
+    bool, typer.Option("--segmentation", help="Also write NAME_segmentation.mrc: the class number of every voxel.")
+]
+Paper = Annotated[
+    bool,
+    typer.Option(
+        "--paper", help="From voxels to picks exactly as the method's paper; for VP-Detector mean-shift, majority vote."
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Main memory that may be taken, such as 4G or 800M.", show_default="6G")
+]
+Slab = Annotated[
+    str | None,
+    typer.Option(
+        help="Sections (z) to search: auto finds the ice and skips the vacuum above and below, off searches all, "
+        "156:356 searches those, the last excluded.",
+        show_default="auto",
+    ),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other setting, as key=value; for instance --set split=mean-shift."),
+]

@@ -1,0 +1,72 @@
+"""What `voxpick detect` writes and prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.detect.pipeline import Detection
+    from voxpick.particles import Particles
+
+SUFFIXES = {"star": ".star", "csv": ".csv", "shrec": ".txt"}
+
+
+def read_formats(text: str) -> list[str]:
+    """Names of formats out of a comma-separated list."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in SUFFIXES:
+            raise VoxpickError(f"--format {text}: unknown format {name!r}; choose among {', '.join(SUFFIXES)}")
+    if not names:
+        raise VoxpickError(f"--format is empty; choose among {', '.join(SUFFIXES)}")
+    return names
+
+
+def write_picks(
+    stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
+) -> None:
+    """One file a format, named after `stem`. voxel_size (A), shape: of the tomogram."""
+    from voxpick.io.formats import write_particles
+
+    for name in formats:
+        path = stem.with_name(stem.name + SUFFIXES[name])
+        write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+
+
+def write_settings(path: Path, made_with: dict[str, Any]) -> None:
+    """What the picks were made with, as YAML."""
+    import yaml
+
+    from voxpick import __version__
+    from voxpick.io.atomic import write_text
+
+    write_text(path, yaml.safe_dump({"voxpick": __version__, **made_with}, sort_keys=False))
+
+
+def searched(detection: Detection) -> str:
+    """Which sections were looked at, in one line."""
+    slab, volume = detection.slab, detection.volume
+    return f"{volume.name}: searched sections {slab.start}:{slab.stop} of {volume.shape[0]} ({slab.reason})"
+
+
+def print_summary(found: dict[str, Particles], output: Path) -> None:
+    """A table of the picks of each tomogram by class."""
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = sorted({str(name) for particles in found.values() for name in particles.classes})
+    table = Table(title=f"Picks in {output}")
+    table.add_column("tomogram")
+    for name in [*classes, "all", "median confidence"]:
+        table.add_column(name, justify="right")
+    for tomogram, particles in found.items():
+        counts = Counter(str(name) for name in particles.classes)
+        scores = particles.scores
+        median = "-" if scores is None or not len(scores) else f"{sorted(scores)[len(scores) // 2]:.2f}"
+        table.add_row(tomogram, *(str(counts[name]) for name in classes), str(len(particles)), median)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)

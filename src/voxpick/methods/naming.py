@@ -1,0 +1,68 @@
+"""Any localizer with any classifier: picks of one method, named by the network of another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from voxpick.detect.pipeline import Detection, Progress, name_particles
+from voxpick.detect.rescale import rescaled, same_voxel_size
+from voxpick.detect.select import selected
+from voxpick.detect.settings import DetectSettings, make_settings
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+from voxpick.particles import Particles
+
+
+def named_by(
+    detection: Detection,
+    classifier: Model,
+    *,
+    changes: dict[str, Any] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Detection:
+    """The same picks with the classes that `classifier` gives them, most confident first.
+
+    score = location_score * class_score. changes: detection settings; the subtomogram's side and the vote are the
+    classifier's unless they are among them. Raises VoxpickError when the two work at different voxel sizes.
+    """
+    if not same_voxel_size(classifier.voxel_size, detection.voxel_size):
+        raise VoxpickError(
+            f"the particles were found in voxels of {detection.voxel_size:g} A and the classifier is made for "
+            f"{classifier.voxel_size:g} A; take one trained at the same voxel size"
+        )
+    settings = _settings(detection, classifier, changes)
+    grid = detection.volume
+    if detection.voxel_size != grid.voxel_size:
+        grid = rescaled(grid, detection.voxel_size)
+    located = detection.located
+    if not len(located.voxels):  # centres without voxels say nothing of a particle's size: all of the cube may vote
+        located = replace(located, sizes=np.full(len(located), settings.subtomogram**3))
+    named = name_particles(grid, located, classifier, settings=settings, device=device, progress=progress)
+    names = np.array(classifier.classes, dtype=object)
+    particles = Particles(
+        located.centers * detection.voxel_size,
+        classes=names[named.class_index],
+        scores=located.scores * named.scores,
+        location_scores=located.scores,
+        class_scores=named.scores,
+        tomograms=np.full(len(located), detection.volume.name, dtype=object),
+    )
+    return replace(
+        detection, particles=selected(particles, settings), classes=list(classifier.classes), labels=named.class_index,
+        settings={**detection.settings, **settings.model_dump()},
+    )  # fmt: skip
+
+
+def _settings(detection: Detection, classifier: Model, changes: dict[str, Any] | None) -> DetectSettings:
+    """What the detection was made with, then the classifier's own settings, then changes; those known to both."""
+    known = DetectSettings.model_fields
+    mine, wanted = ({k: v for k, v in some.items() if k in known} for some in (detection.settings, changes or {}))
+    return make_settings([], {**mine, **_of_naming(classifier.detection), **wanted})
+
+
+def _of_naming(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in ("subtomogram", "voting", "batch")}
