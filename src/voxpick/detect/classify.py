@@ -2,6 +2,8 @@
 
 Subtomogram, multi-class segmentation, the component at its centre, vote. Where the network sees no particle at a
 centre, the class comes from the probabilities around it, so every pick has a class, with a low confidence.
+
+A network that names whole subtomograms, as the classifiers of other papers do, takes the same place without a vote.
 """
 
 from __future__ import annotations
@@ -66,11 +68,13 @@ def classify(
 ) -> Classified:
     """Class and confidence of the particles at `centers` (n, 3), voxels z, y, x.
 
-    volume, mean, deviation: as in segment.probabilities. network: maps (b, 1, z, y, x) to logits with the background
-    in channel 0. size: side of the subtomograms. radii: (n,) expected particle radius in voxels; voxels beyond
-    1.5 radii + 2 have no vote, which keeps touching neighbours out. voting: 'majority' counts the most probable class
-    of each voxel (the paper's), 'probability' adds up the probabilities.
-    The confidence is the winner's share of the vote times the mean probability of 'no background' of the voters.
+    volume, mean, deviation: as in segment.probabilities. network: maps (b, 1, z, y, x) to logits (b, c, z, y, x), or
+    (b, c) for whole subtomograms, with the background in channel 0. size: side of the subtomograms. radii: (n,)
+    expected particle radius in voxels; voxels beyond 1.5 radii + 2 have no vote, which keeps touching neighbours out.
+    voting: 'majority' counts the most probable class of each voxel (the paper's), 'probability' adds up the
+    probabilities.
+    The confidence is the winner's share of the vote times the mean probability of 'no background' of the voters; for
+    whole subtomograms that is the winner's probability, and radii and voting have no part in it.
     Raises VoxpickError for an unknown voting or a network with fewer than two outputs.
     """
     if voting not in VOTINGS:
@@ -86,7 +90,8 @@ def classify(
         images = torch.from_numpy(np.stack(cubes)[:, None])
         for k, probability in zip(chosen, softmax_map(images, network, device=where, dtype=dtype), strict=True):
             reach = None if radii is None else 1.5 * float(radii[k]) + 2
-            share, score = vote(probability.cpu().numpy(), reach=reach, voting=voting)
+            values = probability.cpu().numpy()
+            share, score = without_vote(values) if values.ndim == 1 else vote(values, reach=reach, voting=voting)
             shares.append(share)
             scores.append(score)
         if progress:
@@ -101,9 +106,7 @@ def vote(
     probability: np.ndarray, *, reach: float | None = None, voting: str = "probability"
 ) -> tuple[np.ndarray, float]:
     """Share of every class (classes,) and the confidence from the class probabilities [c, z, y, x] of a subtomogram."""
-    classes = len(probability)
-    if classes < 2:
-        raise VoxpickError(f"detect: the classifier has {classes} output; it needs a background and a class at least")
+    classes = _outputs(probability)
     particle = 1 - probability[0]
     distance = _distance_from_centre(probability.shape[1:])
     mask = central_component(particle > 0.5, distance)
@@ -119,6 +122,25 @@ def vote(
     shares[0] = 0
     shares /= max(shares.sum(), 1e-300)
     return shares, float(shares.max() * particle[mask].mean())
+
+
+def without_vote(probability: np.ndarray) -> tuple[np.ndarray, float]:
+    """Share of every class (classes,) and the confidence from the class probabilities (classes,) of a subtomogram.
+
+    Shares leave the background out; the confidence is the winner's share times 1 - P(background), its probability.
+    """
+    _outputs(probability)
+    shares = probability.astype(np.float64)
+    shares[0] = 0
+    score = float(shares.max())
+    return shares / max(shares.sum(), 1e-300), score
+
+
+def _outputs(probability: np.ndarray) -> int:
+    classes = len(probability)
+    if classes < 2:
+        raise VoxpickError(f"detect: the classifier has {classes} output; it needs a background and a class at least")
+    return classes
 
 
 def central_component(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:

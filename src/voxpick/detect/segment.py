@@ -51,7 +51,7 @@ def probabilities(
     """
     _check(merge, all_classes)
     merged = None
-    tiles = _tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
+    tiles = tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
     for done, total, window, core, tile_map in tiles:
         result = (tile_map if all_classes else 1 - tile_map[0]).clamp(0, 1).cpu().numpy()
         if merged is None:
@@ -82,7 +82,7 @@ def particle_voxels(
     """`probabilities` above `threshold`, without ever holding the whole map: memory for one tile and what is found."""
     _check(merge, False)
     merged = FOREGROUNDS[merge](volume.shape, dtype=store, threshold=threshold)
-    tiles = _tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
+    tiles = tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
     for done, total, window, core, tile_map in tiles:
         merged.add(window, core, (1 - tile_map[0]).clamp(0, 1).cpu().numpy())
         if progress:
@@ -90,7 +90,7 @@ def particle_voxels(
     return merged.result()
 
 
-def _tile_maps(
+def tile_maps(
     volume: np.ndarray,
     network: torch.nn.Module,
     tile: Tile,
@@ -125,6 +125,7 @@ def softmax_map(
 ) -> torch.Tensor:
     """Class probabilities (b, c, z, y, x), float32 on `device`, of images (b, 1, z, y, x).
 
+    They are (b, c) from a network that names whole images.
     dtype: format of the convolutions, by autocast; None takes what the device is fast at.
     The network is used in evaluation mode and left in the mode it had. One with a `multiple_of` attribute gets sides
     that are multiples of it, padded with zeros at the far end.
@@ -140,7 +141,7 @@ def softmax_map(
     with _precision(device, dtype):
         logits = network(images)
     network.train(training)
-    logits = logits[:, :, : shape[0], : shape[1], : shape[2]].float()
+    logits = (logits if logits.ndim == 2 else logits[:, :, : shape[0], : shape[1], : shape[2]]).float()
     if not torch.isfinite(logits).all():
         raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
     return torch.softmax(logits, dim=1)
