@@ -21,6 +21,12 @@ def step_decay(epoch: float, *, decay_epoch: int) -> float:
     return 1.0 if epoch < decay_epoch else 0.1
 
 
+def staircase(epoch: float, progress: float, *, decay_epoch: int, warmup: float) -> float:
+    """Factor on the learning rate: linear rise over the first `warmup` share of the run, and 0.1 every decay_epoch."""
+    rise = max(progress / warmup, 0.01) if progress < warmup else 1.0
+    return rise * 0.1 ** math.floor(epoch / decay_epoch)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How long a run lasts: so many steps, or so many minutes."""
@@ -49,6 +55,8 @@ def learning_rate(settings: TrainSettings, *, step: int, progress: float, epoch_
     """The rate of the step about to be taken."""
     if settings.schedule == "step":
         factor = step_decay(step / epoch_steps, decay_epoch=settings.decay_epoch)
+    elif settings.schedule == "staircase":
+        factor = staircase(step / epoch_steps, progress, decay_epoch=settings.decay_epoch, warmup=settings.warmup)
     else:
         factor = warmup_cosine(progress, warmup=settings.warmup)
     return settings.learning_rate * factor

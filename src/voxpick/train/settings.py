@@ -50,9 +50,11 @@ class TrainSettings(BaseModel):
 
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["step", "cosine"] = "cosine"
-    decay_epoch: int = Field(80, ge=1, description="step schedule: the rate is divided by 10 after this epoch")
-    warmup: float = Field(0.02, ge=0, lt=1, description="cosine schedule: share of the budget with a rising rate")
+    schedule: Literal["step", "staircase", "cosine"] = "cosine"
+    decay_epoch: int = Field(
+        80, ge=1, description="step: the rate is divided by 10 after this epoch; staircase: each time so many are over"
+    )
+    warmup: float = Field(0.02, ge=0, lt=1, description="cosine, staircase: share of the budget with a rising rate")
     gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 does not clip")
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 keeps none")
 

@@ -1,0 +1,74 @@
+"""Subtomograms with one label each, for networks that name a whole subtomogram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.train.augment import Augmentation
+from voxpick.train.targets import TrainingVolume
+
+CLEARANCE = 3
+"""Voxels around the centre of a background example that hold no particle."""
+TRIES = 1000
+
+
+class LabelledSubtomograms:
+    """Subtomograms centred on particles up to a jitter in voxels, labelled 1.. by class; 0 where no particle is.
+
+    classes: names of the labels from 1 on. balanced: every class equally often; else every particle. background: share
+    of the subtomograms that are centred at least CLEARANCE voxels from any particle, in the sections of the mask.
+    An epoch is as many subtomograms as there are particles. Raises VoxpickError for data without particles, or with one
+    of another class.
+    """
+
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], *, classes: Sequence[str], size: int, jitter: float, balanced: bool,
+        background: float, augmentation: Augmentation,
+    ) -> None:  # fmt: skip
+        self.volumes, self.size, self.jitter, self.augmentation = volumes, size, jitter, augmentation
+        self.background = background
+        numbers = {name: k for k, name in enumerate(classes, start=1)}
+        rows = [
+            (index, center, str(name))
+            for index, volume in enumerate(volumes)
+            for center, name in zip(volume.centers(), volume.particles.classes, strict=True)
+        ]
+        if not rows:
+            raise VoxpickError("the training data hold no particles, so a classifier cannot be trained on them")
+        if foreign := sorted({name for _, _, name in rows} - set(numbers)):
+            raise VoxpickError(f"the training data hold {foreign[0]!r}, the model names {', '.join(classes)}")
+        self.index = np.array([index for index, _, _ in rows])
+        self.centers = np.array([center for _, center, _ in rows])
+        self.labels = np.array([numbers[name] for _, _, name in rows], dtype=np.int64)
+        found = np.unique(self.labels)
+        self.groups = [np.flatnonzero(self.labels == k) for k in found] if balanced else [np.arange(len(rows))]
+        self.epoch = len(rows)
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One augmented subtomogram and its label, int64 without dimensions."""
+        if rng.random() < self.background:
+            index, center, label = *self._empty_place(rng), 0
+        else:
+            group = self.groups[rng.integers(len(self.groups))]
+            row = group[rng.integers(len(group))]
+            shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
+            index, center, label = int(self.index[row]), self.centers[row] + shift, int(self.labels[row])
+        image = self.volumes[index].image((center - self.size // 2).tolist(), (self.size,) * 3)
+        return self.augmentation(image, image, rng)[0], np.array(label, dtype=np.int64)
+
+    def _empty_place(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        """A volume and a voxel (z, y, x) of its tomogram with no particle near."""
+        for _ in range(TRIES):
+            index = int(rng.integers(len(self.volumes)))
+            volume = self.volumes[index]
+            place = rng.integers(volume.class_mask.shape)
+            near = tuple(slice(max(c - CLEARANCE, 0), c + CLEARANCE + 1) for c in place.tolist())
+            if not np.asarray(volume.class_mask[near]).any():
+                return index, place + np.array([volume.z_offset, 0, 0])
+        raise VoxpickError(
+            f"{TRIES} random places of the training data all lie within {CLEARANCE} voxels of a particle; "
+            "train with options.background=0"
+        )
