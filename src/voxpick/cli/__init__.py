@@ -8,7 +8,7 @@ import typer
 
 from voxpick.errors import VoxpickError
 
-COMMANDS = ("demo", "structures", "simulate", "train", "detect", "evaluate", "report")
+COMMANDS = ("demo", "structures", "simulate", "methods", "train", "detect", "evaluate", "report", "cam", "benchmark")
 
 
 def build_app() -> typer.Typer:

@@ -53,6 +53,11 @@ def make_detector(
                 f"'voxpick methods {name}' does not say otherwise; leave --paper out"
             )
         changes = {**steps, **changes}
+    if not finders and "localizer" not in models:
+        raise VoxpickError(
+            f"{path}: {name} names particles and does not find them; give it a localizer: "
+            f"voxpick detect --model vp-detector --classifier {path}"
+        )
     if classifier is not None and not with_classes:
         raise VoxpickError("--classifier names the picks and --no-classes does not; give one of them")
     if not with_classes and "classifier" not in method.STAGES:
