@@ -1,0 +1,32 @@
+"""Convolutions in a row, as U-Nets stack them, and the number format they compute in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+
+def convolutions(channels: Sequence[int], *, batch_norm: bool) -> nn.Sequential:
+    """3x3x3 convolutions channels[0] -> channels[1] -> ..., zero padded, each followed by ReLU.
+
+    batch_norm: between convolution and ReLU. Weights are drawn as He et al. (2015), for ReLU; biases begin at 0.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise(channels):
+        convolution = nn.Conv3d(before, after, 3, padding=1)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        assert convolution.bias is not None
+        nn.init.zeros_(convolution.bias)
+        layers += [convolution, *([nn.BatchNorm3d(after)] if batch_norm else []), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def mixed_precision(x: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Autocast to `dtype` on the device of `x`; nothing for float32 or where the caller has set autocast already."""
+    if dtype == torch.float32 or torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, dtype=dtype)
