@@ -1,0 +1,101 @@
+"""The tomograms of a benchmark: folders that exist, or simulated into its output folder."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from voxpick.benchmark.fingerprint import fingerprint, of_model_folder
+from voxpick.benchmark.plan import simulate_command
+from voxpick.benchmark.settings import SETS, DataSet, Recipe, Settings
+from voxpick.benchmark.steps import Steps
+from voxpick.errors import VoxpickError
+
+
+@dataclass(frozen=True)
+class Tomogram:
+    """A model folder. name: in the results; mark: its fingerprint; about: what a sweep varies, and its value."""
+
+    name: str
+    folder: Path
+    mark: str
+    about: tuple[str, float] | None = None
+
+
+Datasets = dict[str, list[Tomogram]]
+
+
+def prepare(settings: Settings, settings_folder: Path, output: Path, steps: Steps) -> Datasets:
+    """All sets under the names of SETS, and the tomograms of the sweep under 'sweep'; simulates what is missing.
+
+    Raises StepFailed when a simulation fails, VoxpickError for folders that are not apart or do not exist.
+    """
+    benchmark = settings.benchmark
+    sets: Datasets = {}
+    for name in SETS:
+        part: DataSet = getattr(benchmark.data, name)
+        if part.folders:
+            sets[name] = [_existing(name, settings_folder / path) for path in part.folders]
+        else:
+            assert part.seed is not None
+            recipe = benchmark.data.recipe_of(part)
+            sets[name] = _simulated(name, recipe, part.models, part.seed, output / "data", steps, benchmark.threads)
+    sets["sweep"] = []
+    if benchmark.sweep:
+        sweep = benchmark.sweep
+        for what, value in sweep.points():
+            recipe = benchmark.data.recipe_of(benchmark.data.test, **{what: value})
+            folder = f"sweep_{what}_{value:g}"
+            made = _simulated(folder, recipe, sweep.models, sweep.seed, output / "data", steps, benchmark.threads)
+            sets["sweep"] += [Tomogram(t.name, t.folder, t.mark, (what, value)) for t in made]
+    _require_apart(sets)
+    return sets
+
+
+def _existing(name: str, folder: Path) -> Tomogram:
+    for file in ("particle_locations.txt", "reconstruction.mrc", "occupancy_mask.mrc"):
+        if not (folder / file).is_file():
+            raise VoxpickError(
+                f"{folder}: holds no {file}; {name} takes model folders as 'voxpick simulate' makes them"
+            )
+    return Tomogram(f"{name}_{folder.resolve().parent.name}_{folder.resolve().name}", folder, of_model_folder(folder))
+
+
+def _simulated(
+    name: str, recipe: Recipe, models: int, seed: int, data: Path, steps: Steps, threads: int | None
+) -> list[Tomogram]:
+    folder = data / name
+    mark = fingerprint([recipe.model_dump(mode="json"), models, seed])
+    known = steps.known(f"simulate_{name}", mark)
+    if known is None or not known.done:
+        shutil.rmtree(folder, ignore_errors=True)
+    command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads)
+    steps.run(f"simulate_{name}", mark, command, makes=folder / f"model_{models - 1}")
+    return [
+        Tomogram(f"{name}_model_{k}", folder / f"model_{k}", fingerprint([mark, k])) for k in range(models)
+    ]  # fmt: skip
+
+
+def _require_apart(sets: Datasets) -> None:
+    """No tomogram in two sets, told by place, content and the seed written into simulation.yaml."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for name, tomograms in sets.items():
+        for tomogram in tomograms:
+            for key in (str(tomogram.folder.resolve()), f"content {tomogram.mark}", *_seed_of(tomogram.folder)):
+                other = seen.setdefault(key, (name, tomogram.folder))
+                if other[0] != name:
+                    raise VoxpickError(
+                        f"{tomogram.folder} ({name}) and {other[1]} ({other[0]}) hold the same specimen; "
+                        "scores would not be of unseen data, so take other seeds or folders"
+                    )
+
+
+def _seed_of(folder: Path) -> list[str]:
+    try:
+        record = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))
+        return [f"seed {record['seed']} model {record['model']} of {record['recipe']['size_zyx']}"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return []

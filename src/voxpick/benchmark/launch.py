@@ -1,0 +1,112 @@
+"""One command as a process of its own: its output in a log, its time and the most memory it took."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+LAUNCHER = """
+import json, os, resource, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, lambda number, frame: None)
+parent, begin = os.getppid(), time.monotonic()
+child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+while True:
+    try:
+        child.wait(0.5)
+        break
+    except subprocess.TimeoutExpired:
+        if os.getppid() != parent:
+            child.terminate()
+seconds, peak = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+with open(sys.argv[1], "w") as file:
+    json.dump({"code": child.returncode, "seconds": seconds, "peak": peak}, file)
+"""
+"""Starts the command from a small interpreter: a process forked from a large one counts the large one's memory.
+It passes over Ctrl-C, which the command itself has to answer, and ends the command when the benchmark is gone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """code: exit code, negative for a signal. seconds: wall time, start-up included. peak_bytes: largest resident set
+    of the process and those it started, each taken alone."""
+
+    code: int
+    seconds: float
+    peak_bytes: int
+
+    def explain(self) -> str:
+        """What the exit code means."""
+        if self.code == -signal.SIGKILL:
+            return "killed by the system, most often for want of memory"
+        if self.code < 0:
+            with suppress(ValueError):
+                return f"ended by {signal.Signals(-self.code).name}"
+        return f"exit code {self.code}"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a command ran. outcome: how far it came."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | None = None) -> Outcome:
+    """Run a command to its end. On Ctrl-C it gets one SIGINT, is waited for, and Interrupted is raised."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    note = log.with_suffix(".usage")
+    note.unlink(missing_ok=True)
+    starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), *command]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            starter, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )  # fmt: skip
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            _stop(process)
+            raise Interrupted(_usage(note, process.returncode)) from None
+    return _usage(note, process.returncode)
+
+
+def _usage(note: Path, code: int) -> Outcome:
+    """What the launcher wrote down, or the launcher's own exit code if it could not."""
+    try:
+        found = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return Outcome(code or 1, 0.0, 0)
+    finally:
+        note.unlink(missing_ok=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Outcome(int(found["code"]), float(found["seconds"]), int(found["peak"]) * unit)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGINT, then a minute's patience, then SIGKILL; a second Ctrl-C ends the patience."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(60)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def last_lines(log: Path, *, lines: int = 12) -> list[str]:
+    """The end of a log; of a line that a progress bar rewrote, the last state."""
+    try:
+        text = log.read_bytes()[-20000:].decode("utf-8", "replace")
+    except OSError:
+        return []
+    shown = [line.split("\r")[-1].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+    return [line for line in shown if line][-lines:]

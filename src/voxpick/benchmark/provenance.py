@@ -1,0 +1,61 @@
+"""What every part of a benchmark was made from, as fingerprints: equal ones need not be made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxpick import __version__
+from voxpick.benchmark.datasets import Datasets, Tomogram
+from voxpick.benchmark.fingerprint import fingerprint, of_file
+from voxpick.benchmark.plan import Stages, stage_minutes, stages_to_train
+from voxpick.benchmark.settings import Settings
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Fingerprints of the entries under their settings and data."""
+
+    settings: Settings
+    settings_folder: Path
+    stages: Stages
+    data: Datasets
+
+    def training(self, name: str) -> list[Tomogram]:
+        """The tomograms an entry trains on."""
+        numbers, tomograms = self.settings.entries[name].training, self.data["training"]
+        return [tomograms[number - 1] for number in numbers] if numbers else tomograms
+
+    def of_stages(self, name: str, seed: int) -> dict[str, str]:
+        """Of every stage the entry trains, in order; that of a stage holds those before it."""
+        entry, benchmark = self.settings.entries[name], self.settings.benchmark
+        minutes, marks, before = stage_minutes(name, self.settings, self.stages), {}, ""
+        for stage in stages_to_train(entry, self.stages):
+            before = fingerprint([
+                before, __version__, entry.method, stage, entry.preset, entry.changes.get(stage, {}), minutes[stage],
+                seed, benchmark.device, benchmark.threads, benchmark.validation_side, self.data["validation"][0].mark,
+                [tomogram.mark for tomogram in self.training(name)],
+            ])  # fmt: skip
+            marks[stage] = before
+        return marks
+
+    def of_model(self, name: str, seed: int) -> str:
+        """Of everything the entry's model is made of. Raises OSError when a given model file does not exist."""
+        entry = self.settings.entries[name]
+        parts: list[Any] = [self.of_stages(name, seed)]
+        parts += [self.of_model(other, seed) for other in entry.needs]
+        if entry.model:
+            parts.append(of_file(self.settings_folder / entry.model))
+        return fingerprint(parts)
+
+    def of_detection(self, name: str) -> str:
+        """Of how the entry detects."""
+        entry, benchmark = self.settings.entries[name], self.settings.benchmark
+        how = [entry.model_of, entry.localizer, entry.classifier, entry.detection, entry.paper_detection]
+        return fingerprint([__version__, how, benchmark.device, benchmark.threads])
+
+    def of_result(self, name: str, seed: int) -> str:
+        """Of all that the entry's result depends on."""
+        tomograms = [[t.name, t.mark] for t in (*self.data["test"], *self.data["sweep"])]
+        return fingerprint([self.of_model(name, seed), self.of_detection(name), tomograms])

@@ -1,0 +1,216 @@
+"""Runs the entries of a benchmark one after another; what fails is recorded and leaves the others alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voxpick import __version__
+from voxpick.benchmark.datasets import Tomogram, prepare
+from voxpick.benchmark.fingerprint import fingerprint
+from voxpick.benchmark.plan import (
+    Stages,
+    check,
+    detect_command,
+    order,
+    stage_minutes,
+    train_command,
+    training_changes,
+)
+from voxpick.benchmark.provenance import Provenance
+from voxpick.benchmark.settings import Settings
+from voxpick.benchmark.steps import PROGRAM, StepFailed, Steps
+from voxpick.errors import VoxpickError
+from voxpick.io.atomic import write_text
+
+Result = dict[str, Any]
+Score = Callable[[Path, Path], dict[str, Any]]
+"""From a file of picks and a model folder to the numbers of `Shrec20Score.to_dict`."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A benchmark in its output folder. stages: of every method; program: what runs the commands; say: a listener."""
+
+    settings: Settings
+    settings_folder: Path
+    output: Path
+    stages: Stages
+    score: Score
+    program: Sequence[str] = PROGRAM
+    say: Callable[[str], None] = print
+
+    def run(self, only: Sequence[str] = ()) -> None:
+        """Simulate, train, detect and score what is not done yet. only: these entries and those that they need."""
+        check(self.settings, self.stages)
+        wanted = self._wanted(only)
+        data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data" / "steps"))
+        made = Provenance(self.settings, self.settings_folder, self.stages, data)
+        self._drop_outdated(made)
+        for seed in self.settings.benchmark.seeds:
+            for name in order(self.settings.entries):
+                if name in wanted:
+                    self._entry(name, seed, made)
+
+    def results(self) -> list[Result]:
+        """The result of every entry and seed there is, in the order of the settings."""
+        found = []
+        for name in self.settings.entries:
+            for seed in self.settings.benchmark.seeds:
+                result = _read(self.folder(name, seed) / "result.json")
+                if result is not None:
+                    found.append(result)
+        return found
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Where an entry's model, picks, logs and result lie."""
+        return self.output / name / f"seed_{seed}"
+
+    def _steps(self, folder: Path) -> Steps:
+        return Steps(folder, self.program, self.say)
+
+    def _wanted(self, only: Sequence[str]) -> set[str]:
+        entries = self.settings.entries
+        wanted, waiting = set(), list(only or entries)
+        while waiting:
+            name = waiting.pop()
+            if name not in entries:
+                raise VoxpickError(f"there is no entry {name!r}; there are {', '.join(entries)}")
+            wanted.add(name)
+            waiting += [other for other in entries[name].needs if other not in wanted]
+        return wanted
+
+    def _drop_outdated(self, made: Provenance) -> None:
+        """Remove results made under other settings, so that no table mixes them with new ones."""
+        for name in self.settings.entries:
+            for seed in self.settings.benchmark.seeds:
+                path = self.folder(name, seed) / "result.json"
+                mark = None
+                with suppress(OSError):  # a model file that was there before
+                    mark = made.of_result(name, seed)
+                if mark is None or (_read(path) or {}).get("fingerprint") != mark:
+                    path.unlink(missing_ok=True)
+
+    def _entry(self, name: str, seed: int, made: Provenance) -> None:
+        """Bring one entry up to date and write its result."""
+        entry, path = self.settings.entries[name], self.folder(name, seed) / "result.json"
+        before = _read(path)
+        if before is not None and before["status"] == "done":
+            self.say(f"{name}, seed {seed}: done already")
+            return
+        result: Result = {
+            "entry": name, "title": entry.title or name, "method": entry.method, "preset": entry.preset, "seed": seed,
+            "voxpick": __version__, "settings": entry.model_dump(mode="json", exclude_defaults=True),
+        }  # fmt: skip
+        try:
+            result["fingerprint"] = made.of_result(name, seed)
+            stages = self._train(name, seed, made)
+            result["stages"] = stages + self._borrowed(name, seed)
+            result["tests"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["test"]]
+            result["sweep"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["sweep"]]
+            result["status"] = "done"
+            self.say(f"{name}, seed {seed}: done")
+        except (VoxpickError, OSError, ValueError) as error:
+            tail = error.tail if isinstance(error, StepFailed) else []
+            result |= {"status": "failed", "error": str(error), "log": tail}
+            self.say(f"{name}, seed {seed}: failed: {error}")
+        write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+    def _train(self, name: str, seed: int, made: Provenance) -> list[Result]:
+        """Train the entry's own stages into its model.pt."""
+        entry, folder = self.settings.entries[name], self.folder(name, seed)
+        steps, model = self._steps(folder / "steps"), folder / "model.pt"
+        marks = made.of_stages(name, seed)
+        minutes = stage_minutes(name, self.settings, self.stages)
+        if marks and steps.known(f"train_{next(iter(marks))}", next(iter(marks.values()))) is None:
+            model.unlink(missing_ok=True)
+        if not model.exists():
+            for stage, mark in marks.items():
+                steps.forget(f"train_{stage}", mark)
+        done = []
+        for stage, mark in marks.items():
+            before, run_dir = steps.known(f"train_{stage}", mark), folder / f"model_{stage}_run"
+            resumed = before is not None and not before.done and (run_dir / "checkpoint.pt").is_file()
+            if not resumed and not (before and before.done):
+                shutil.rmtree(run_dir, ignore_errors=True)
+            config = folder / f"{stage}.yaml"
+            write_text(config, yaml.safe_dump(training_changes(entry, stage)) or "{}\n")
+            command = train_command(
+                entry, stage, self.settings.benchmark, data=[str(t.folder) for t in made.training(name)],
+                validation=str(made.data["validation"][0].folder), output=str(model), config=str(config),
+                minutes=minutes[stage], seed=seed, resume=resumed,
+            )  # fmt: skip
+            record = steps.run(f"train_{stage}", mark, command, makes=model, resumed=resumed)
+            done.append({"stage": stage, **_cost(asdict(record)), "minutes": minutes[stage]})
+        return done
+
+    def _borrowed(self, name: str, seed: int) -> list[Result]:
+        """Stages that other entries trained for this one, with what they cost there. Raises VoxpickError for failed."""
+        entry, found = self.settings.entries[name], []
+        for other in entry.needs:
+            result = _read(self.folder(other, seed) / "result.json")
+            if result is None or "stages" not in result:
+                raise VoxpickError(f"needs the model of {other}, which failed; run again once that works")
+            for stage in result["stages"]:
+                naming = stage["stage"] == "classifier"
+                if (
+                    other == entry.model_of
+                    or (other == entry.localizer and not naming)
+                    or (other == entry.classifier and naming)
+                ):
+                    found.append({**stage, "from": stage.get("from", other)})
+        return found
+
+    def _test(self, name: str, seed: int, tomogram: Tomogram, made: Provenance) -> Result:
+        """Detect in one tomogram and score."""
+        entry, folder = self.settings.entries[name], self.folder(name, seed)
+        model, classifier = self._models(name, seed)
+        picks = folder / "picks" / tomogram.name
+        mark = fingerprint([made.of_model(name, seed), made.of_detection(name), tomogram.mark])
+        steps = self._steps(folder / "steps")
+        known = steps.known(f"detect_{tomogram.name}", mark)
+        if known is None or not known.done:
+            shutil.rmtree(picks, ignore_errors=True)
+        command = detect_command(
+            entry, self.settings.benchmark, tomogram=str(tomogram.folder / "reconstruction.mrc"), model=str(model),
+            classifier=None if classifier is None else str(classifier), output=str(picks),
+        )  # fmt: skip
+        file = picks / "reconstruction.csv"
+        record = steps.run(f"detect_{tomogram.name}", mark, command, makes=file)
+        about = {} if tomogram.about is None else {"varied": tomogram.about[0], "value": tomogram.about[1]}
+        return {"tomogram": tomogram.name, **about, **_cost(asdict(record)), "score": self.score(file, tomogram.folder)}
+
+    def _models(self, name: str, seed: int) -> tuple[Path, Path | None]:
+        """The model file that detection begins with, and that of another classifier."""
+        entry = self.settings.entries[name]
+        own = self.folder(name, seed) / "model.pt"
+        if entry.model:
+            base = self.settings_folder / entry.model
+        elif entry.model_of or entry.localizer:
+            base, second = self._models(entry.model_of or entry.localizer or "", seed)
+            if entry.model_of and not entry.classifier:
+                return base, second
+        else:
+            base = own
+        if entry.localizer:
+            return base, own
+        return base, self.folder(entry.classifier, seed) / "model.pt" if entry.classifier else None
+
+
+def _cost(record: Mapping[str, Any]) -> Result:
+    return {key: record[key] for key in ("seconds", "peak_bytes")}
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

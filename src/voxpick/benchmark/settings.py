@@ -1,0 +1,228 @@
+"""The settings of a benchmark: benchmark.yaml, and one YAML file per entry beside it; unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from voxpick.errors import VoxpickError
+
+MAIN_FILE = "benchmark.yaml"
+SETS = ("training", "validation", "test")
+
+
+class Strict(BaseModel):
+    """Unknown keys, infinities and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Recipe(Strict):
+    """How tomograms are simulated: options of `voxpick simulate shrec20`. size: (z, y, x) voxels; angles in degrees."""
+
+    size: tuple[int, int, int] = (200, 128, 512)
+    thickness: int | None = Field(256, ge=1)
+    particles: int | None = Field(None, ge=1)
+    classes: str | None = None
+    snr: float = Field(0.004, gt=0)
+    tilt_limit: float = Field(60.0, gt=0, lt=90)
+    tilt_step: float = Field(3.0, gt=0)
+    orientations: str = "uniform"
+
+
+class DataSet(Strict):
+    """Model folders that exist, or so many to simulate from a seed; recipe: what differs from data.recipe."""
+
+    folders: list[str] | None = Field(None, min_length=1)
+    models: int = Field(1, ge=1)
+    seed: int | None = Field(None, ge=0)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSet:
+        if (self.folders is None) == (self.seed is None):
+            raise ValueError("give either folders or a seed to simulate from")
+        if self.folders is not None and (self.recipe or "models" in self.model_fields_set):
+            raise ValueError("folders exist already; models and recipe go with a seed")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Number of tomograms."""
+        return len(self.folders) if self.folders else self.models
+
+
+class Data(Strict):
+    """What to train on, to choose networks by, and to score on."""
+
+    recipe: Recipe = Recipe()
+    training: DataSet
+    validation: DataSet
+    test: DataSet
+
+    def recipe_of(self, part: DataSet, **changes: Any) -> Recipe:
+        """The recipe of a set: data.recipe, then the set's own, then changes."""
+        return Recipe(**{**self.recipe.model_dump(), **part.recipe, **changes})
+
+    @model_validator(mode="after")
+    def _apart(self) -> Data:
+        if self.validation.count != 1:
+            raise ValueError("validation takes exactly one tomogram")
+        places: dict[str, str] = {}
+        for name in SETS:
+            part: DataSet = getattr(self, name)
+            self.recipe_of(part)
+            for source in part.folders or [f"seed {part.seed}"]:
+                if places.setdefault(_same(source), name) != name:
+                    raise ValueError(f"{source} is in {places[_same(source)]} and in {name}; keep them apart")
+        return self
+
+
+class Sweep(Strict):
+    """Test tomograms simulated per value, all from one seed, on which the trained models are tried again."""
+
+    snr: list[float] = []
+    tilt_limit: list[float] = []
+    seed: int = Field(ge=0)
+    models: int = Field(1, ge=1)
+
+    @field_validator("snr", "tilt_limit")
+    @classmethod
+    def _distinct(cls, values: list[float]) -> list[float]:
+        if any(value <= 0 for value in values) or len(set(values)) < len(values):
+            raise ValueError("values are above 0 and differ from each other")
+        return values
+
+    def points(self) -> list[tuple[str, float]]:
+        """(what is varied, its value) of every simulated set."""
+        return [("snr", value) for value in self.snr] + [("tilt_limit", value) for value in self.tilt_limit]
+
+
+class Entry(Strict):
+    """One line of the tables: what to train, from which parts, and how to detect.
+
+    changes: training settings by stage. split: shares of the minutes by stage (equal ones if empty). detection: its
+    settings; paper_detection: as the method's paper has it. training: numbers of the training tomograms from 1 on (all
+    if absent). model: a trained file. model_of: the model of another entry.
+    localizer: detection begins with the model of another entry and this entry trains the rest. classifier: particles
+    are named by another entry's classifier.
+    """
+
+    title: str = ""
+    method: str
+    preset: str = "minutes"
+    changes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    split: dict[str, float] = Field(default_factory=dict)
+    detection: dict[str, Any] = Field(default_factory=dict)
+    paper_detection: bool = False
+    training: list[int] | None = Field(None, min_length=1)
+    model: str | None = None
+    model_of: str | None = None
+    localizer: str | None = None
+    classifier: str | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Entry:
+        if sum(value is not None for value in (self.model, self.model_of, self.localizer)) > 1:
+            raise ValueError("give one of model, model_of and localizer")
+        if self.localizer is not None and self.classifier is not None:
+            raise ValueError("an entry with localizer trains its own classifier; give one of the two")
+        if (self.model or self.model_of) and (self.changes or self.split or self.training):
+            raise ValueError("a model that is trained already takes no changes, split or training")
+        if any(share <= 0 for share in self.split.values()):
+            raise ValueError("split: shares are above 0")
+        return self
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Entries whose models this one uses."""
+        return tuple(name for name in (self.model_of, self.localizer, self.classifier) if name)
+
+
+class Benchmark(Strict):
+    """The whole benchmark. minutes: of training per entry, over all its stages; null leaves it to the presets."""
+
+    title: str = "SHREC'20 benchmark"
+    data: Data
+    minutes: float | None = Field(60.0, gt=0)
+    seeds: list[int] = Field([0], min_length=1)
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    validation_side: int = Field(192, ge=0)
+    sweep: Sweep | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("seeds are whole numbers from 0 on, each once")
+        return seeds
+
+    @model_validator(mode="after")
+    def _sweep_apart(self) -> Benchmark:
+        for name in SETS:
+            if self.sweep and getattr(self.data, name).seed == self.sweep.seed:
+                raise ValueError(f"sweep: seed {self.sweep.seed} is in {name} as well; keep them apart")
+        return self
+
+
+class Settings(Strict):
+    """All files of a settings folder."""
+
+    benchmark: Benchmark
+    entries: dict[str, Entry]
+
+
+S = TypeVar("S", Benchmark, Entry)
+
+
+def load_settings(folder: Path) -> Settings:
+    """Read a settings folder; paths in it are taken relative to it. Raises VoxpickError naming file, key and reason."""
+    if not (folder / MAIN_FILE).is_file():
+        raise VoxpickError(
+            f"{folder}: holds no {MAIN_FILE}; give a folder of settings such as benchmarks/shrec20/replica"
+        )
+    benchmark = _read(Benchmark, folder / MAIN_FILE)
+    entries = {path.stem: _read(Entry, path) for path in sorted(folder.glob("*.yaml")) if path.name != MAIN_FILE}
+    if not entries:
+        raise VoxpickError(f"{folder}: holds no entry; add a file NAME.yaml with at least 'method: vp-detector'")
+    for name, entry in entries.items():
+        _check_entry(folder / f"{name}.yaml", name, entry, entries, benchmark.data.training.count)
+    return Settings(benchmark=benchmark, entries=entries)
+
+
+def _check_entry(path: Path, name: str, entry: Entry, entries: dict[str, Entry], tomograms: int) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", name) or name in ("data", "tables", "report"):
+        raise VoxpickError(f"{path}: {name!r} cannot name an entry; use letters, digits, '.', '+', '-' and '_'")
+    for other in entry.needs:
+        if other == name or other not in entries:
+            raise VoxpickError(f"{path}: needs the entry {other!r}; there are {', '.join(entries)}")
+    for number in entry.training or ():
+        if not 1 <= number <= tomograms:
+            raise VoxpickError(f"{path}: training = {entry.training}: tomograms are numbered from 1 to {tomograms}")
+
+
+def _read(kind: type[S], path: Path) -> S:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise VoxpickError(f"{path}: expected lines of 'key: value'")
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise VoxpickError(f"{path}: unknown key {key!r}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise VoxpickError(f"{path}: {key + ': ' if key else ''}{reason}") from error
+
+
+def _same(source: str) -> str:
+    return source if source.startswith("seed ") else str(Path(source))

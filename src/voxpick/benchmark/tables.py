@@ -1,0 +1,203 @@
+"""The papers' tables from results, the published rows beside ours."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from voxpick.benchmark import published as paper
+from voxpick.benchmark.settings import Entry
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value: the mean of n numbers and their standard deviation (of a sample; None for one), or a printed text."""
+
+    mean: float | None = None
+    spread: float | None = None
+    n: int = 0
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. source: where it was copied from, empty for our own; like: the published name."""
+
+    name: str
+    cells: list[Cell]
+    source: str = ""
+    like: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """rows: ours first. digits: decimals by column, 3 where not named; unit 's' and 'bytes' are shown in words."""
+
+    key: str
+    title: str
+    note: str
+    columns: list[str]
+    rows: list[Row]
+    digits: dict[str, int] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+
+
+def average(values: Iterable[float | None]) -> Cell:
+    """Mean and standard deviation of the numbers that are known."""
+    known = [float(value) for value in values if value is not None and not math.isnan(value)]
+    if not known:
+        return Cell()
+    return Cell(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+
+def build_tables(results: Sequence[Result], entries: Mapping[str, Entry]) -> list[Table]:
+    """All tables for the entries that have a finished result, in the order of the settings."""
+    done = [result for result in results if result["status"] == "done"]
+    ours = {name: [result for result in done if result["entry"] == name] for name in entries}
+    titles = {name: entry.title or name for name, entry in entries.items() if ours[name]}
+    tests = {titles[name]: [test for r in ours[name] for test in r["tests"]] for name in titles}
+    runs = {titles[name]: ours[name] for name in titles}
+    return [
+        _localisation(tests, {titles[name]: paper.PUBLISHED_NAME.get(entries[name].method, "") for name in titles}),
+        _class_f1(tests),
+        _size_groups(tests),
+        _class_accuracy(tests),
+        _costs(runs, tests),
+        *_sweeps(runs),
+    ]
+
+
+def _rows(tests: Mapping[str, list[Result]], read: Callable[[Result], Sequence[float | None]]) -> list[Row]:
+    """One row per entry; read: a scored tomogram to the values of the columns."""
+    rows = []
+    for title, scored in tests.items():
+        columns = zip(*(read(test["score"]) for test in scored), strict=True)
+        rows.append(Row(title, [average(column) for column in columns]))
+    return rows
+
+
+def _copied(values: Mapping[str, Sequence[float | None]], source: str) -> list[Row]:
+    return [
+        Row(name, [Cell() if value is None else Cell(float(value), None, 1) for value in row], source)
+        for name, row in values.items()
+    ]
+
+
+def _localisation(tests: Mapping[str, list[Result]], like: Mapping[str, str]) -> Table:
+    columns = list(paper.TABLE3_COLUMNS)
+    rows = _rows(tests, lambda score: [score["localisation"][name] for name in columns])
+    rows = [replace(row, like=like[row.name]) for row in rows]
+    rows += _copied(paper.SHREC20_TABLE3, f"{paper.SHREC20}, Table 3")
+    rows += _copied(paper.VPDETECTOR_TABLE1, f"{paper.VPDETECTOR}, Table 1")
+    rows += _copied(paper.VPDETECTOR_MEAN_SHIFT, f"{paper.VPDETECTOR}, section 3.3.2")
+    note = (
+        "RR: results reported; TP: particles found; FP: results on no particle; FN: particles not found; MH: particles "
+        "with several results; RO: results outside; AD: mean distance in voxels. SHREC'20, Table 3. "
+        "Counts grow with the size of the tomogram, which differs from the published one."
+    )
+    whole = dict.fromkeys(columns[:6], 0)
+    return Table("localisation", "Localisation", note, columns, rows, whole)
+
+
+def _class_f1(tests: Mapping[str, list[Result]]) -> Table:
+    columns = [*paper.CLASS_COLUMNS, "mean"]
+    rows = _rows(tests, lambda score: [*(score["class_f1"].get(c) for c in columns[:-1]), score["mean_class_f1"]])
+    with_mean = {name: (*row, round(statistics.fmean(row), 3)) for name, row in paper.SHREC20_TABLE4.items()}
+    rows += _copied(with_mean, f"{paper.SHREC20}, Table 4")
+    note = "Smallest class first. SHREC'20, Table 4; the mean of a published row is ours."
+    return Table("class_f1", "F1 of every class", note, columns, rows)
+
+
+def _size_groups(tests: Mapping[str, list[Result]]) -> Table:
+    columns = list(paper.GROUP_COLUMNS)
+    rows = _rows(tests, lambda score: [score["size_groups"].get(c) for c in columns])
+    rows += _copied(paper.SHREC20_TABLE6, f"{paper.SHREC20}, Table 6")
+    note = "Mean class F1 of complexes below 200 kDa, up to 600 kDa, and above. SHREC'20, Tables 5 and 6."
+    return Table("size_groups", "F1 by size group", note, columns, rows)
+
+
+def _class_accuracy(tests: Mapping[str, list[Result]]) -> Table:
+    columns = list(paper.ACCURACY_COLUMNS)
+
+    def read(score: Result) -> list[float | None]:
+        accuracy = [score["class_accuracy"].get(name) for name in paper.CLASS_COLUMNS]
+        groups = (accuracy[:5], accuracy[5:10], accuracy[10:])
+        return [value for group in groups for value in (*group, average(group).mean)]
+
+    rows = _rows(tests, read) + _copied(paper.VPDETECTOR_TABLE3, f"{paper.VPDETECTOR}, Table 3")
+    note = "Particles found and rightly named, of all of their class; means by size. VP-Detector, Table 3 and Fig. 7."
+    return Table("class_accuracy", "Accuracy of every class", note, columns, rows)
+
+
+def _costs(runs: Mapping[str, list[Result]], tests: Mapping[str, list[Result]]) -> Table:
+    columns = ["training", "training memory", "inference", "inference memory"]
+    rows = []
+    for title, results in runs.items():
+        trained = [result["stages"] for result in results if result["stages"]]
+        rows.append(Row(title, [
+            average(sum(stage["seconds"] for stage in stages) for stages in trained),
+            average(max(stage["peak_bytes"] for stage in stages) for stages in trained),
+            average(test["seconds"] for test in tests[title]),
+            average(test["peak_bytes"] for test in tests[title]),
+        ]))  # fmt: skip
+    for source, values in (
+        (f"{paper.SHREC20}, Table 7", paper.SHREC20_TABLE7),
+        (f"{paper.VPDETECTOR}, Table 5", paper.VPDETECTOR_TABLE5),
+    ):
+        for name, (training, inference) in values.items():
+            rows.append(Row(name, [Cell(text=training), Cell(), Cell(text=inference), Cell()], source))
+    note = (
+        "Wall time with start-up, of all stages and of one tomogram; largest main memory of a process (not of a GPU). "
+        "SHREC'20, Table 7. Published times are from other machines and tomograms of 512 x 512 x 512 voxels."
+    )
+    units = {"training": "s", "training memory": "bytes", "inference": "s", "inference memory": "bytes"}
+    return Table("costs", "Time and memory", note, columns, rows, units=units)
+
+
+def _sweeps(runs: Mapping[str, list[Result]]) -> list[Table]:
+    """For each thing varied: location F1 and mean class F1 at every value."""
+    names = {"snr": "SNR", "tilt_limit": "largest tilt"}
+    tables = []
+    for what, label in names.items():
+        found = {
+            title: [test for result in results for test in result["sweep"] if test["varied"] == what]
+            for title, results in runs.items()
+        }
+        values = sorted({test["value"] for tests in found.values() for test in tests})
+        if not values:
+            continue
+        for key, heading, read in (
+            ("location", "Localisation F1", lambda score: score["localisation"]["F1"]),
+            ("class", "Mean class F1", lambda score: score["mean_class_f1"]),
+        ):
+            rows = [
+                Row(title, [average(read(t["score"]) for t in tests if t["value"] == value) for value in values])
+                for title, tests in found.items()
+                if tests
+            ]
+            note = f"Trained models on new tomograms. {paper.DEEPFINDER18_FIG8}"
+            columns = [f"{value:g}" for value in values]
+            tables.append(Table(f"sweep_{what}_{key}", f"{heading} against {label}", note, columns, rows))
+    return tables
+
+
+def confusions(results: Sequence[Result], entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
+    """Counts [true, claimed] of every entry, summed over test tomograms and seeds, with their labels."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        for result in results:
+            if result["entry"] != name or result["status"] != "done":
+                continue
+            for test in result["tests"]:
+                part = test["score"]["confusion"]
+                total = found.setdefault(entry.title or name, {"labels": part["labels"], "counts": None})
+                rows = total["counts"] or [[0] * len(part["labels"]) for _ in part["labels"]]
+                total["counts"] = [
+                    [a + b for a, b in zip(*pair, strict=True)] for pair in zip(rows, part["counts"], strict=True)
+                ]
+    return found

@@ -1,0 +1,95 @@
+"""Tables as JSON and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from voxpick.benchmark.tables import Cell, Table
+
+
+def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
+    """Plain lists, dicts, numbers and strings by table key, ready for JSON.
+
+    Every row says whether it was published, and where; like: the name its method has there. A cell is {mean, spread, n}
+    of our values, {mean} of a copied number, {text} of a copied text, null for none. shown: as people read them.
+    """
+    return {
+        table.key: {
+            "title": table.title,
+            "note": table.note,
+            "columns": table.columns,
+            "rows": [
+                {
+                    "name": row.name,
+                    "published": bool(row.source),
+                    "source": row.source or None,
+                    "like": row.like,
+                    "cells": [_plain(cell, copied=bool(row.source)) for cell in row.cells],
+                    "shown": [
+                        show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
+                        for cell, column in zip(row.cells, table.columns, strict=True)
+                    ],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    }
+
+
+def tables_to_markdown(title: str, tables: dict[str, Any], remarks: Sequence[str] = ()) -> str:
+    """The dictionary of `tables_to_dict` as Markdown."""
+    blocks = [f"# {title}", *remarks]
+    for table in tables.values():
+        head = ["", *table["columns"], "source"]
+        lines = [_line(head), _line(["---", *["---:"] * len(table["columns"]), "---"])]
+        lines += [
+            _line([row["name"], *row["shown"], row["source"] + " (published)" if row["published"] else "this run"])
+            for row in table["rows"]
+        ]
+        blocks += [f"## {table['title']}", table["note"], "\n".join(lines)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def show(cell: Cell, *, digits: int = 3, unit: str = "") -> str:
+    """A cell as people read it: mean and, for several values, plus-minus their standard deviation; - for none."""
+    if cell.text is not None:
+        return cell.text
+    if cell.mean is None:
+        return "-"
+    places = max(digits, 1) if cell.n > 1 else digits  # the mean of whole numbers need not be whole
+    write = {"s": duration, "bytes": memory}.get(unit, lambda value: f"{value:.{places}f}")
+    if cell.spread is None:
+        return write(cell.mean)
+    return f"{write(cell.mean)} ± {write(cell.spread)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in h, m and s."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} m"
+    return f"{minutes} m {rest:02d} s" if minutes else f"{rest} s"
+
+
+def memory(count: float) -> str:
+    """Bytes in MB or GB (powers of 1000)."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _plain(cell: Cell, *, copied: bool) -> dict[str, Any] | None:
+    if cell.text is None and cell.mean is None:
+        return None
+    values = asdict(cell)
+    if cell.text is not None:
+        return {"text": cell.text}
+    return {"mean": cell.mean} if copied else {key: values[key] for key in ("mean", "spread", "n")}
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"

@@ -1,0 +1,132 @@
+"""voxpick benchmark"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from voxpick.benchmark.runner import Runner
+
+app = typer.Typer(no_args_is_help=True, help="Train and score methods side by side.")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this command group."""
+    parent.add_typer(app, name="benchmark")
+
+
+@app.callback()
+def _group() -> None:
+    """Train and score methods side by side."""
+
+
+@app.command()
+def shrec20(
+    settings_dir: Annotated[
+        Path, typer.Argument(help="Folder with benchmark.yaml and one YAML file per entry, as in benchmarks/shrec20/.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of data, models, picks, results and tables.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run this entry only, and those it needs; may be repeated.")
+    ] = None,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Run nothing; write the tables of the results there are.")
+    ] = False,
+) -> None:
+    """Train methods on equal terms, score them on unseen tomograms, and write the papers' tables and figures.
+
+    Give the same command again to go on after Ctrl-C, to try failed entries again, or after a change of settings: what
+    is done stays. OUTPUT receives tables.json, tables.md and report.html.
+    """
+    import signal
+
+    from voxpick.benchmark.runner import Runner
+    from voxpick.benchmark.settings import load_settings
+    from voxpick.io.atomic import require_writable
+    from voxpick.methods.catalogue import METHODS
+
+    settings = load_settings(settings_dir)
+    require_writable(output)
+    runner = Runner(
+        settings, settings_dir, output.absolute(), {name: method.STAGES for name, method in METHODS.items()},
+        score_picks, say=typer.echo,
+    )  # fmt: skip
+    if tables_only:
+        write_tables(runner)
+        return
+    _check_training_settings(runner)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        runner.run(only or [])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        write_tables(runner)
+    if any(result["status"] != "done" for result in runner.results()):
+        raise typer.Exit(1)
+
+
+def score_picks(picks: Path, truth_folder: Path) -> dict[str, Any]:
+    """The organisers' numbers for a file of picks in the tomogram's frame, with the strict ones under 'strict'."""
+    from voxpick.cli.truth import read_picks, read_truth
+    from voxpick.evaluate.shrec import score_shrec
+
+    truth = read_truth(truth_folder)
+    particles = read_picks(
+        picks, tomogram=truth_folder.name, voxel_size=truth.voxel_size, shape=truth.tomogram_shape, allow_empty=True
+    )
+    lenient, strict = (
+        score_shrec(
+            particles, truth.particles, truth.occupancy, voxel_size=truth.voxel_size, z_offset=truth.z_offset,
+            frame="tomogram", strict=mode,
+        ).to_dict()
+        for mode in (False, True)
+    )  # fmt: skip
+    return {**lenient, "strict": {key: strict[key] for key in ("localisation", "class_f1", "mean_class_f1")}}
+
+
+def write_tables(runner: Runner) -> None:
+    """tables.json, tables.md and report.html from the results in the output folder."""
+    import json
+
+    from voxpick.benchmark.tables import build_tables, confusions
+    from voxpick.benchmark.writing import tables_to_dict, tables_to_markdown
+    from voxpick.io.atomic import write_text
+    from voxpick.report.benchmark_page import build_benchmark_report
+
+    results, entries, benchmark = runner.results(), runner.settings.entries, runner.settings.benchmark
+    tables, matrices = tables_to_dict(build_tables(results, entries)), confusions(results, entries)
+    failed = [
+        {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"], "error": r["error"], "log": r["log"]}
+        for r in results
+        if r["status"] != "done"
+    ]
+    done = len(results) - len(failed)
+    content = {"title": benchmark.title, "tables": tables, "confusion": matrices, "failed": failed}
+    write_text(runner.output / "tables.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    remarks = [f"Failed: {item['title']}, seed {item['seed']}: {item['error']}" for item in failed]
+    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks))
+    budget = (
+        "the presets' own budgets" if benchmark.minutes is None else f"{benchmark.minutes:g} minutes of training each"
+    )
+    subtitle = f"{done} of {len(entries) * len(benchmark.seeds)} runs done · {budget} · device {benchmark.device}"
+    page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
+    write_text(runner.output / "report.html", page)
+    typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")
+
+
+def _check_training_settings(runner: Runner) -> None:
+    """Refuse settings that a method does not know before the first hour of training."""
+    from voxpick.benchmark.plan import check, stages_to_train
+    from voxpick.errors import VoxpickError
+    from voxpick.methods.catalogue import METHODS
+
+    check(runner.settings, runner.stages)
+    for name, entry in runner.settings.entries.items():
+        for stage in stages_to_train(entry, runner.stages):
+            try:
+                METHODS[entry.method].training_settings(stage, entry.preset, entry.changes.get(stage, {}))
+            except VoxpickError as error:
+                raise VoxpickError(f"{runner.settings_folder / name}.yaml: {stage}: {error}") from error
