@@ -5,11 +5,19 @@ from collections.abc import Callable
 import torch
 
 from voxpick.networks.densenet import DenseNet
+from voxpick.networks.dncnn import DnCNN
 from voxpick.networks.msdnet import MSDNet
 from voxpick.networks.resnet3d import ResNet3D
+from voxpick.networks.umc import UMC
+from voxpick.networks.unet3d import UNet3D
 from voxpick.networks.yopo import YOPO
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "densenet": DenseNet,
+    "dncnn": DnCNN,
     "msdnet": MSDNet,
+    "resnet3d": ResNet3D,
+    "umc": UMC,
+    "unet3d": UNet3D,
+    "yopo": YOPO,
 }
