@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 
 import numpy as np
@@ -150,3 +151,14 @@ def test_bad_volumes_and_models_are_refused():
     localizer.classes = ["background"]
     with pytest.raises(VoxpickError, match="localizer has the classes"):
         detect(volume, localizer, device="cpu")
+
+
+def test_settings_are_kept_and_centres_without_voxels_have_no_segmentation():
+    volume, _, _, localizer, _ = case()
+    settings = DetectSettings(neck=0.55)
+    detection = detect_with_segmentation(volume, localizer, settings=settings, device="cpu")
+    assert detection.settings == settings.model_dump()
+    empty = np.zeros(0, dtype=np.int64)
+    bare = dataclasses.replace(detection, located=dataclasses.replace(detection.located, voxels=empty, owner=empty))
+    with pytest.raises(VoxpickError, match="12 centres without segmenting voxels"):
+        _ = bare.segmentation

@@ -20,11 +20,13 @@ SPARE_BYTES = 100 * 2**20
 
 
 def plan_tile(
-    volume: np.ndarray, network: torch.nn.Module, *, tile: int, halo: int, max_memory: int, device: torch.device
-) -> Tile3:
+    volume: np.ndarray, network: torch.nn.Module, *, tile: int, halo: int, max_memory: int, device: torch.device,
+    stored_bytes: int = STORED_BYTES,
+) -> Tile3:  # fmt: skip
     """Sides of the tiles in which `network` covers `volume` [z, y, x]: at most tile^3 voxels, fewer if memory asks.
 
     max_memory: bytes that the process may hold. What counts is main memory, so on a GPU the tile stays as set.
+    stored_bytes: what is kept of a foreground voxel.
     Raises VoxpickError when not even the smallest tile fits.
     """
     release(volume)
@@ -32,7 +34,7 @@ def plan_tile(
     shape, multiple, most = (nz, ny, nx), multiple_of(network), tile**3
     if device.type == "cpu":
         each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device))
-        found = EXPECTED_FOREGROUND * volume.size * STORED_BYTES
+        found = EXPECTED_FOREGROUND * volume.size * stored_bytes
         taken = resident_bytes() + found + SPARE_BYTES
         fitting = int((max_memory - taken) / each)
         least = math.prod(min(n, 2 * halo + 16) for n in shape)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from voxpick.detect.budget import check_foreground, plan_tile
+from voxpick.detect.class_voxels import ClassForeground, class_voxels
+from voxpick.detect.foreground import Foreground
+from voxpick.detect.inference import for_inference, on_engine
+from voxpick.detect.locate import Located, locate
+from voxpick.detect.memory import parse_memory
 from voxpick.detect.pipeline import Detection, Progress
-from voxpick.detect.settings import DetectSettings
+from voxpick.detect.prepare import Prepared, prepare
+from voxpick.detect.select import selected
+from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings
+from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
+from voxpick.particles import Particles
+from voxpick.precision import choose_device
 from voxpick.volume import Volume
 
 
@@ -30,4 +43,107 @@ def detect_in_one_stage(
     The map of probabilities is never held as a whole, and `settings.max_memory` is obeyed as in `detect`.
     progress(step, done, total). Raises VoxpickError as `detect` does.
     """
-    raise NotImplementedError
+    if not 2 <= len(model.classes) <= 256:
+        raise VoxpickError(f"detect: the model has the classes {model.classes}; it needs the background and 1 to 255")
+    if settings.merge != "crop":
+        raise VoxpickError(f"detect: merge = {settings.merge} is for networks of two outputs; use merge = crop")
+    ready = prepare(volume, model.voxel_size, settings)
+    found = _foreground(ready, model, settings, device, progress)
+    chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
+    chosen["bandwidth"] = settings.bandwidth / ready.voxel_size
+    if per_class:
+        located, labels, shares = locate_by_class(found, **chosen)
+    else:
+        located = locate(found.found, **chosen)
+        labels, shares = vote(found, located, voting=settings.voting)
+    located = located.moved(ready.sections.start, ready.grid.shape)
+    particles = Particles(
+        located.centers * ready.voxel_size,
+        classes=np.array(model.classes, dtype=object)[labels],
+        scores=located.scores * shares,
+        location_scores=located.scores,
+        class_scores=shares,
+        tomograms=np.full(len(located), volume.name, dtype=object),
+    )
+    return Detection(
+        selected(particles, settings), list(model.classes), volume, ready.slab, located, labels, ready.voxel_size,
+        settings.model_dump(),
+    )  # fmt: skip
+
+
+def vote(found: ClassForeground, located: Located, *, voting: str) -> tuple[np.ndarray, np.ndarray]:
+    """Class (n,) from 1 on and the winner's share (n,) of the vote of each particle's voxels; ties: the lower class."""
+    rows = np.searchsorted(found.found.voxels, located.voxels)
+    number, classes = len(located), found.probabilities.shape[1]
+    votes = np.zeros((number, classes))
+    if voting == "majority":
+        names = found.labels[rows].astype(np.int64) - 1
+        votes += np.bincount(located.owner * classes + names, minlength=number * classes).reshape(votes.shape)
+    else:
+        for name in range(classes):
+            votes[:, name] = np.bincount(located.owner, found.probabilities[rows, name], minlength=number)
+    shares = votes.max(axis=1, initial=0) / np.maximum(votes.sum(axis=1), 1e-300)
+    return 1 + votes.argmax(axis=1), np.clip(shares, 0, 1)
+
+
+def locate_by_class(found: ClassForeground, **settings: object) -> tuple[Located, np.ndarray, np.ndarray]:
+    """`locate` among the voxels of each class apart: the particles, their classes (n,) from 1 on and shares (n,).
+
+    The share is that of the class in the summed probability of any particle, over the particle's voxels.
+    """
+    of_voxel = found.labels
+    parts: list[Located] = []
+    for name in range(1, found.probabilities.shape[1] + 1):
+        parts.append(locate(found.found.kept(of_voxel == name), **settings))  # type: ignore[arg-type]
+    labels = np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts])
+    located = _joined(parts, found.found)
+    rows = np.searchsorted(found.found.voxels, located.voxels)
+    own = found.probabilities[rows, labels[located.owner] - 1].astype(np.float64)
+    assert found.found.values is not None
+    any_class = found.found.values[rows].astype(np.float64)
+    number = len(located)
+    share = np.bincount(located.owner, own, number) / np.maximum(np.bincount(located.owner, any_class, number), 1e-300)
+    return located, labels, np.clip(share, 0, 1)
+
+
+def _joined(parts: list[Located], found: Foreground) -> Located:
+    """The particles of all parts in one, numbered on; voxels in order."""
+    first = np.cumsum([0, *(len(part) for part in parts)])
+    voxels = np.concatenate([part.voxels for part in parts])
+    owner = np.concatenate([part.owner + start for part, start in zip(parts, first[:-1], strict=True)])
+    order = np.argsort(voxels)
+    return Located(
+        centers=np.concatenate([part.centers for part in parts]),
+        sizes=np.concatenate([part.sizes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        voxels=voxels[order],
+        owner=owner[order].astype(np.int64),
+        shape=found.shape,
+    )
+
+
+def _foreground(
+    ready: Prepared, model: Model, settings: DetectSettings, device: str, progress: Progress | None
+) -> ClassForeground:
+    where, max_memory = choose_device(device), parse_memory(settings.max_memory)
+    network = for_inference(model.network, where)
+    stored = 2 * (len(model.classes) + 4) * 2  # while the tiles' lists are joined there are two of each
+    tile = plan_tile(
+        ready.data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where,
+        stored_bytes=stored,
+    )  # fmt: skip
+    found = class_voxels(
+        ready.data,
+        on_engine(network, settings.engine, where),
+        tile=tile,
+        halo=settings.halo,
+        mean=ready.mean,
+        deviation=ready.deviation,
+        threshold=settings.threshold,
+        device=where,
+        progress=None if progress is None else lambda done, total: progress("segmenting", done, total),
+    )
+    check_foreground(
+        len(found), ready.data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold
+    )
+    return found

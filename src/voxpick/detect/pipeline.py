@@ -11,6 +11,7 @@ import numpy as np
 
 from voxpick.detect.budget import check_foreground, plan_batch, plan_tile
 from voxpick.detect.classify import Classified, classify
+from voxpick.detect.inference import for_inference, on_engine
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.prepare import prepare
@@ -134,12 +135,11 @@ def localise(
     sections = sections or slice(0, volume.shape[0])
     data = volume.data[sections]
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
-    tile = plan_tile(
-        data, localizer.network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where
-    )
+    network = for_inference(localizer.network, where)
+    tile = plan_tile(data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where)
     found = particle_voxels(
         data,
-        localizer.network,
+        on_engine(network, settings.engine, where),
         tile=tile,
         halo=settings.halo,
         merge=settings.merge,

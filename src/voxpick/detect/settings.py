@@ -35,6 +35,7 @@ class DetectSettings(BaseModel):
     smoothing: float = Field(0.5, ge=0, description="watershed: voxels; Gaussian over the distances")
     subtomogram: int = Field(32, ge=8, le=256, description="side in voxels of what the classifier sees")
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
+    per_class: bool = Field(False, description="one-stage methods: tell particles apart among voxels of one class")
     batch: int = Field(4, ge=1, description="subtomograms at a time")
     minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
     minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
