@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from voxpick.errors import VoxpickError
+
+RELEASE_BYTES = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,31 @@ class Volume:
         return replace(self, data=data)
 
 
+def release(data: Any) -> None:
+    """Give the pages of a memory-mapped array back to the system; they stay in the file.
+
+    A private (copy-on-write) map is left alone, for what was written to it is nowhere else.
+    """
+    while isinstance(data, np.ndarray):
+        if isinstance(data, np.memmap) and data.mode == "c":
+            return
+        data = data.base
+    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)
+
+
+def read_sections(data: np.ndarray, window: slice = slice(None)) -> Iterator[tuple[int, np.ndarray]]:
+    """(z, section [y, x]) of the sections of [z, y, x] in `window`; of a memory-mapped array few stay in memory."""
+    read = 0
+    for z in range(*window.indices(len(data))):
+        yield z, data[z]
+        read += data[z].nbytes
+        if read >= RELEASE_BYTES:
+            release(data)
+            read = 0
+    release(data)
+
+
 def intensity_statistics(volume: Volume) -> tuple[float, float]:
     """Mean and standard deviation of the central half of each axis, where the specimen is.
 
@@ -54,8 +84,8 @@ def intensity_statistics(volume: Volume) -> tuple[float, float]:
     nz, ny, nx = volume.shape
     inner_y, inner_x = _central_half(ny), _central_half(nx)
     count, total, squares = 0, 0.0, 0.0
-    for z in range(*_central_half(nz).indices(nz)):
-        section = np.asarray(volume.data[z, inner_y, inner_x], dtype=np.float64)
+    for _, whole in read_sections(volume.data, _central_half(nz)):
+        section = np.asarray(whole[inner_y, inner_x], dtype=np.float64)
         count += section.size
         total += float(section.sum())
         squares += float(np.square(section).sum())

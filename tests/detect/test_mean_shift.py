@@ -4,7 +4,7 @@ from blobs import ball, scattered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxpick.detect.mean_shift import VoxelBalls, bin_seeds, bounding_box, mean_shift, nearest_mode
+from voxpick.detect.mean_shift import VoxelBalls, bin_seeds, count_bits, mean_shift, nearest_mode
 
 SHAPE = (28, 40, 52)
 
@@ -61,8 +61,13 @@ def test_nothing_comes_of_nothing():
     assert mean_shift(empty, [[1, 2, 3]], bandwidth=4)[0].shape == (0, 3)
     assert mean_shift(touching(1), np.empty((0, 3)), bandwidth=4)[0].shape == (0, 3)
     assert bin_seeds(np.empty((0, 3)), bandwidth=4).shape == (0, 3)
-    assert bounding_box(empty) == (slice(0, 0),) * 3
     one_voxel = np.zeros(SHAPE, dtype=bool)
     one_voxel[27, 39, 51] = True
     far, _ = mean_shift(one_voxel, [[0, 0, 0], [27, 38, 51]], bandwidth=3)
     np.testing.assert_allclose(far, [[27, 39, 51]])
+
+
+def test_bits_are_counted_as_python_counts_them():
+    words = np.array([0, 1, 2**63, 2**64 - 1, 0x0123456789ABCDEF], dtype=np.uint64)
+    assert count_bits(words).tolist() == [int(word).bit_count() for word in words]
+    assert count_bits(words[:4].reshape(2, 2)).shape == (2, 2)

@@ -1,14 +1,27 @@
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from blobs import BlobNetwork, scattered
 
-from voxpick.detect.budget import check_foreground, plan_tile
+from voxpick.detect.budget import (
+    FIXED_BYTES,
+    FOREGROUND_BYTES,
+    MEAN_SHIFT_BYTES,
+    check_foreground,
+    plan_tile,
+)
 from voxpick.detect.components import components, opened
 from voxpick.detect.foreground import connected, foreground_of, opened_foreground
-from voxpick.detect.memory import bytes_per_voxel, parse_memory, release
+from voxpick.detect.locate import locate
+from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes
 from voxpick.detect.segment import particle_voxels, probabilities
+from voxpick.detect.slab import section_skewness
 from voxpick.errors import VoxpickError
+from voxpick.io.mrc import read_mrc, write_mrc
+from voxpick.volume import Volume, intensity_statistics, release
 
 SHAPE = (28, 52, 60)
 
@@ -35,6 +48,20 @@ def test_released_pages_are_read_again_and_private_changes_survive(tmp_path):
         np.testing.assert_array_equal(mapped, data + (mode == "c"))
 
 
+def test_reading_all_of_a_mapped_volume_keeps_little_of_it(tmp_path):
+    data = np.random.default_rng(0).normal(size=(100, 400, 500)).astype(np.float32)
+    write_mrc(tmp_path / "volume.mrc", data, voxel_size=10.0)
+    expected = data[25:75, 100:300, 125:375].mean(dtype=np.float64)
+    section_skewness(data[:1]), intensity_statistics(Volume(data, 10.0))
+    before = resident_bytes()
+    mapped = read_mrc(tmp_path / "volume.mrc")
+    mean, _ = intensity_statistics(mapped)
+    skewness = section_skewness(mapped.data)
+    assert resident_bytes() - before < data.nbytes / 4
+    assert mean == pytest.approx(expected)
+    np.testing.assert_allclose(skewness, section_skewness(data))
+
+
 def test_live_bytes_are_those_of_tensors_alive_at_once():
     def three(x: torch.Tensor) -> torch.Tensor:
         kept = x * 2
@@ -53,19 +80,40 @@ def test_particle_voxels_are_those_of_the_whole_map(merge):
     np.testing.assert_array_equal(found.values, dense[dense > 0.5])
 
 
-@pytest.mark.parametrize("connectivity", [6, 26])
-def test_components_and_opening_in_groups_of_sections_are_those_of_the_whole(connectivity, monkeypatch):
-    mask = np.random.default_rng(0).random(SHAPE) < 0.3
-    monkeypatch.setattr("voxpick.detect.foreground.DENSE_VOXELS", 5 * 52 * 60)
+@pytest.mark.parametrize("connectivity", [6, 18, 26])
+@pytest.mark.parametrize("filled", [0.02, 0.3, 0.9])
+def test_components_of_the_sparse_foreground_are_those_of_the_dense_mask(connectivity, filled):
+    mask = np.random.default_rng(0).random(SHAPE) < filled
     found = foreground_of(mask)
     owner, sizes = connected(found, connectivity=connectivity)
     whole = components(mask, connectivity=connectivity)
     pairs = np.unique(np.stack([owner, whole.labels.reshape(-1)[found.voxels]]), axis=1)
     assert pairs.shape[1] == len(sizes) == len(whole.sizes)
     np.testing.assert_array_equal(np.bincount(owner), sizes)
-    for n in (1, 2):
-        smooth = opened_foreground(foreground_of(~mask), iterations=n)
-        np.testing.assert_array_equal(smooth.mask(), opened(~mask, iterations=n))
+    first = np.unique(owner, return_index=True)[1]
+    assert (np.diff(first) > 0).all()
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_opening_in_groups_of_sections_is_that_of_the_whole(iterations, monkeypatch):
+    mask = np.random.default_rng(0).random(SHAPE) < 0.7
+    monkeypatch.setattr("voxpick.detect.foreground.DENSE_VOXELS", 5 * 52 * 60)
+    smooth = opened_foreground(foreground_of(mask), iterations=iterations)
+    np.testing.assert_array_equal(smooth.mask(), opened(mask, iterations=iterations))
+
+
+@pytest.mark.parametrize("split", ["watershed", "mean-shift", "components"])
+def test_what_finding_particles_takes_is_what_is_planned_for_it(split):
+    mask = np.tile(scattered(SHAPE, 14, (3, 5), np.random.default_rng(1))[0] > 0, (3, 4, 4))
+    found = replace(foreground_of(mask), values=np.full(int(mask.sum()), 0.9, np.float16))
+    tracemalloc.start()
+    locate(found, split=split)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    planned = (
+        len(found) * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * mask.size if split == "mean-shift" else 0)
+    )
+    assert taken < planned - FIXED_BYTES * 2 / 3
 
 
 def test_a_bound_that_cannot_be_met_says_what_is_needed():

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from voxpick.detect.components import labelled, opened
+from voxpick.detect.components import opened
 
 DENSE_VOXELS = 1 << 24
 POINTS_AT_ONCE = 1 << 20
@@ -100,24 +100,52 @@ def opened_foreground(found: Foreground, *, iterations: int) -> Foreground:
 def connected(found: Foreground, *, connectivity: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Component 0..n-1 of every foreground voxel (int32), and the n sizes; connectivity: 6, 18 or 26 neighbours.
 
-    Groups of sections are labelled one after another; each shares a section with the next, by which they are joined.
+    Components are numbered by their first voxel. Runs of voxels along x are joined where they meet those of
+    neighbouring rows, so the cost depends on the foreground alone.
     """
-    plane = found.shape[1] * found.shape[2]
-    owner = np.zeros(len(found), dtype=np.int32)
-    number = 0
-    shared, joints = np.zeros(0, dtype=np.int32), []
-    for chosen, window, mask in found.sections(before=0, after=1):
-        labels = labelled(mask, connectivity=connectivity).reshape(-1)
-        own = found.voxels[chosen] - window.start * plane
-        owner[chosen] = labels[own].astype(np.int32) + (number - 1)
-        joints.append(np.stack([shared, owner[chosen][: len(shared)]]))
-        last = found.voxels[found._range(slice(window.stop - 1, window.stop))] - window.start * plane
-        shared = labels[last].astype(np.int32) + (number - 1)
-        number += int(labels.max(initial=0))
-    pairs = np.unique(np.concatenate(joints, axis=1), axis=1) if joints else np.zeros((2, 0), dtype=np.int32)
-    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), (pairs[0], pairs[1])), shape=(number, number))
-    merged = connected_components(graph, directed=False)[1] if number else np.zeros(0, dtype=np.int32)
-    # components that lie in a shared section alone have a label in both groups, one of them without voxels of its own
-    sizes = np.bincount(merged[owner], minlength=number) if len(owner) else np.zeros(0, dtype=np.int64)
-    names = np.cumsum(sizes > 0) - 1
-    return names[merged[owner]].astype(np.int32), sizes[sizes > 0]
+    if not len(found):
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.int64)
+    begin, lengths = _runs(found)
+    _, ny, nx = found.shape
+    pairs = _touching(begin, begin + lengths, nx + 1, (ny + 1) * (nx + 1), connectivity)
+    graph = coo_array((np.ones(pairs.shape[1], dtype=np.int8), (pairs[0], pairs[1])), shape=(len(begin),) * 2)
+    del begin, pairs
+    number, names = connected_components(graph, directed=False)
+    sizes = np.bincount(names, weights=lengths, minlength=number).astype(np.int64)
+    return np.repeat(names, lengths), sizes
+
+
+def _runs(found: Foreground) -> tuple[np.ndarray, np.ndarray]:
+    """First voxel and length of every run along x, in a grid with an empty voxel after each row, and an empty row after
+    each section."""
+    voxels, (_, ny, nx) = found.voxels, found.shape
+    begins = voxels % nx == 0
+    begins[0] = True
+    begins[1:] |= voxels[1:] - voxels[:-1] != 1
+    first = np.flatnonzero(begins)
+    lengths = np.diff(first, append=len(voxels)).astype(np.int32)
+    begin = voxels[first]
+    del first
+    row = begin // nx
+    begin += row
+    row //= ny
+    row *= nx + 1
+    begin += row
+    return begin, lengths
+
+
+def _touching(begin: np.ndarray, end: np.ndarray, row: int, section: int, connectivity: int) -> np.ndarray:
+    """Pairs (2, n) of the runs begin..end (sorted) that touch, rows and sections being so many voxels apart."""
+    edge, corner = int(connectivity >= 18), int(connectivity == 26)
+    steps = [(row, edge), (section, edge)]
+    if connectivity >= 18:
+        steps += [(section - row, corner), (section + row, corner)]
+    pairs = []
+    for step, wider in steps:
+        low = np.searchsorted(end, begin + (step - wider), side="right").astype(np.int32)
+        high = np.searchsorted(begin, end + (step + wider), side="left").astype(np.int32)
+        count = np.maximum(high - low, 0)
+        run = np.repeat(np.arange(len(begin), dtype=np.int32), count)
+        skipped = low - (np.cumsum(count, dtype=np.int64) - count).astype(np.int32)
+        pairs.append(np.stack([run, np.arange(len(run), dtype=np.int32) + skipped[run]]))
+    return np.concatenate(pairs, axis=1)

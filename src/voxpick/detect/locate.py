@@ -95,7 +95,7 @@ def _mean_shift_split(
     centers = _centroids(found, owner, len(sizes), weighted=True)
     crowded = found.kept(large[owner])
     seeds = np.concatenate([centers, bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)])
-    modes, _ = mean_shift(found.mask(), seeds, bandwidth=bandwidth)
+    modes, _ = mean_shift(found, seeds, bandwidth=bandwidth)
     nearest = np.empty(len(found), dtype=np.int32)
     for chosen, points in found.points():
         nearest[chosen] = nearest_mode(points, modes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import re
 import resource
 import sys
@@ -17,6 +16,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from voxpick.errors import VoxpickError
+from voxpick.volume import release as release
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PROBE = (16, 16, 128)
@@ -49,19 +49,6 @@ def peak_bytes() -> int:
     """The most memory the process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def release(data: Any) -> None:
-    """Give the pages of a memory-mapped array back to the system; they stay in the file.
-
-    A private (copy-on-write) map is left alone, for what was written to it is nowhere else.
-    """
-    while isinstance(data, np.ndarray):
-        if isinstance(data, np.memmap) and data.mode == "c":
-            return
-        data = data.base
-    if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        data.madvise(mmap.MADV_DONTNEED)
 
 
 def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29) -> np.ndarray:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxpick.detect.memory import release
 from voxpick.errors import VoxpickError
+from voxpick.volume import read_sections
 
 BIN = 8
 BLOCK = 4
@@ -25,7 +25,6 @@ LEAST_SKEWNESS = 0.02
 LEAST_GAIN = 0.1
 TAIL = 0.25
 VACUUM_PART = 0.35
-RELEASE_EVERY = 16
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,14 @@ def section_skewness(data: np.ndarray) -> np.ndarray:
     number = int(np.clip(np.sqrt(area / CELL_AREA), 1, MOST_CELLS))
     rows, columns = (np.linspace(0, s.stop - s.start, number + 1).astype(int) for s in (inner_y, inner_x))
     moments = np.zeros((2, nz, number, number))
-    for z in range(nz):
-        section = np.asarray(data[z, inner_y, inner_x], dtype=np.float32)
+    for z, whole in read_sections(data):
+        section = np.asarray(whole[inner_y, inner_x], dtype=np.float32)
         section = section - np.float32(section.mean(dtype=np.float64))
         section /= np.float32(max(float(np.abs(section).max()), 1e-30))
         power = section * section
         for moment, values in zip(moments, (power, power * section), strict=True):
             sums = np.add.reduceat(values, columns[:-1], axis=1, dtype=np.float64)
             moment[z] = np.add.reduceat(sums, rows[:-1], axis=0)
-        if z % RELEASE_EVERY == RELEASE_EVERY - 1:
-            release(data)
     variance, third = moments / (np.diff(rows)[:, None] * np.diff(columns))
     level = np.maximum(variance.mean(axis=(1, 2)), 1e-100)
     return np.asarray(third / level[:, None, None] ** 1.5)

@@ -21,7 +21,7 @@ from voxpick.io.mrc_header import (
     read_header,
     require_voxel_size,
 )
-from voxpick.volume import Volume
+from voxpick.volume import Volume, read_sections
 
 _VOLUME_STACKS = range(401, 631)
 
@@ -129,7 +129,7 @@ def _read_data(path: str | Path, header: MrcHeader, *, memory_map: bool) -> np.n
 
 
 def _require_finite(data: np.ndarray, path: str | Path) -> None:
-    for z, section in enumerate(data):
+    for z, section in read_sections(data):
         if not np.isfinite(np.sum(section, dtype=np.float64)):
             y, x = np.argwhere(~np.isfinite(section))[0]
             raise VoxpickError(
