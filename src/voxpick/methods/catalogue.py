@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from voxpick.detect.pipeline import Detection
 from voxpick.errors import VoxpickError
-from voxpick.methods import densenet, dilated_densenet, vp_detector
+from voxpick.methods import deepfinder, densenet, dilated_densenet, dn3dunet, ms_d, umc, vp_detector
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
@@ -59,8 +59,12 @@ class Method(Protocol):
 
 
 METHODS: dict[str, Method] = {
+    "deepfinder": deepfinder,
     "densenet": densenet,
     "dilated-densenet": dilated_densenet,
+    "dn3dunet": dn3dunet,
+    "ms-d": ms_d,
+    "umc": umc,
     "vp-detector": vp_detector,
 }
 

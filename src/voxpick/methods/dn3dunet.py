@@ -1,0 +1,210 @@
+"""Dn3DUnet: a 2-D network removes the noise slice by slice, then a 3D U-Net segments.
+
+Nguyen, White and Bunyak in Gubins et al., SHREC 2020: classification in cryo-electron tomograms, Comput. Graph. 91
+(2020), section 3.5; the networks: `networks.dncnn` (Zhang et al. 2017) and `networks.unet3d` (Cicek et al. 2016).
+
+The preset 'paper': DnCNN with 20 layers on xy slices, Adam 2.5e-3; 3D U-Net with generalised Dice loss, 13 classes,
+Adam 1e-3, patches of 104^3. What the paper leaves open:
+- the "latent clean image": the slice of the grandmodel, the only noise-free volume of the benchmark, scaled to mean 0,
+  deviation 1 and the contrast of the tomogram (`train.denoising`). A grandmodel has no missing wedge and no CTF, so the
+  residual holds those too. Loss: mean squared error of the residual, as Zhang et al.;
+- which 3D U-Net: Cicek's, as the section cites the 2-D one. 104 is a multiple of 8 and not of 16, which fits its three
+  maxima. "Modified" is read as the loss, which is the change that is named;
+- patches in training: 104^3 as in the test, anywhere in the denoised tomogram, one at a time; slices whole, four at a
+  time; 50 epochs of the denoiser (Zhang et al.), 100 of the U-Net; rates stay as they are. The hours that the paper
+  gives (2.8 and 12.4) do not tell the epochs;
+- slices split 0.8 : 0.1 : 0.1 into training, validation and test: here whole tomograms are kept out instead, as slices
+  of one tomogram share their particles;
+- which connected components: of all voxels that are more likely a particle than not, the most common class each;
+  the least size: 30 voxels, as the paper gives none;
+- test patches: the paper's do not overlap; ours do by twice the halo, so that no seam is left (halo=0 is the paper's);
+- bfloat16 where the processor gains from it. Denoised volumes are kept as float16.
+The preset 'minutes' fits a time budget on a CPU: fewer filters, smaller patches, a rate that falls as a cosine, a
+moving average of the weights, half turns. Its U-Net adds the cross-entropy to generalised Dice, whose gradient is
+dominated by the rarest class of a small batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from voxpick.detect.one_stage import detect_in_one_stage
+from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.prepare import prepare
+from voxpick.detect.settings import make_settings as make_detect_settings
+from voxpick.errors import VoxpickError
+from voxpick.losses import cross_entropy, generalised_dice
+from voxpick.methods.denoised import denoise, denoised_volume
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.networks.model import Model
+from voxpick.precision import choose_device
+from voxpick.train.denoising import SlicePatches
+from voxpick.train.fit import Fitted, Loss, fit
+from voxpick.train.patches import SegmentationPatches, make_augmentation
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+TITLE = "a 2-D denoiser, then a 3D U-Net"
+PAPER = "Nguyen, White, Bunyak in Gubins et al., Comput. Graph. (2020)"
+STAGES: tuple[str, ...] = ("denoiser", "segmenter")
+
+OPTIONS: dict[str, dict[str, Any]] = {"denoiser": {}, "segmenter": {"cross_entropy_weight": 0.0}}
+"""Of the settings' `options`, by stage: what is added to generalised Dice."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "denoiser": {"network": "dncnn"},
+    "segmenter": {"network": "unet3d", "loss": "generalised_dice", "options": OPTIONS["segmenter"]},
+}
+
+_PAPER: dict[str, Any] = {
+    "schedule": "step", "decay_epoch": 1_000_000, "turns": False, "intensity_scale": 0.0, "intensity_shift": 0.0,
+    "centred_fraction": 0.0, "gradient_clip": 0.0, "validate_minutes": 60.0,
+}  # fmt: skip
+_MINUTES: dict[str, Any] = {
+    "minutes": 60.0, "schedule": "cosine", "warmup": 0.03, "turns": True, "intensity_scale": 0.0,
+    "intensity_shift": 0.0, "centred_fraction": 0.0, "gradient_clip": 1.0, "average_decay": 0.995,
+    "validate_minutes": 10.0,
+}  # fmt: skip
+
+STAGE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "denoiser": {
+        "paper": {
+            **_PAPER, "network_settings": {"depth": 20, "width": 64}, "patch": 512, "batch": 4, "epochs": 50,
+            "learning_rate": 2.5e-3,
+        },
+        "minutes": {
+            **_MINUTES, "network_settings": {"depth": 20, "width": 32}, "patch": 128, "batch": 8,
+            "learning_rate": 2.5e-3,
+        },
+    },
+    "segmenter": {
+        "paper": {
+            **_PAPER, "network_settings": {"width": 32}, "patch": 104, "batch": 1, "epochs": 100,
+            "learning_rate": 1e-3,
+        },
+        "minutes": {
+            **_MINUTES, "network_settings": {"width": 16}, "patch": 64, "batch": 2, "learning_rate": 2e-3,
+            "options": {"cross_entropy_weight": 1.0},
+        },
+    },
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {"paper": _PAPER, "minutes": _MINUTES}
+"""What both stages share; STAGE_PRESETS holds all of it."""
+
+TINY: dict[str, dict[str, Any]] = {
+    "denoiser": {"network_settings": {"depth": 4, "width": 8}, "patch": 20, "batch": 4, "learning_rate": 0.01},
+    "segmenter": {"network_settings": {"width": 4, "levels": 2}, "patch": 16, "batch": 2, "learning_rate": 0.02},
+}
+
+DETECTION: dict[str, Any] = {"split": "components", "voting": "majority", "minimum_size": 30, "threshold": 0.5}
+"""Settings of `detect` as in section 3.5."""
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of a stage ('denoiser' or 'segmenter') by preset, with changes.
+
+    Raises VoxpickError for unknown names.
+    """
+    if stage not in STAGES:
+        raise VoxpickError(f"stage is {stage!r}; Dn3DUnet has {' and '.join(STAGES)}")
+    values = {"method": "dn3dunet", **SETTINGS[stage]}
+    settings = preset_settings(stage, values, STAGE_PRESETS[stage], preset, changes)
+    unknown = sorted(set(settings.options) - set(OPTIONS[stage]))
+    if unknown:
+        known = ", ".join(OPTIONS[stage]) or "none"
+        raise VoxpickError(f"dn3dunet: unknown option {unknown[0]!r} of the {stage}; known: {known}")
+    return settings
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained stage, drawn from the seed. The denoiser has one output, which is no class.
+
+    classes: of the particles, without background; voxel_size: A.
+    """
+    outputs = ["background"] if settings.stage == "denoiser" else ["background", *classes]
+    return new_model(settings, outputs, voxel_size=voxel_size)
+
+
+def squared_error(denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of the residual, which is that of the denoised slices (b, 1, z, y, x) from (b, z, y, x)."""
+    return (denoised[:, 0] - clean).square().mean()
+
+
+def segmentation_loss(settings: TrainSettings) -> Loss:
+    """Generalised Dice, plus the cross-entropy with the option's weight."""
+    weight = {**OPTIONS["segmenter"], **settings.options}["cross_entropy_weight"]
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        total = generalised_dice(logits, labels)
+        return total + weight * cross_entropy(logits, labels) if weight else total
+
+    return loss
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
+) -> Fitted:
+    """Train one stage in place; the segmenter on volumes that `earlier`'s denoiser has denoised, once, in memory.
+
+    classes: names by number in the class masks, from 1 on; they are those of the model. The denoiser needs volumes with
+    noise-free density. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    augmentation = make_augmentation(settings)
+    if settings.stage == "denoiser":
+        slices = SlicePatches(volumes, size=settings.patch, augmentation=augmentation)
+        return fit(model.network, slices, squared_error, settings, **options)
+    if "denoiser" not in (earlier or {}):
+        raise VoxpickError("the segmenter is trained on denoised tomograms; train the stage 'denoiser' first")
+    assert earlier is not None
+    denoiser = earlier["denoiser"]
+    require_voxel_size(volumes, denoiser)
+    device = options.get("device") or torch.device("cpu")
+    denoised = [denoised_volume(volume, denoiser, device=device) for volume in volumes]
+    patches = SegmentationPatches(
+        denoised, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
+        augmentation=augmentation, binary=False,
+    )  # fmt: skip
+    return fit(model.network, patches, segmentation_loss(settings), settings, **options)
+
+
+def detect(
+    volume: Volume,
+    models: dict[str, Model],
+    *,
+    changes: dict[str, Any] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Detection:
+    """Both stages on a tomogram: scored, named picks, most confident first.
+
+    changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults.
+    """
+    for stage in STAGES:
+        if stage not in models:
+            raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; Dn3DUnet needs a {stage!r} as well")
+    denoiser, segmenter = models["denoiser"], models["segmenter"]
+    settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
+    ready = prepare(volume, denoiser.voxel_size, settings)
+    clean = denoise(
+        ready.grid.data, denoiser, mean=ready.mean, deviation=ready.deviation, sections=ready.sections,
+        device=choose_device(device), progress=progress,
+    )  # fmt: skip
+    changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False}
+    found = detect_in_one_stage(
+        ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed), per_class=False,
+        device=device, progress=progress,
+    )  # fmt: skip
+    return replace(found, volume=volume, slab=ready.slab, settings=settings.model_dump())

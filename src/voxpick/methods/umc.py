@@ -1,0 +1,158 @@
+"""UMC: a U-net Multi-task Cascade that denoises first and segments second, in one network.
+
+Gubins, Veltkamp and Forster in Gubins et al., SHREC 2020: classification in cryo-electron tomograms, Comput. Graph. 91
+(2020), section 3.6; the network and how its layout was inferred: `networks.umc`.
+
+The preset 'paper': 64^3 patches, batch 24, Adam 1e-3, 25 epochs, mean squared error of the denoising decoder against
+the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting one. What the paper leaves open:
+- alpha and beta: as in the paper's reference for them (Salehi et al. 2017), alpha 0.7 weighs false positives and beta
+  0.3 false negatives. Other programs have it the other way round, and Salehi et al. found more weight on false
+  negatives better; the options alpha and beta change it.
+- classes that Tversky's index is averaged over: all 13, background included; sums over the batch.
+- how the two losses are added: with equal weights (option denoising_weight is the first one's); the grandmodel is
+  scaled to deviation 1 for that (`train.denoising`), and voxels beyond it do not count.
+- 75 % overlap: patches lie anywhere, not on a grid; an epoch has as many as the grid of 16 voxels has. They reach up to
+  16 voxels beyond the specimen, where the label is background.
+- random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
+  of particles, which no real particle of the other hand matches; the paper's flips are what it did.
+- bfloat16 where the processor gains from it.
+Detection: connected components of all voxels that are more likely a particle than not (P(background) < 0.5; the class
+with the highest probability is nearly the same), those below 10 voxels or with a centroid closer than 5 voxels to
+another's dropped, the most common class. Of two that are too close we keep the one with the better score; the paper may
+have dropped both.
+The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
+moving average of the weights, and half turns instead of mirrors. Its loss adds the cross-entropy to Tversky's with
+alpha 0.3 and beta 0.7, as the latter alone is slow to find small classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from voxpick.detect.one_stage import detect_in_one_stage
+from voxpick.detect.pipeline import Detection
+from voxpick.detect.settings import make_settings as make_detect_settings
+from voxpick.errors import VoxpickError
+from voxpick.losses import IGNORE, cross_entropy, tversky
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.networks.model import Model
+from voxpick.train.denoising import SpecimenPatches
+from voxpick.train.fit import Fitted, fit
+from voxpick.train.patches import make_augmentation
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+TITLE = "U-Net with two decoders: one denoises, one segments"
+PAPER = "Gubins, Veltkamp, Förster in Gubins et al., Comput. Graph. (2020)"
+STAGES: tuple[str, ...] = ("segmenter",)
+
+OPTIONS: dict[str, Any] = {
+    "alpha": 0.7, "beta": 0.3, "denoising_weight": 1.0, "cross_entropy_weight": 0.0, "overlap": 0.75, "flips": True,
+}  # fmt: skip
+"""Of the settings' `options`: weights of false positives and negatives and of the losses' parts; patches."""
+
+SETTINGS: dict[str, Any] = {
+    "method": "umc", "network": "umc", "loss": "tversky", "patch": 64, "options": OPTIONS, "intensity_scale": 0.0,
+    "intensity_shift": 0.0,
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "network_settings": {"filters": [16, 32, 64, 128, 256], "batch_norm": False}, "batch": 24, "epochs": 25,
+        "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 1_000_000, "turns": False, "gradient_clip": 0.0,
+        "validate_minutes": 60.0,
+    },
+    "minutes": {
+        "network_settings": {"filters": [16, 32, 64, 128, 256], "batch_norm": True}, "batch": 2, "minutes": 60.0,
+        "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.03, "turns": True, "gradient_clip": 1.0,
+        "average_decay": 0.995, "validate_minutes": 10.0,
+        "options": {**OPTIONS, "alpha": 0.3, "beta": 0.7, "cross_entropy_weight": 1.0, "flips": False},
+    },
+}  # fmt: skip
+
+TINY: dict[str, dict[str, Any]] = {
+    "segmenter": {"network_settings": {"filters": [4, 8]}, "patch": 16, "batch": 2, "learning_rate": 0.02}
+}
+
+DETECTION: dict[str, Any] = {
+    "split": "components", "voting": "majority", "minimum_size": 10, "minimum_distance": 50.0, "threshold": 0.5,
+}  # fmt: skip
+"""Settings of `detect` as in section 3.6, on voxels of 10 A."""
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
+    if stage not in STAGES:
+        raise VoxpickError(f"stage is {stage!r}; UMC has one, 'segmenter'")
+    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    unknown = sorted(set(settings.options) - set(OPTIONS))
+    if unknown:
+        raise VoxpickError(f"umc: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    return settings
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
+
+
+def make_loss(settings: TrainSettings) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+    """loss((specimen (b, 1, z, y, x), logits), targets (b, 2, z, y, x)), the targets as `SpecimenPatches` draws them.
+
+    Voxels with the label IGNORE, or without a density, are left out of their part.
+    """
+    options = {**OPTIONS, **settings.options}
+
+    def loss(output: tuple[torch.Tensor, torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        specimen, logits = output
+        labels, density = targets[:, 0].long(), targets[:, 1]
+        known = torch.isfinite(density) & (labels != IGNORE)
+        error = torch.where(known, specimen[:, 0] - density.nan_to_num(), 0.0)
+        total = options["denoising_weight"] * error.square().sum() / known.sum().clamp_min(1)
+        total = total + tversky(logits, labels, alpha=options["alpha"], beta=options["beta"], include_background=True)
+        if options["cross_entropy_weight"]:
+            total = total + options["cross_entropy_weight"] * cross_entropy(logits, labels)
+        return total
+
+    return loss
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
+) -> Fitted:
+    """Train the network in place on tomograms with truth and noise-free density.
+
+    classes: names by number in the class masks, from 1 on; they are those of the model. There is no earlier stage.
+    options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    known = {**OPTIONS, **settings.options}
+    sampler = SpecimenPatches(
+        volumes, size=settings.patch, overlap=known["overlap"], flips=known["flips"], touching=settings.touching,
+        augmentation=make_augmentation(settings),
+    )  # fmt: skip
+    return fit(model.network, sampler, make_loss(settings), settings, **options)
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Detection:
+    """Scored, named picks, most confident first.
+
+    changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. options: device and progress.
+    """
+    if "segmenter" not in models:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; UMC needs a 'segmenter'")
+    model = models["segmenter"]
+    settings = make_detect_settings([model], changes, defaults=DETECTION)
+    return detect_in_one_stage(volume, model, settings=settings, per_class=False, **options)

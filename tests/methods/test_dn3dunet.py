@@ -1,0 +1,136 @@
+"""Dn3DUnet as a method: denoising by slices, the order of its stages, and a toy both learn."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.losses import cross_entropy, generalised_dice
+from voxpick.methods import dn3dunet
+from voxpick.methods.denoised import denoise, denoised_volume
+from voxpick.particles import Particles
+from voxpick.train.denoising import specimen
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume, intensity_statistics
+
+SHAPE = (20, 28, 36)
+CENTERS = np.array([[10, 9, 9], [10, 19, 27]])
+CLASSES = ["large", "small"]
+
+
+def make_volume():
+    """A large cube, dark in the tomogram, and a small one, bright."""
+    rng = np.random.default_rng(2)
+    mask = np.zeros(SHAPE, np.int8)
+    for k, (z, y, x) in enumerate(CENTERS):
+        side = (5, 3)[k]
+        mask[z - side : z + side, y - side : y + side, x - side : x + side] = k + 1
+    density = np.array([0, 1, -1], np.float32)[mask]
+    data = (30 + rng.standard_normal(SHAPE) - 3 * density).astype(np.float32)
+    particles = Particles(CENTERS * 10.0, classes=np.array(CLASSES, dtype=object))
+    volume = Volume(data, 10.0, "toy")
+    return TrainingVolume(
+        volume, mask, particles, mask.astype(np.int16), intensity=intensity_statistics(volume), density=density
+    )
+
+
+def untrained(stage, **changes):
+    settings = dn3dunet.training_settings(stage, changes={**dn3dunet.TINY[stage], "steps": 100, **changes})
+    return settings, dn3dunet.create_model(settings, CLASSES, voxel_size=10.0)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.set_num_threads(1)
+    volume, models, losses = make_volume(), {}, {}
+    for stage in dn3dunet.STAGES:
+        rows = []
+        settings, models[stage] = untrained(stage, log_steps=10, average_decay=0.9, dtype="float32")
+        dn3dunet.train([volume], models[stage], settings, classes=CLASSES, earlier=models, log=rows.append)
+        losses[stage] = [row["loss"] for row in rows]
+    return volume, models, losses
+
+
+@pytest.mark.parametrize("stage", dn3dunet.STAGES)
+def test_the_loss_falls(trained, stage):
+    _, _, losses = trained
+    assert losses[stage][-1] < 0.6 * losses[stage][0]
+
+
+def test_denoised_is_nearer_to_the_specimen(trained):
+    volume, models, _ = trained
+    clean = specimen(volume).image((0, 0, 0), SHAPE)
+    noisy = volume.image((0, 0, 0), SHAPE)
+    mean, deviation = volume.intensity
+    cpu = torch.device("cpu")
+    found = denoise(volume.tomogram.data, models["denoiser"], mean=mean, deviation=deviation, device=cpu)
+    assert found.dtype == np.float16
+    assert np.square(found - clean).mean() < 0.3 * np.square(noisy - clean).mean()
+    again = denoised_volume(volume, models["denoiser"], device=cpu)
+    mean, deviation = again.intensity
+    assert np.allclose(again.image((4, 5, 6), (3, 4, 5)) * deviation + mean, found[4:7, 5:9, 6:11], atol=2e-3)
+
+
+def test_both_stages_find_and_name_the_particles(trained):
+    volume, models, _ = trained
+    found = dn3dunet.detect(volume.tomogram, models, device="cpu", changes={"slab": "off"})
+    order = np.argsort(found.particles.centers_zyx[:, 1])
+    assert found.particles.centers_zyx[order] == pytest.approx(CENTERS * 10.0 - 5, abs=10)
+    assert found.particles.classes[order].tolist() == CLASSES
+    assert found.volume is volume.tomogram
+
+
+def test_sections_and_inverted_contrast(trained):
+    volume, models, _ = trained
+    plain = dn3dunet.detect(volume.tomogram, models, device="cpu", changes={"slab": "3:18"})
+    bright = Volume(60 - volume.tomogram.data, 10.0, "bright")
+    turned = dn3dunet.detect(bright, models, device="cpu", changes={"slab": "3:18", "invert": True})
+    assert (plain.slab.start, plain.slab.stop) == (3, 18)
+    assert plain.settings["slab"] == "3:18"
+    assert turned.settings["invert"] is True
+    assert len(plain.particles) == 2
+    assert turned.particles.centers_zyx == pytest.approx(plain.particles.centers_zyx, abs=2)
+
+
+def test_denoising_in_parts_equals_the_whole_and_leaves_other_sections(trained, monkeypatch):
+    volume, models, _ = trained
+    mean, deviation = volume.intensity
+    options = {"mean": mean, "deviation": deviation, "device": torch.device("cpu")}
+    whole = denoise(volume.tomogram.data, models["denoiser"], **options)
+    monkeypatch.setattr("voxpick.methods.denoised.PIXELS", 3 * 28 * 36)
+    steps = []
+    part = denoise(
+        volume.tomogram.data, models["denoiser"], sections=slice(5, 12), progress=lambda *s: steps.append(s), **options
+    )
+    assert np.allclose(part[5:12], whole[5:12], atol=0.05)
+    assert np.abs(part[:5]).max() == np.abs(part[12:]).max() == 0
+    assert steps == [("denoising", 3, 7), ("denoising", 6, 7), ("denoising", 7, 7)]
+
+
+def test_the_segmenter_needs_the_denoiser():
+    settings, model = untrained("segmenter")
+    with pytest.raises(VoxpickError, match="train the stage 'denoiser' first"):
+        dn3dunet.train([make_volume()], model, settings, classes=CLASSES)
+    with pytest.raises(VoxpickError, match="needs a 'denoiser' as well"):
+        dn3dunet.detect(make_volume().tomogram, {"segmenter": model})
+
+
+def test_losses():
+    logits, labels = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 3, (2, 4, 5, 6))
+    dice = generalised_dice(logits, labels).item()
+    paper = dn3dunet.segmentation_loss(dn3dunet.training_settings("segmenter", "paper"))
+    minutes = dn3dunet.segmentation_loss(dn3dunet.training_settings("segmenter", "minutes"))
+    assert paper(logits, labels).item() == pytest.approx(dice)
+    assert minutes(logits, labels).item() == pytest.approx(dice + cross_entropy(logits, labels).item())
+
+
+def test_presets_of_the_paper_and_unknown_names():
+    denoiser = dn3dunet.training_settings("denoiser", "paper")
+    segmenter = dn3dunet.training_settings("segmenter", "paper")
+    assert (denoiser.learning_rate, denoiser.network_settings["depth"]) == (2.5e-3, 20)
+    assert (segmenter.learning_rate, segmenter.patch) == (1e-3, 104)
+    assert dn3dunet.create_model(denoiser, CLASSES, voxel_size=10.0).classes == ["background"]
+    with pytest.raises(VoxpickError, match="Dn3DUnet has denoiser and segmenter"):
+        dn3dunet.training_settings("classifier")
+    with pytest.raises(VoxpickError, match="unknown option 'alpha' of the denoiser; known: none"):
+        dn3dunet.training_settings("denoiser", changes={"options": {"alpha": 1}})
