@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.volume import Volume, intensity_statistics
 
@@ -68,9 +69,20 @@ def simulate(*, seed: int, structures: dict[str, Any] | None = None, device: str
     )
 
 
-def train(worlds: Sequence[World], stage: str, *, preset: str = "minutes", **settings: Any) -> Model:
-    """Train one stage of VP-Detector, 'localizer' or 'classifier'; settings are those of `train.settings`."""
-    from voxpick.methods import vp_detector
+def train(
+    worlds: Sequence[World],
+    stage: str | None = None,
+    *,
+    method: str = "vp-detector",
+    preset: str = "minutes",
+    earlier: dict[str, Model] | None = None,
+    **settings: Any,
+) -> Model:
+    """Train one stage of a method, its first if none is named; settings are those of `train.settings`.
+
+    earlier: stages that are trained already, by name, for a method whose later stages build on them.
+    """
+    from voxpick.methods.catalogue import find_method
     from voxpick.methods.recipe import class_names
     from voxpick.train.targets import TrainingVolume
 
@@ -84,13 +96,20 @@ def train(worlds: Sequence[World], stage: str, *, preset: str = "minutes", **set
             world.occupancy,
             z_offset=world.z_offset,
             intensity=intensity_statistics(world.tomogram),
+            density=world.simulation.grandmodel,
         )
         for world in worlds
     ]
-    chosen = vp_detector.training_settings(stage, preset, settings)
+    chosen = find_method(method)
+    if not chosen.STAGES:
+        raise VoxpickError(f"{method} learns nothing, so there is nothing to train")
+    how = chosen.training_settings(stage or chosen.STAGES[0], preset, settings)
     classes = class_names(volumes)
-    model = vp_detector.create_model(chosen, classes, voxel_size=worlds[0].tomogram.voxel_size)
-    vp_detector.train(volumes, model, chosen, classes=classes)
+    model = chosen.create_model(how, classes, voxel_size=worlds[0].tomogram.voxel_size)
+    chosen.train(volumes, model, how, classes=classes, earlier=earlier)
+    if how.stage == "classifier":
+        model.detection = {**model.detection, "subtomogram": how.patch}
+    model.provenance = {"method": method, "preset": preset, "settings": how.model_dump()}
     return model
 
 
@@ -99,21 +118,30 @@ def detect(
     localizer: Model | None = None,
     classifier: Model | None = None,
     *,
+    models: dict[str, Model] | None = None,
     device: str = "auto",
     **settings: Any,
 ) -> Particles:
     """Find and name the particles of a tomogram, most confident first; without models, by the built-in VP-Detector.
 
     settings are those of `detect.pipeline.DetectSettings`. A localizer alone finds without naming.
+    models: trained stages by name, of any method; given together with a classifier, that one names the picks.
     """
-    from voxpick.detect.pipeline import detect as run
-    from voxpick.detect.pipeline import make_settings
     from voxpick.io.model import builtin_model_path, load_models
+    from voxpick.methods.catalogue import find_method, method_of
+    from voxpick.methods.naming import named_by
 
-    if localizer is None:
-        parts = load_models(builtin_model_path("vp-detector"))
-        localizer, classifier = parts["localizer"], classifier or parts.get("classifier")
-    return run(volume, localizer, classifier, settings=make_settings([classifier, localizer], settings), device=device)
+    if localizer is not None and models is not None:
+        raise VoxpickError("give either a localizer or the models of a method")
+    if localizer is not None:
+        models = {"localizer": localizer} | ({} if classifier is None else {"classifier": classifier})
+        return find_method("vp-detector").detect(volume, models, changes=settings, device=device).particles
+    if models is None:
+        models = load_models(builtin_model_path("vp-detector"))
+    if classifier is not None:
+        models = {name: model for name, model in models.items() if name != "classifier"}
+    found = find_method(method_of(models)).detect(volume, models, changes=settings, device=device)
+    return (found if classifier is None else named_by(found, classifier, changes=settings, device=device)).particles
 
 
 def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20Score:

@@ -1,0 +1,184 @@
+"""What every method in the catalogue has to do; a new one is covered by its line there."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from voxpick.cli.training_model import describe
+from voxpick.errors import VoxpickError
+from voxpick.io.model import load_models, save_models
+from voxpick.methods.catalogue import METHODS, find_method, method_of
+from voxpick.networks.zoo import NETWORKS
+from voxpick.particles import Particles
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume, intensity_statistics
+
+CLASSES = ["large", "small"]
+STEPS, ENDS = 24, 6
+STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
+
+
+def toy_volume(shape=(24, 36, 44), *, seed=0, particles=8):
+    """Dark balls of radius 5 and 3 in noise, apart from each other, with a specimen as thick as the tomogram."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.indices(shape), axis=-1)
+    mask, ids, centers = np.zeros(shape, np.int8), np.zeros(shape, np.int16), []
+    while len(centers) < particles:
+        center = rng.integers(5, np.array(shape) - 5)
+        if all(np.linalg.norm(center - other) > 10 for other in centers):
+            kind = len(centers) % 2
+            ball = ((grid - center) ** 2).sum(axis=-1) <= (5, 3)[kind] ** 2
+            centers.append(center)
+            mask[ball], ids[ball] = kind + 1, len(centers)
+    density = (mask > 0).astype(np.float32) * np.where(mask == 1, 1.0, 2.0).astype(np.float32)
+    volume = Volume((50 + rng.normal(size=shape) - 4 * density).astype(np.float32), 10.0, f"toy{seed}")
+    names = np.array([CLASSES[k % 2] for k in range(particles)], dtype=object)
+    truth = Particles(np.array(centers) * 10.0, classes=names)
+    return TrainingVolume(volume, mask, truth, ids, intensity=intensity_statistics(volume), density=density)
+
+
+def tiny_settings(name, stage, **changes):
+    method = METHODS[name]
+    return method.training_settings(stage, changes={**method.TINY[stage], "steps": STEPS, "log_steps": 1, **changes})
+
+
+def train_stage(name, stage, volumes, earlier):
+    """A trained stage and the loss of each step."""
+    method, settings, rows = METHODS[name], tiny_settings(name, stage), []
+    model = method.create_model(settings, CLASSES, voxel_size=10.0)
+    fitted = method.train(volumes, model, settings, classes=CLASSES, earlier=earlier, log=rows.append)
+    describe(model, settings, "minutes", [], None, fitted, "cpu", None)
+    return model, [row["loss"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Stages and losses of each method, trained when they are first asked for."""
+    done, volumes = {}, [toy_volume(seed=1), toy_volume((20, 40, 32), seed=2, particles=5)]
+
+    def ask(name):
+        if name not in done:
+            models, losses = {}, {}
+            for stage in METHODS[name].STAGES:
+                models[stage], losses[stage] = train_stage(name, stage, volumes, dict(models))
+            done[name] = models, losses
+        return done[name]
+
+    return ask
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_says_what_it_is(name):
+    method = METHODS[name]
+    assert find_method(name) is method
+    for line in (method.TITLE, method.PAPER):
+        assert 10 < len(line) < 100 and "\n" not in line
+    assert len(set(method.STAGES)) == len(method.STAGES)
+    assert {"paper", "minutes"} <= set(method.PRESETS)
+    assert set(method.TINY) == set(method.STAGES)
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_presets_are_valid(name, stage):
+    method = METHODS[name]
+    for preset in method.PRESETS:
+        settings = method.training_settings(stage, preset)
+        assert (settings.method, settings.stage) == (name, stage)
+        assert settings.network in NETWORKS
+        assert [settings.minutes, settings.steps, settings.epochs].count(None) == 2
+        assert method.training_settings(stage, preset, settings.model_dump()) == settings
+    changed = method.training_settings(stage, "paper", {"steps": 3, "seed": 7})
+    assert (changed.steps, changed.epochs, changed.minutes, changed.seed) == (3, None, None, 7)
+    assert tiny_settings(name, stage).steps == STEPS
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_unknown_names_are_refused(name, stage):
+    method = METHODS[name]
+    for arguments in ((stage, "magic"), ("magic", "minutes"), (stage, "minutes", {"magic": 1})):
+        with pytest.raises(VoxpickError, match="magic"):
+            method.training_settings(*arguments)
+    with pytest.raises(VoxpickError):
+        method.create_model(tiny_settings(name, stage, network_settings={"magic": 1}), CLASSES, voxel_size=10.0)
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_an_untrained_model_is_drawn_from_the_seed(name, stage):
+    first, again, other = (
+        METHODS[name].create_model(tiny_settings(name, stage, seed=seed), CLASSES, voxel_size=13.7)
+        for seed in (5, 5, 6)
+    )
+    weights = [model.network.state_dict() for model in (first, again, other)]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+    assert any(not torch.equal(value, weights[2][key]) for key, value in weights[0].items())
+    assert first.voxel_size == 13.7 and first.classes[0] == "background"
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_training_lowers_the_loss(name, stage, trained):
+    losses = trained(name)[1][stage]
+    assert len(losses) == STEPS
+    assert np.mean(losses[-ENDS:]) < np.mean(losses[:ENDS])
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.STAGES])
+def test_a_model_file_gives_back_every_bit(name, trained, tmp_path):
+    models = trained(name)[0]
+    save_models(tmp_path / "model.pt", models)
+    loaded = load_models(tmp_path / "model.pt")
+    assert method_of(loaded) == name and list(loaded) == list(METHODS[name].STAGES)
+    for stage, model in models.items():
+        before, after = model.network.state_dict(), loaded[stage].network.state_dict()
+        assert before.keys() == after.keys()
+        assert all(value.dtype == after[key].dtype and torch.equal(value, after[key]) for key, value in before.items())
+        for field in ("name", "settings", "classes", "voxel_size", "detection", "provenance"):
+            assert getattr(loaded[stage], field) == getattr(model, field)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_detection_gives_valid_picks(name, trained):
+    models = dict(trained(name)[0])
+    if models.keys() == {"classifier"}:  # it names what another method finds
+        models["localizer"] = trained("vp-detector")[0]["localizer"]
+    volume, changes = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, {"threshold": 0.03, "minimum_size": 5}
+    steps = []
+    detection = METHODS[name].detect(
+        volume, models, changes=changes, device="cpu", progress=lambda *step: steps.append(step)
+    )
+    picks = detection.particles
+    assert len(picks) > 0
+    assert np.isfinite(picks.centers_zyx).all()
+    assert (picks.centers_zyx >= 0).all() and (picks.centers_zyx <= (np.array(volume.shape) - 1) * 10.0).all()
+    assert set(picks.classes) <= set(detection.classes[1:]) == set(CLASSES)
+    assert (picks.scores >= 0).all() and (picks.scores <= 1).all() and (np.diff(picks.scores) <= 0).all()
+    assert set(picks.tomograms) == {volume.name}
+    assert yaml.safe_load(yaml.safe_dump(detection.settings))["threshold"] == 0.03
+    assert steps and all(0 < done <= total for _, done, total in steps)
+    try:
+        painted = detection.segmentation
+    except VoxpickError as error:
+        assert "no segmentation" in str(error) and not len(detection.located.voxels)
+    else:
+        assert painted.shape == volume.shape and painted.data.max() < len(detection.classes)
+        assert (painted.data > 0).any()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_detection_without_a_model_is_refused(name):
+    if not METHODS[name].STAGES:
+        pytest.skip("needs no model")
+    with pytest.raises(VoxpickError, match=r"needs|holds"):
+        METHODS[name].detect(toy_volume((12, 20, 28), particles=1).tomogram, {})
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_tomograms_of_another_voxel_size_are_refused_in_training(name, stage, trained):
+    volume = toy_volume(seed=1)
+    coarse = dataclasses.replace(volume, tomogram=Volume(volume.tomogram.data, 13.0, "coarse"))
+    settings, earlier = tiny_settings(name, stage), {k: v for k, v in trained(name)[0].items() if k != stage}
+    model = METHODS[name].create_model(settings, CLASSES, voxel_size=10.0)
+    with pytest.raises(VoxpickError, match=r"coarse: voxels of 13 A, but the model is made for 10 A"):
+        METHODS[name].train([coarse], model, settings, classes=CLASSES, earlier=earlier)
