@@ -15,7 +15,7 @@ def formula(filters, *, channels, classes, bottom, norm):
     """As in the network's docstring, summed by hand."""
 
     def layer(a, b):
-        return 27 * a * b + (2 * b if norm else b)
+        return 27 * a * b + (3 * b if norm else b)
 
     total, before = 0, channels
     for k, after in enumerate(filters):

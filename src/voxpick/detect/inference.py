@@ -25,7 +25,10 @@ def for_inference(network: nn.Module, device: torch.device) -> nn.Module:
     """A folded copy of a convolutional network on `device`, laid out for fast convolutions."""
     if not _convolutional(network):
         return network
-    return folded(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    ready = folded(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    if hasattr(ready, "compute_dtype"):
+        ready.compute_dtype = torch.float32  # the format is autocast's choice
+    return ready
 
 
 def on_engine(network: nn.Module, engine: str, device: torch.device) -> nn.Module:

@@ -8,7 +8,7 @@ Two 3x3x3 convolutions a stage, zero padded, each followed by ReLU; max-pooling 
 convolutions in the lowest stage; up-convolutions, followed by ReLU, whose result is concatenated with the last maps
 of the same size; a 1x1x1 convolution to the class scores. No normalisation: neither paper mentions one.
 
-Parameters for filters f_0 .. f_n, c input channels and k classes, C(a, b) = 27 a b + b (with norm 27 a b + 2 b):
+Parameters for filters f_0 .. f_n, c input channels and k classes, C(a, b) = 27 a b + b (with norm 27 a b + 3 b):
     down: C(c, f_0) + C(f_0, f_0) + ... + C(f_n-1, f_n) + 3 C(f_n, f_n), the last for a bottom of 4 convolutions;
     up, i = n-1 .. 0: 8 f_i+1^2 + f_i+1 + C(f_i+1 + f_i, f_i) + C(f_i, f_i); output: k f_0 + k.
 With 32, 48, 64 filters, 1 channel and 13 classes that is 903,357.
@@ -31,6 +31,8 @@ import torch
 from torch import nn
 
 from voxpick.errors import VoxpickError
+from voxpick.networks.conv_blocks import convolutions as convolution_stack
+from voxpick.networks.conv_blocks import mixed_precision
 
 
 class UNet(nn.Module):
@@ -38,7 +40,8 @@ class UNet(nn.Module):
 
     classes: output channels, background included. filters: maps of each stage, from full resolution down.
     convolutions: in every stage but the lowest; bottom: in the lowest. norm: batch normalisation.
-    multiple_of: attribute; the sides of the input are multiples of it, 2^(stages - 1).
+    multiple_of: attribute; the sides of the input are multiples of it, 2^(stages - 1). compute_dtype: attribute; the
+    number format of the convolutions where autocast does not say otherwise; weights and scores stay float32.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class UNet(nn.Module):
         self.in_channels, self.classes, self.filters = in_channels, classes, tuple(int(f) for f in filters)
         self.multiple_of = 2 ** (len(self.filters) - 1)
         self.convolutions, self.bottom = convolutions, bottom
+        self.compute_dtype = torch.float32
         counts = [convolutions] * (len(self.filters) - 1) + [bottom]
         self.down = nn.ModuleList(
             _stage(before, after, number, norm)
@@ -73,6 +77,7 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool3d(2)
         self.output = nn.Conv3d(self.filters[0], classes, 1)
         self.reset_parameters()
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -82,8 +87,8 @@ class UNet(nn.Module):
                 up = isinstance(module, nn.ConvTranspose3d)
                 fan_in = module.in_channels if up else module.weight[0].numel()
                 module.weight.normal_(0.0, (2.0 / fan_in) ** 0.5)
-                if module.bias is not None:
-                    module.bias.zero_()
+                assert module.bias is not None
+                module.bias.zero_()
         self.output.weight.normal_(0.0, 0.1 / self.filters[0] ** 0.5)
 
     @property
@@ -100,23 +105,23 @@ class UNet(nn.Module):
                 f"UNet: the input has shape {tuple(x.shape)}; expected (batch, {self.in_channels}, z, y, x) with sides "
                 f"that are multiples of {self.multiple_of}"
             )
-        kept = []
-        for stage in self.down[:-1]:
-            x = stage(x)
-            kept.append(x)
-            x = self.pool(x)
-        x = self.down[-1](x)
-        for up, join, skip in zip(self.up, self.join, reversed(kept), strict=True):
-            x = join(torch.cat([up(x), skip], dim=1))
-        return self.output(x)
+        with mixed_precision(x, self.compute_dtype):
+            x = x.contiguous(memory_format=torch.channels_last_3d)
+            kept = []
+            for stage in self.down[:-1]:
+                x = stage(x)
+                kept.append(x)
+                x = self.pool(x)
+            x = self.down[-1](x)
+            for up, join, skip in zip(self.up, self.join, reversed(kept), strict=True):
+                x = join(torch.cat([up(x), skip], dim=1))
+            return self.output(x).float()
+
+    def extra_repr(self) -> str:
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return f"filters={list(self.filters)}, parameters={count:,}, receptive_field={self.receptive_field}"
 
 
 def _stage(before: int, after: int, number: int, norm: bool) -> nn.Sequential:
     """`number` convolutions from `before` to `after` maps, each with ReLU."""
-    layers: list[nn.Module] = []
-    for k in range(number):
-        layers.append(nn.Conv3d(before if k == 0 else after, after, 3, padding=1, bias=not norm))
-        if norm:
-            layers.append(nn.BatchNorm3d(after))
-        layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+    return convolution_stack([before, *[after] * number], batch_norm=norm)

@@ -9,6 +9,7 @@ from voxpick.networks.dncnn import DnCNN
 from voxpick.networks.msdnet import MSDNet
 from voxpick.networks.resnet3d import ResNet3D
 from voxpick.networks.umc import UMC
+from voxpick.networks.unet import UNet
 from voxpick.networks.unet3d import UNet3D
 from voxpick.networks.yopo import YOPO
 
@@ -18,6 +19,7 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "msdnet": MSDNet,
     "resnet3d": ResNet3D,
     "umc": UMC,
+    "unet": UNet,
     "unet3d": UNet3D,
     "yopo": YOPO,
 }

@@ -1,0 +1,123 @@
+"""DeepFinder: a 3-D U-Net names every voxel, and mean-shift makes particles of them.
+
+Moebel et al., 3D ConvNet improves macromolecule localization in 3D cellular cryo-electron tomograms (2018), sections
+2.1 and 2.2; Gubins et al., SHREC 2020: classification in cryo-electron tomograms, Comput. Graph. 91 (2020), section
+3.2. The network and what its papers leave open: `networks.unet`.
+
+Presets 'paper' (2018: cross-entropy, 6000 iterations) and 'shrec20' (Dice loss): patches of 56^3 around particles,
+half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave open:
+- batch size: 25, of which the text says nothing;
+- how a patch lies around a particle: its centre is anywhere within the middle half of each side;
+- "applying a 180 degree rotation to each training example": turned or not, with a chance of one half each;
+- iterations in 2020: 25,000, as it trained for 50 h, and 6000 took 12 h in 2018 (on another GPU);
+- which classes the Dice loss is averaged over: all, background included; sums over the batch;
+- "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
+- targets: the simulated class masks; section 2.2's pasted averages are for data without them;
+- bfloat16 where the processor gains from it.
+PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
+dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground
+where 1 - P(background) is above 0.5, nearly the same as a most probable class that is not the background. Bandwidth and
+least cluster are not given (60 A and 30 voxels here). The defaults split by watershed in all foreground and vote by
+probability.
+The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine, a
+moving average of the weights, all three half turns, cross-entropy with less weight on background plus the Dice loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from voxpick.detect.pipeline import Detection
+from voxpick.errors import VoxpickError
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.voxel_classes import STAGE, TurnedAboutTiltAxis, class_loss, class_patches, detect_classes
+from voxpick.networks.model import Model
+from voxpick.train.fit import Fitted, fit
+from voxpick.train.patches import Sampler
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+TITLE = "a 3D U-Net names voxels, mean-shift makes particles"
+PAPER = "Moebel et al., hal-01966819 (2018); Moebel in Gubins et al., Comput. Graph. (2020)"
+STAGES: tuple[str, ...] = (STAGE,)
+
+NETWORK: dict[str, Any] = {"filters": [32, 48, 64], "convolutions": 2, "bottom": 4}
+OPTIONS: dict[str, Any] = {"dice_weight": 0.0, "tilt_axis_turns": True}
+"""Of the settings' `options`: how much of the Dice loss is added, and half turns about the tilt axis alone."""
+
+SETTINGS: dict[str, Any] = {"method": "deepfinder", "network": "unet", "patch": 56, "centred_fraction": 1.0}
+
+AS_PUBLISHED: dict[str, Any] = {
+    "network_settings": {**NETWORK, "norm": False}, "batch": 25, "learning_rate": 1e-4, "schedule": "step",
+    "decay_epoch": 1_000_000, "turns": False, "options": OPTIONS, "intensity_scale": 0.0, "intensity_shift": 0.0,
+    "gradient_clip": 0.0, "validate_minutes": 60.0,
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {**AS_PUBLISHED, "loss": "cross_entropy", "steps": 6000},
+    "shrec20": {**AS_PUBLISHED, "loss": "dice", "steps": 25_000},
+    "minutes": {
+        "network_settings": {**NETWORK, "norm": True}, "batch": 2, "minutes": 60.0, "learning_rate": 2e-3,
+        "schedule": "cosine", "warmup": 0.03, "turns": True, "loss": "cross_entropy", "background_weight": 0.15,
+        "options": {"dice_weight": 1.0, "tilt_axis_turns": False}, "gradient_clip": 1.0, "average_decay": 0.995,
+        "validate_minutes": 10.0,
+    },
+}  # fmt: skip
+
+TINY: dict[str, dict[str, Any]] = {
+    STAGE: {"network_settings": {"filters": [8, 12], "bottom": 2}, "patch": 16, "batch": 4, "learning_rate": 0.01}
+}
+
+DETECTION: dict[str, Any] = {"halo": 24}
+PAPER_DETECTION: dict[str, Any] = {"split": "mean-shift", "voting": "majority", "per_class": True}
+"""Settings of `detect` as in SHREC'20; the defaults split by watershed over all foreground."""
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
+    if stage not in STAGES:
+        raise VoxpickError(f"stage is {stage!r}; DeepFinder has one, '{STAGE}'")
+    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    unknown = sorted(set(settings.options) - set(OPTIONS))
+    if unknown:
+        raise VoxpickError(f"deepfinder: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    return settings
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
+) -> Fitted:
+    """Train the network in place on tomograms with truth. classes: names by number in the class masks, from 1 on.
+
+    There is no earlier stage. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    known = {**OPTIONS, **settings.options}
+    sampler: Sampler = class_patches(volumes, settings)
+    if known["tilt_axis_turns"]:
+        sampler = TurnedAboutTiltAxis(sampler)
+    loss = class_loss(settings, channels=len(model.classes), dice_weight=float(known["dice_weight"]))
+    return fit(model.network, sampler, loss, settings, **options)
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Detection:
+    """Scored, named picks, most confident first.
+
+    changes: settings of `detect.settings.DetectSettings`, such as PAPER_DETECTION. options: device and progress.
+    """
+    return detect_classes(volume, models, changes=changes, defaults=DETECTION, **options)

@@ -1,0 +1,105 @@
+"""3D MS-D: one multi-scale dense network names every voxel, and mean-shift makes particles of them.
+
+Hao et al. in Gubins et al., SHREC 2020: classification in cryo-electron tomograms, Comput. Graph. 91 (2020), section
+3.1; the network is VP-Detector's MSDNet (`networks.msdnet`), which the same group built from it.
+
+The preset 'paper': 64 layers with dilations from 1 to 16, patches of 64^3, batch 125, Adam 1e-4, 200 epochs. What the
+paper leaves open:
+- the order of the dilations: 1, 2, .., 16, four times over;
+- maps a layer: 2, as in VP-Detector (1 in MS-D networks of 2D images; 'width' changes it). 54 * 64^2 + 128 + 13 * 129
+  + 13 = 223,002 parameters;
+- classes: "from 0 to 13" is read as the background and the 12 classes, numbers 0 to 12;
+- "the tomogram is cropped into cubic volumes": patches anywhere in the specimen; an epoch has as many as cover it once;
+- the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
+- bfloat16 where the processor gains from it.
+PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (and by
+well-filled bins of components larger than the kernel, as one centroid cannot split touching particles); the most
+frequent label names a cluster. A voxel is foreground where 1 - P(background) is above 0.5. Bandwidth (60 A) and least
+cluster (30 voxels) are not given. The defaults split by watershed and vote by probability.
+The preset 'minutes' fits a time budget: batch 1, a higher rate that falls as a cosine, a moving average of the weights,
+half turns, half of the patches around a particle, focal loss with less weight on background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from voxpick.detect.pipeline import Detection
+from voxpick.errors import VoxpickError
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.voxel_classes import STAGE, class_loss, class_patches, detect_classes
+from voxpick.networks.model import Model
+from voxpick.train.fit import Fitted, fit
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+TITLE = "one 3D MS-D network names voxels, mean-shift makes particles"
+PAPER = "Hao et al. in Gubins et al., Comput. Graph. (2020)"
+STAGES: tuple[str, ...] = (STAGE,)
+
+SETTINGS: dict[str, Any] = {
+    "method": "ms-d", "network": "msdnet", "patch": 64,
+    "network_settings": {"depth": 64, "width": 2, "dilations": list(range(1, 17))},
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "batch": 125, "epochs": 200, "learning_rate": 1e-4, "schedule": "step", "decay_epoch": 1_000_000,
+        "loss": "cross_entropy", "centred_fraction": 0.0, "turns": False, "intensity_scale": 0.0,
+        "intensity_shift": 0.0, "gradient_clip": 0.0, "validate_minutes": 60.0,
+    },
+    "minutes": {
+        "batch": 1, "minutes": 60.0, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.03, "loss": "focal",
+        "gamma": 1.0, "background_weight": 0.3, "centred_fraction": 0.5, "turns": True, "gradient_clip": 1.0,
+        "average_decay": 0.995, "validate_minutes": 10.0,
+    },
+}  # fmt: skip
+
+TINY: dict[str, dict[str, Any]] = {
+    STAGE: {"network_settings": {"depth": 6, "dilations": [1, 2, 3]}, "patch": 16, "batch": 2, "learning_rate": 0.01}
+}
+
+PAPER_DETECTION: dict[str, Any] = {"split": "mean-shift", "voting": "majority", "per_class": False}
+"""Settings of `detect` as in section 3.1."""
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
+    if stage not in STAGES:
+        raise VoxpickError(f"stage is {stage!r}; 3D MS-D has one, '{STAGE}'")
+    return preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
+) -> Fitted:
+    """Train the network in place on tomograms with truth. classes: names by number in the class masks, from 1 on.
+
+    There is no earlier stage. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    loss = class_loss(settings, channels=len(model.classes))
+    return fit(model.network, class_patches(volumes, settings), loss, settings, **options)
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Detection:
+    """Scored, named picks, most confident first.
+
+    changes: settings of `detect.settings.DetectSettings`, such as PAPER_DETECTION. options: device and progress.
+    """
+    return detect_classes(volume, models, changes=changes, defaults={}, **options)

@@ -1,0 +1,86 @@
+"""What methods share that train one network to name the class of every voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from voxpick.detect.one_stage import detect_in_one_stage
+from voxpick.detect.pipeline import Detection
+from voxpick.detect.settings import make_settings as make_detect_settings
+from voxpick.errors import VoxpickError
+from voxpick.losses import cross_entropy, dice, weighted_focal
+from voxpick.networks.model import Model
+from voxpick.train.fit import Loss
+from voxpick.train.patches import Sampler, SegmentationPatches, make_augmentation
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+STAGE = "segmenter"
+
+
+def class_patches(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> SegmentationPatches:
+    """Patches with the class of every voxel; `centred_fraction` of them around a particle, shifted at random."""
+    return SegmentationPatches(
+        volumes, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
+        augmentation=make_augmentation(settings), binary=False,
+    )  # fmt: skip
+
+
+class TurnedAboutTiltAxis:
+    """A sampler whose patches are turned by 180 degrees about y, the tilt axis, with a chance of one half."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self.sampler, self.epoch = sampler, sampler.epoch
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One image and its labels [z, y, x]."""
+        image, labels = self.sampler.draw(rng)
+        if rng.random() < 0.5:
+            image, labels = image[::-1, :, ::-1].copy(), labels[::-1, :, ::-1].copy()
+        return image, labels
+
+
+def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0.0) -> Loss:
+    """The settings' loss over `channels` classes, plus `dice_weight` times the Dice loss of all classes.
+
+    'dice' is averaged over all classes, background included; the others are means over voxels, weighted by
+    `class_weights` or, background alone, by `background_weight`. Raises VoxpickError for another loss or other weights.
+    """
+    if settings.loss not in ("cross_entropy", "focal", "dice"):
+        raise VoxpickError(f"loss is {settings.loss!r}; {settings.method} has cross_entropy, focal and dice")
+    weights = settings.class_weights or [settings.background_weight] + [1.0] * (channels - 1)
+    if len(weights) != channels or min(weights) <= 0:
+        raise VoxpickError(f"class_weights is {weights}; the network has {channels} outputs, and weights are above 0")
+    alpha = torch.tensor(weights)
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        here = alpha.to(logits.device)
+        if settings.loss == "dice":
+            value = dice(logits, labels, include_background=True)
+        elif settings.loss == "focal":
+            value = weighted_focal(logits, labels, class_weights=here, gamma=settings.gamma)
+        else:
+            value = cross_entropy(logits, labels, class_weights=here)
+        return value + dice_weight * dice(logits, labels, include_background=True) if dice_weight else value
+
+    return loss
+
+
+def detect_classes(
+    volume: Volume,
+    models: dict[str, Model],
+    *,
+    changes: dict[str, Any] | None,
+    defaults: dict[str, Any],
+    **options: Any,
+) -> Detection:
+    """The picks of the part 'segmenter', by the method's `defaults`, the model's settings and then `changes`."""
+    if STAGE not in models:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a '{STAGE}'")
+    settings = make_detect_settings([models[STAGE]], changes, defaults=defaults)
+    return detect_in_one_stage(volume, models[STAGE], settings=settings, per_class=settings.per_class, **options)
