@@ -51,7 +51,7 @@ class Runner:
         """Simulate, train, detect and score what is not done yet. only: these entries and those that they need."""
         check(self.settings, self.stages)
         wanted = self._wanted(only)
-        data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data" / "steps"))
+        data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data"))
         made = Provenance(self.settings, self.settings_folder, self.stages, data)
         self._drop_outdated(made)
         for seed in self.settings.benchmark.seeds:
@@ -74,7 +74,7 @@ class Runner:
         return self.output / name / f"seed_{seed}"
 
     def _steps(self, folder: Path) -> Steps:
-        return Steps(folder, self.program, self.say)
+        return Steps(folder / "steps", str(folder.relative_to(self.output)), self.program, self.say)
 
     def _wanted(self, only: Sequence[str]) -> set[str]:
         entries = self.settings.entries
@@ -126,7 +126,7 @@ class Runner:
     def _train(self, name: str, seed: int, made: Provenance) -> list[Result]:
         """Train the entry's own stages into its model.pt."""
         entry, folder = self.settings.entries[name], self.folder(name, seed)
-        steps, model = self._steps(folder / "steps"), folder / "model.pt"
+        steps, model = self._steps(folder), folder / "model.pt"
         marks = made.of_stages(name, seed)
         minutes = stage_minutes(name, self.settings, self.stages)
         if marks and steps.known(f"train_{next(iter(marks))}", next(iter(marks.values()))) is None:
@@ -174,7 +174,7 @@ class Runner:
         model, classifier = self._models(name, seed)
         picks = folder / "picks" / tomogram.name
         mark = fingerprint([made.of_model(name, seed), made.of_detection(name), tomogram.mark])
-        steps = self._steps(folder / "steps")
+        steps = self._steps(folder)
         known = steps.known(f"detect_{tomogram.name}", mark)
         if known is None or not known.done:
             shutil.rmtree(picks, ignore_errors=True)

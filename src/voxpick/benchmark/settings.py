@@ -144,7 +144,10 @@ class Entry(Strict):
 
 
 class Benchmark(Strict):
-    """The whole benchmark. minutes: of training per entry, over all its stages; null leaves it to the presets."""
+    """The whole benchmark. minutes: of training per entry, over all its stages; null leaves it to the presets.
+
+    order: entries in the order of the tables; those not named follow by name.
+    """
 
     title: str = "SHREC'20 benchmark"
     data: Data
@@ -154,6 +157,7 @@ class Benchmark(Strict):
     threads: int | None = Field(None, ge=1)
     validation_side: int = Field(192, ge=0)
     sweep: Sweep | None = None
+    order: list[str] = []
 
     @field_validator("seeds")
     @classmethod
@@ -188,10 +192,21 @@ def load_settings(folder: Path) -> Settings:
         )
     benchmark = _read(Benchmark, folder / MAIN_FILE)
     entries = {path.stem: _read(Entry, path) for path in sorted(folder.glob("*.yaml")) if path.name != MAIN_FILE}
+    for name in benchmark.order:
+        if name not in entries:
+            raise VoxpickError(
+                f"{folder / MAIN_FILE}: order: there is no entry {name!r}; there are {', '.join(entries)}"
+            )
+    entries = {name: entries[name] for name in dict.fromkeys([*benchmark.order, *entries])}
     if not entries:
         raise VoxpickError(f"{folder}: holds no entry; add a file NAME.yaml with at least 'method: vp-detector'")
     for name, entry in entries.items():
         _check_entry(folder / f"{name}.yaml", name, entry, entries, benchmark.data.training.count)
+    titles: dict[str, str] = {}
+    for name, entry in entries.items():
+        other = titles.setdefault(entry.title or name, name)
+        if other != name:
+            raise VoxpickError(f"{folder / name}.yaml: title {entry.title!r} is that of {other} as well; give another")
     return Settings(benchmark=benchmark, entries=entries)
 
 

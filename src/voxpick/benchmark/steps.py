@@ -36,9 +36,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Steps:
-    """Runs commands and keeps records of them in a folder. program: what comes before each; say: a listener."""
+    """Runs commands and keeps records of them in a folder.
+
+    label: in messages. program: what comes before every command. say: a listener.
+    """
 
     folder: Path
+    label: str = ""
     program: Sequence[str] = PROGRAM
     say: Callable[[str], None] = print
 
@@ -68,7 +72,7 @@ class Steps:
         earlier = before if resumed else None
         self._write(name, earlier or Record(mark, False, 0.0, 0, list(command)))
         log = self.folder / f"{name}.log"
-        self.say(f"{log.parent.parent.name} {name}: voxpick {command[0]}")
+        self.say(f"{self.label} {name}: voxpick {command[0]} ...")
         try:
             outcome = launch([*self.program, *command], log)
         except Interrupted as stopped:

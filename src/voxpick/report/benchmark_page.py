@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -52,8 +53,7 @@ def build_benchmark_report(
         "BODY": body,
         "FOOTER": "Made by voxpick. † copied from a paper, not measured here: other tomograms, machines and budgets.",
     }
-    pieces = page.split("@")
-    return "".join(parts.get(piece, f"{'@' if k % 2 else ''}{piece}") for k, piece in enumerate(pieces))
+    return re.sub("@([A-Z]+)@", lambda found: parts[found[1]], page)
 
 
 def _means(row: Mapping[str, Any]) -> list[float | None]:
@@ -135,7 +135,8 @@ def _section(table: Table) -> str:
 def _table(table: Table) -> str:
     """Ours, then the published rows; the best number of each part stands out."""
     columns, published = table["columns"], any(row["published"] for row in table["rows"])
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *columns, *(["source"] if published else [])))
+    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *columns))
+    head += '<th class="source">source</th>' if published else ""
     body = ""
     for copied in (False, True):
         rows = [row for row in table["rows"] if bool(row["published"]) == copied]

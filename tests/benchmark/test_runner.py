@@ -1,0 +1,152 @@
+import json
+
+import pytest
+
+from voxpick.benchmark.launch import launch
+from voxpick.benchmark.plan import stage_minutes
+from voxpick.errors import VoxpickError
+
+TWO = {"vp": {"method": "vp-detector"}, "umc": {"method": "umc", "detection": {"threshold": 0.3, "split": "none"}}}
+
+
+def names(calls):
+    return [call[0] for call in calls]
+
+
+def option(call, name):
+    return call[call.index(name) + 1]
+
+
+def test_two_entries_are_trained_detected_and_scored(bench):
+    bench.settings(TWO, threads=2)
+    results = bench.run()
+    calls = bench.calls()
+    assert names(calls) == ["simulate"] * 3 + ["train", "detect"] + ["train", "train", "detect"]
+    assert [option(call, "--stage") for call in calls if call[0] == "train"] == ["segmenter", "localizer", "classifier"]
+    assert [option(call, "--minutes") for call in calls if call[0] == "train"] == ["10", "5", "5"]
+    assert {option(call, "--threads") for call in calls} == {"2"}
+    assert [call[i + 1] for call in calls[4:5] for i, word in enumerate(call) if word == "--set"] == [
+        "split=none", "threshold=0.3",
+    ]  # fmt: skip
+    assert results["vp"]["tests"][0]["score"]["parts"] == {"localizer": "vp-detector", "classifier": "vp-detector"}
+    assert results["vp"]["status"] == results["umc"]["status"] == "done"
+    for stage in (*results["vp"]["stages"], results["umc"]["tests"][0]):
+        assert 0.005 < stage["seconds"] < 20
+        assert 3e6 < stage["peak_bytes"] < 60e6  # a bare interpreter, not this process
+
+
+def test_a_rerun_does_nothing_and_changes_run_what_they_touch(bench):
+    bench.settings(TWO)
+    bench.run()
+    bench.calls()
+    bench.run()
+    assert bench.calls() == []
+    bench.settings({**TWO, "umc": {"method": "umc", "title": "new name"}})
+    bench.run()
+    assert names(bench.calls()) == ["detect"]  # other detection settings, the same model
+    bench.settings({**TWO, "vp": {"method": "vp-detector", "changes": {"classifier": {"gamma": 1.0}}}})
+    bench.run()
+    calls = bench.calls()
+    assert names(calls) == ["detect", "train", "detect"]
+    assert option(calls[1], "--stage") == "classifier"
+    bench.settings(TWO, minutes=20)
+    bench.run()
+    assert names(bench.calls()) == ["train", "detect", "train", "train", "detect"]
+    bench.settings(TWO, minutes=20, data={"training": {"seed": 7}, "validation": {"seed": 2}, "test": {"seed": 3}})
+    bench.run()
+    assert names(bench.calls()) == ["simulate", "train", "detect", "train", "train", "detect"]
+
+
+def test_what_fails_leaves_the_others_and_is_tried_again(bench):
+    bench.settings({**TWO, "named": {"method": "densenet", "localizer": "vp"}})
+    bench.trouble("kill umc/seed_0", "exit segmenter")
+    results = bench.run()
+    assert {name: result["status"] for name, result in results.items()} == {
+        "vp": "done", "umc": "failed", "named": "done",
+    }  # fmt: skip
+    assert "killed by the system" in results["umc"]["error"]
+    assert results["umc"]["log"] == ["about to fail"]
+    bench.trouble("exit vp/seed_0")
+    bench.calls()
+    assert bench.run()["umc"]["status"] == "done"
+    assert names(bench.calls()) == ["train", "detect"]  # vp was done before the trouble
+    bench.settings({**TWO, "named": {"method": "densenet", "localizer": "vp"}}, minutes=3)
+    results = bench.run()
+    assert "exit code 3" in results["vp"]["error"]
+    assert "needs the model of vp" in results["named"]["error"]
+
+
+def test_parts_of_other_entries(bench):
+    bench.settings({
+        **TWO,
+        "named": {"method": "densenet", "localizer": "vp"},
+        "lent": {"method": "umc", "classifier": "vp"},
+        "again": {"method": "vp-detector", "model_of": "named", "paper_detection": True},
+    })  # fmt: skip
+    results = bench.run()
+    parts = {name: result["tests"][0]["score"]["parts"] for name, result in results.items()}
+    assert parts["named"] == parts["again"] == {"localizer": "vp-detector", "classifier": "densenet"}
+    assert parts["lent"] == {"segmenter": "umc", "localizer": "vp-detector", "classifier": "vp-detector"}
+    trained = {name: [(s["stage"], s["minutes"]) for s in result["stages"]] for name, result in results.items()}
+    assert trained["named"] == [("classifier", 5), ("localizer", 5)]
+    assert trained["lent"] == [("segmenter", 5), ("classifier", 5)]
+    assert sorted(trained["again"]) == sorted(trained["named"])
+    assert next(call for call in bench.calls() if "--paper" in call)[0] == "detect"
+
+
+def test_minutes_are_split_by_share(bench):
+    bench.settings({"vp": {"method": "vp-detector", "split": {"localizer": 1, "classifier": 3}}})
+    runner = bench.runner()
+    assert stage_minutes("vp", runner.settings, runner.stages) == {"localizer": 2.5, "classifier": 7.5}
+    bench.settings({"vp": {"method": "vp-detector", "changes": {"classifier": {"steps": 3}}}})
+    runner = bench.runner()
+    assert stage_minutes("vp", runner.settings, runner.stages) == {"localizer": 5, "classifier": None}
+
+
+def test_training_tomograms_and_sweep(bench):
+    sweep = {"snr": [0.01, 0.1], "tilt_limit": [50], "seed": 9}
+    bench.settings({"two": {"method": "umc", "training": [2]}}, seeds=[0, 4], sweep=sweep)
+    results = bench.run()
+    calls = bench.calls()
+    train = [call for call in calls if call[0] == "train"]
+    assert [[word for word in call if "data/training" in word] for call in train] == [
+        [str(bench.root / "out/data/training/model_1")]
+    ] * 2
+    assert [option(call, "--seed") for call in train] == ["0", "4"]
+    swept = [(option(c, "--snr"), option(c, "--tilt-limit"), option(c, "--seed")) for c in calls if c[0] == "simulate"]
+    assert swept[3:] == [("0.01", "60", "9"), ("0.1", "60", "9"), ("0.004", "50", "9")]
+    found = [(test["varied"], test["value"]) for test in results["two"]["sweep"]]
+    assert found == [("snr", 0.01), ("snr", 0.1), ("tilt_limit", 50)]
+    assert names(calls).count("detect") == 2 * 4
+
+
+def test_only_some_entries(bench):
+    bench.settings({**TWO, "named": {"method": "densenet", "localizer": "vp"}})
+    assert set(bench.run(only=["named"])) == {"named", "vp"}
+    with pytest.raises(VoxpickError, match="no entry 'x'"):
+        bench.run(only=["x"])
+
+
+def test_interrupted_training_goes_on_from_its_checkpoint(bench):
+    bench.settings({"umc": {"method": "umc"}})
+    bench.trouble("exit segmenter")
+    bench.run()
+    run_dir = bench.root / "out/umc/seed_0/model_segmenter_run"
+    run_dir.mkdir()
+    (run_dir / "checkpoint.pt").write_text("x")
+    record = bench.root / "out/umc/seed_0/steps/train_segmenter.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "seconds": 100.0, "peak_bytes": 10**9}))
+    bench.trouble()
+    bench.calls()
+    stage = bench.run()["umc"]["stages"][0]
+    assert "--resume" in bench.calls()[0]
+    assert 100 < stage["seconds"] < 120
+    assert stage["peak_bytes"] == 10**9
+
+
+def test_memory_of_a_process_is_its_own(tmp_path):
+    code = "import os; block = bytearray(80_000_000); block[::4096] = b'x' * len(block[::4096])"
+    outcome = launch(["python3", "-c", code], tmp_path / "log")
+    assert outcome.code == 0
+    assert 80e6 < outcome.peak_bytes < 120e6
+    assert launch(["no-such-program"], tmp_path / "log").code != 0

@@ -1,0 +1,128 @@
+import json
+import statistics
+
+import pytest
+
+from voxpick.benchmark import published as paper
+from voxpick.benchmark.settings import Entry
+from voxpick.benchmark.tables import build_tables, confusions
+from voxpick.benchmark.writing import duration, memory, tables_to_dict, tables_to_markdown
+from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_SIZE_GROUPS
+
+ENTRIES = {"vp": Entry(method="vp-detector", title="Ours"), "umc": Entry(method="umc"), "bad": Entry(method="yopo")}
+
+
+def run(entry, seed, stages, tests, sweep=()):
+    return {"entry": entry, "seed": seed, "status": "done", "stages": stages, "tests": tests, "sweep": list(sweep)}
+
+
+@pytest.fixture
+def results(scored):
+    def test(tp, f1, seconds, size, **about):
+        return {"tomogram": "t", "seconds": seconds, "peak_bytes": size, "score": scored(tp, f1), **about}
+
+    parts = [{"stage": "localizer", "seconds": 100.0, "peak_bytes": 3e9}]
+    parts += [{"stage": "classifier", "seconds": 50.0, "peak_bytes": 2e9}]
+    swept = [test(t, 0.1 * t, 1.0, 1, varied="snr", value=v) for t, v in ((2, 0.01), (6, 0.1))]
+    return [
+        run("vp", 0, parts, [test(8, 0.5, 60.0, 1e9), test(9, 0.6, 80.0, 1e9)], swept),
+        run("vp", 1, [{**parts[0], "seconds": 250.0}], [test(7, 0.7, 70.0, 4e9)], [swept[1]]),
+        run("umc", 0, [], [test(4, 0.2, 5.0, 5e8)]),
+        {"entry": "bad", "seed": 0, "status": "failed", "error": "no", "log": ["Killed"]},
+    ]
+
+
+def rows(tables, key):
+    return {row["name"]: dict(zip(tables[key]["columns"], row["cells"], strict=True)) for row in tables[key]["rows"]}
+
+
+def shown(tables, key):
+    return {row["name"]: dict(zip(tables[key]["columns"], row["shown"], strict=True)) for row in tables[key]["rows"]}
+
+
+def test_means_and_spreads_are_those_by_hand(results):
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    ours = rows(tables, "localisation")["Ours"]
+    assert ours["TP"] == {"mean": 8.0, "spread": 1.0, "n": 3}  # of 8, 9 and 7
+    assert ours["F1"]["mean"] == pytest.approx(0.8)
+    assert ours["F1"]["spread"] == pytest.approx(0.1)
+    assert shown(tables, "localisation")["Ours"]["FP"] == "2.0 ± 1.0"
+    assert shown(tables, "localisation")["umc"]["TP"] == "4"
+    assert rows(tables, "class_f1")["Ours"]["mean"]["mean"] == pytest.approx(0.6)
+    assert rows(tables, "class_accuracy")["umc"]["small"] == {"mean": pytest.approx(0.2), "spread": None, "n": 1}
+    costs = rows(tables, "costs")["Ours"]
+    assert costs["training"]["mean"] == 200.0  # (100 + 50 and 250) / 2
+    assert costs["training memory"]["mean"] == 3e9
+    assert costs["inference"] == {"mean": 70.0, "spread": 10.0, "n": 3}
+    assert shown(tables, "costs")["Ours"]["inference"] == "1 m 10 s ± 10 s"
+    assert rows(tables, "costs")["umc"]["training"] is None
+    assert "bad" not in rows(tables, "localisation")
+
+
+def test_sweeps_have_a_column_for_every_value(results):
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    assert tables["sweep_snr_location"]["columns"] == ["0.01", "0.1"]
+    found = rows(tables, "sweep_snr_location")
+    assert set(found) == {"Ours"}
+    assert found["Ours"]["0.01"] == {"mean": 0.2, "spread": None, "n": 1}
+    assert found["Ours"]["0.1"] == {"mean": 0.6, "spread": 0.0, "n": 2}
+    assert rows(tables, "sweep_snr_class")["Ours"]["0.1"]["mean"] == pytest.approx(0.6)
+    assert "sweep_tilt_limit_class" not in tables
+
+
+def test_confusions_add_up(results):
+    assert confusions(results, ENTRIES)["Ours"] == {
+        "labels": ["0", "1s3x", "4d8q"], "counts": [[0, 0, 0], [3, 9, 3], [0, 3, 12]],
+    }  # fmt: skip
+
+
+def test_published_rows_stand_in_every_table_and_say_so(results):
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    json.dumps(tables, allow_nan=False)
+    for key in ("localisation", "class_f1", "size_groups", "class_accuracy", "costs"):
+        published = [row for row in tables[key]["rows"] if row["published"]]
+        assert published
+        assert all("Table" in row["source"] or "section" in row["source"] for row in published)
+        assert not any(row["source"] for row in tables[key]["rows"] if not row["published"])
+    text = tables_to_markdown("T", tables, ["Failed: bad"])
+    assert (
+        "| UMC | 2781 | 2642 | 68 | 140 | 68 | 0 | 1.873 | 0.949 | 0.950 | 0.051 | 0.949 | SHREC'20, Table 3 (publ"
+        in text
+    )
+    assert "| Ours | 10.0 ± 0.0 | 8.0 ± 1.0 |" in text
+    assert "\n\nFailed: bad\n\n" in text
+
+
+def test_the_published_tables_are_whole_and_agree_with_themselves():
+    methods = ["3D MS-D", "DeepFinder", "3D ResNet", "YOPO", "Dn3DUnet", "UMC", "TM-T", "TM-F"]
+    for table in (paper.SHREC20_TABLE3, paper.SHREC20_TABLE4, paper.SHREC20_TABLE6):
+        assert list(table) == methods
+    assert list(paper.SHREC20_TABLE7) == [*methods[:6], "TM-T/TM-F GPU", "TM-T/TM-F CPU"]
+    for name, row in {**paper.SHREC20_TABLE3, **paper.VPDETECTOR_TABLE1}.items():
+        value = dict(zip(paper.TABLE3_COLUMNS, row, strict=True))
+        assert value["TP"] + value["FN"] == 2782, name
+        assert value["recall"] == pytest.approx(value["TP"] / 2782, abs=0.002), name
+        assert value["precision"] == pytest.approx(value["TP"] / value["RR"], abs=0.002), name
+        harmonic = 2 * value["recall"] * value["precision"] / (value["recall"] + value["precision"])
+        assert value["F1"] == pytest.approx(harmonic, abs=0.002), name
+    assert set(paper.CLASS_COLUMNS) == set(SHREC20_BY_WEIGHT)
+    for name, groups in paper.SHREC20_TABLE6.items():
+        f1 = dict(zip(paper.CLASS_COLUMNS, paper.SHREC20_TABLE4[name], strict=True))
+        for group, value in zip(paper.GROUP_COLUMNS, groups, strict=True):
+            assert value == pytest.approx(statistics.fmean(f1[c] for c in SHREC20_SIZE_GROUPS[group]), abs=0.0011), name
+    assert statistics.fmean(paper.SHREC20_TABLE4["DeepFinder"]) == pytest.approx(0.871, abs=5e-4)  # section 5
+    for name, row in paper.VPDETECTOR_TABLE3.items():
+        value = dict(zip(paper.ACCURACY_COLUMNS, row, strict=True))
+        for group, members in SHREC20_SIZE_GROUPS.items():
+            assert value[group] == pytest.approx(statistics.fmean(value[c] for c in members), abs=0.0055), name
+
+
+def test_durations_and_sizes():
+    assert [duration(s) for s in (3.24, 59.6, 130, 3600, 9000)] == [
+        "3.2 s",
+        "1 m 00 s",
+        "2 m 10 s",
+        "1 h 00 m",
+        "2 h 30 m",
+    ]
+    assert [memory(n) for n in (5e8, 2.346e9)] == ["500 MB", "2.35 GB"]
