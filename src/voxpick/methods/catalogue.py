@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from voxpick.detect.pipeline import Detection
 from voxpick.errors import VoxpickError
-from voxpick.methods import deepfinder, densenet, dilated_densenet, dn3dunet, ms_d, umc, vp_detector
+from voxpick.methods import deepfinder, densenet, dilated_densenet, dn3dunet, ms_d, resnet3d, umc, vp_detector, yopo
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
@@ -64,8 +64,10 @@ METHODS: dict[str, Method] = {
     "dilated-densenet": dilated_densenet,
     "dn3dunet": dn3dunet,
     "ms-d": ms_d,
+    "resnet3d": resnet3d,
     "umc": umc,
     "vp-detector": vp_detector,
+    "yopo": yopo,
 }
 
 

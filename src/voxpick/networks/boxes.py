@@ -46,7 +46,7 @@ def working_dtype(x: torch.Tensor, compute_dtype: torch.dtype) -> torch.dtype:
     """What to compute in: the format of `x` if it is a short one, else autocast's if that is on, else compute_dtype."""
     if x.dtype != torch.float32:
         return x.dtype
-    if torch.is_autocast_enabled(x.device.type):
+    if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
         return torch.get_autocast_dtype(x.device.type)
     return compute_dtype
 

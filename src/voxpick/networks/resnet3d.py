@@ -12,8 +12,8 @@ Zero padding makes every value near the middle depend on where the box ends, so 
 evaluates each by itself.
 padded=False, for scanning on a processor: 20 layers as well, of the bottleneck blocks of He et al. (1x1x1, 3x3x3 and
 1x1x1, the last four times as wide), two blocks a stage, without padding (shortcuts are cropped), after a first
-convolution of 5x5x5: 1 + 3 * 2 * 3 + 1 = 20. With fewer 3x3x3 convolutions it fits into a box of 32 without padding: it sees the
-31^3 voxels around voxel 16. `scan` then computes each convolution once, with dilations instead of strides
+convolution of 5x5x5: 1 + 3 * 2 * 3 + 1 = 20. With fewer 3x3x3 convolutions it fits into a box of 32 without padding: it
+sees the 31^3 voxels around voxel 16. `scan` then computes each convolution once, with dilations instead of strides
 where the scan is finer than the stride, and is exact. Blocks, kernel of the first layer and padding deviate from
 the first reading; the paper does not tell them.
 Both: batch normalisation before ReLU, as He et al. Softmax is left to loss and detector.
@@ -144,8 +144,10 @@ class ResNet3D(nn.Module):
         grid, number = views.shape[:4], int(torch.tensor(views.shape[:4]).prod())
         scores = [
             self(torch.stack([views[index] for index in _indices(grid, first, number)])[:, None])
-            for first in range(0, number, BOXES_AT_A_TIME)
+            for first in range(0, 1 if x.is_meta else number, BOXES_AT_A_TIME)
         ]
+        if x.is_meta:  # only shapes are asked for, and one batch has them all
+            return x.new_empty(grid[0], self.classes, *grid[1:], dtype=torch.float32)
         return torch.cat(scores).reshape(*grid, self.classes).movedim(-1, 1)
 
     def _scan_at_once(self, x: torch.Tensor, stride: int) -> torch.Tensor:

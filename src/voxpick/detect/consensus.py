@@ -1,0 +1,155 @@
+"""Picks of a scan as the 3D ResNet takes them: labels that agree with their neighbours, counted and clustered.
+
+Wang and Kihara in Gubins et al. (2020), section 3.3. Places are those of the scan, most of them 2 voxels apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+
+from voxpick.detect.memory import parse_memory
+from voxpick.detect.peaks import as_detection
+from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.prepare import prepare
+from voxpick.detect.scan import make_grid, scan
+from voxpick.detect.scan_settings import ConsensusSettings
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+from voxpick.precision import choose_device
+from voxpick.volume import Volume
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """n labelled places. places: (n, 3). labels: from 1 on. counts: places of the same label in the box of the class.
+
+    agrees: whether no other label, background among them, is more frequent in that box.
+    """
+
+    places: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    agrees: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """n clusters: mean place (n, 3), label, largest majority count of a place in it, and how many it has."""
+
+    centers: np.ndarray
+    labels: np.ndarray
+    counts: np.ndarray
+    sizes: np.ndarray
+
+
+def agreement(labels: np.ndarray, halves: Sequence[int]) -> Agreement:
+    """Count the labels [z, y, x] in the box around every labelled place.
+
+    halves[k]: the box of class k reaches so many places to each side; halves[0] is not looked at.
+    """
+    places = np.argwhere(labels > 0)
+    own = labels[tuple(places.T)]
+    counts, most = np.zeros(len(places), dtype=np.int32), np.zeros(len(places), dtype=np.int32)
+    rows = [np.flatnonzero(own == k) for k in range(len(halves))]
+    for label in range(len(halves)):
+        sums = np.zeros([n + 1 for n in labels.shape], dtype=np.int32)
+        sums[1:, 1:, 1:] = (labels == label).cumsum(0, dtype=np.int32).cumsum(1).cumsum(2)
+        for k in range(1, len(halves)):
+            found = _in_boxes(sums, places[rows[k]], halves[k])
+            if k == label:
+                counts[rows[k]] = found
+            most[rows[k]] = np.maximum(most[rows[k]], found)
+    return Agreement(places, own, counts, counts >= most)
+
+
+def _in_boxes(sums: np.ndarray, places: np.ndarray, half: int) -> np.ndarray:
+    """How many are counted in the boxes around places, from sums over all that lie before."""
+    limit = np.array(sums.shape) - 1
+    low, high = np.maximum(places - half, 0), np.minimum(places + half + 1, limit)
+    total = np.zeros(len(places), dtype=np.int32)
+    for corner in np.ndindex(2, 2, 2):
+        at = tuple(np.where(corner[axis], high[:, axis], low[:, axis]) for axis in range(3))
+        total += (-1) ** (3 - sum(corner)) * sums[at]
+    return total
+
+
+def clusters(found: Agreement, shape: tuple[int, ...]) -> Clusters:
+    """Places of one label that touch (by faces) as one cluster each."""
+    grid = np.zeros(shape, dtype=np.uint8)
+    grid[tuple(found.places.T)] = found.labels
+    names, number = cc3d.connected_components(grid, connectivity=6, return_N=True)
+    owner = names[tuple(found.places.T)].astype(np.int64) - 1
+    sizes = np.bincount(owner, minlength=number)
+    centers = np.stack([np.bincount(owner, found.places[:, axis], number) for axis in range(3)], axis=1)
+    labels, counts = np.zeros(number, dtype=np.int64), np.zeros(number, dtype=np.int64)
+    labels[owner] = found.labels
+    np.maximum.at(counts, owner, found.counts)
+    return Clusters(centers / np.maximum(sizes, 1)[:, None], labels, counts, sizes)
+
+
+def allowed(classes: Sequence[str], settings: ConsensusSettings, *, area: float, height: float) -> list[int]:
+    """How many picks of each class to take (0 of the background), by the ratios of the training data.
+
+    area, height: A^2 and A, of what was searched. All in all `settings.number`, or density times area, less where less
+    than the training data's thickness was searched.
+    """
+    if not settings.class_ratios:
+        raise VoxpickError(
+            "detect: class_ratios is empty; the model was not trained by this method, or set it yourself"
+        )
+    number = settings.number
+    if number is None:
+        part = min(height / settings.thickness, 1) if settings.thickness else 1.0
+        number = round(settings.density * area * part)
+    return [0, *(round(number * settings.class_ratios.get(name, 0.0)) for name in classes[1:])]
+
+
+def detect_consensus(
+    volume: Volume, model: Model, *, settings: ConsensusSettings, device: str = "auto", progress: Progress | None = None
+) -> Detection:
+    """Scan, check labels against their boxes, cluster, keep the best N of each class; scored, named picks.
+
+    score: the largest share of places with the cluster's label in the box of its class. progress(step, done, total).
+    """
+    ready = prepare(volume, model.voxel_size, settings.shared())
+    grid = make_grid(ready, settings.stride)
+    labels = np.zeros(grid.counts, dtype=np.uint8)
+    for window, scores in scan(
+        ready, model.network, grid, tile=settings.tile, max_memory=parse_memory(settings.max_memory),
+        device=choose_device(device),
+        progress=None if progress is None else lambda done, total: progress("scanning", done, total),
+    ):  # fmt: skip
+        labels[window] = scores.argmax(axis=0)
+    halves = box_halves(model.classes, settings, spacing=settings.stride * ready.voxel_size)
+    found = agreement(labels, halves)
+    free = np.array([name in settings.unchecked for name in model.classes])
+    keep = found.agrees | free[found.labels]
+    found = Agreement(found.places[keep], found.labels[keep], found.counts[keep], found.agrees[keep])
+    groups = clusters(found, grid.counts)
+    nz, ny, nx = ready.data.shape
+    side = ready.voxel_size
+    most = allowed(model.classes, settings, area=ny * nx * side**2, height=nz * side)
+    rows = best_rows(groups, most)
+    volumes = np.array([(2 * half + 1) ** 3 for half in halves])[groups.labels[rows]]
+    share = groups.counts[rows] / volumes
+    return as_detection(
+        ready, model, grid.voxels(groups.centers[rows]), groups.labels[rows], share, np.ones(len(rows)), settings
+    )
+
+
+def box_halves(classes: Sequence[str], settings: ConsensusSettings, *, spacing: float) -> list[int]:
+    """Places to each side that the box of every class reaches, at least 1; spacing: A between places."""
+    known = list(settings.box_sizes.values())
+    middle = float(np.median(known)) if known else 100.0
+    return [0, *(max(int(settings.box_sizes.get(name, middle) / 2 / spacing), 1) for name in classes[1:])]
+
+
+def best_rows(groups: Clusters, most: Sequence[int]) -> np.ndarray:
+    """Rows of the clusters with the highest counts, at most most[k] of class k; of equal counts the larger cluster."""
+    order = np.lexsort((-groups.sizes, -groups.counts))
+    labels = groups.labels[order]
+    return np.concatenate([order[labels == k][:n] for k, n in enumerate(most)] or [np.zeros(0, dtype=np.int64)])

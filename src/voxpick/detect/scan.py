@@ -1,0 +1,185 @@
+"""Scan a tomogram with a network that names one box: its scores of the box around every place of a grid."""
+
+from __future__ import annotations
+
+import copy
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+
+from voxpick.detect.budget import SPARE_BYTES
+from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, release, resident_bytes
+from voxpick.detect.prepare import Prepared
+from voxpick.errors import VoxpickError
+from voxpick.precision import choose_dtype
+
+Counts = tuple[int, int, int]
+GRID_BYTES = 6
+"""Bytes that a detector keeps of every place of the grid."""
+SHRINK = 0.8
+
+
+class BoxNetwork(Protocol):
+    """A network that names the middle of a box, as those that use `networks.boxes`."""
+
+    box: int
+
+    def scan(self, x: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
+        """Scores (b, classes, z', y', x') of all boxes of an image that begin at multiples of `stride`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Places of a volume: the first at section `start` and y = x = 0, `stride` voxels apart, `counts` along z, y, x."""
+
+    start: int
+    stride: int
+    counts: Counts
+
+    def voxels(self, places: np.ndarray) -> np.ndarray:
+        """(n, 3) voxels z, y, x of places of the grid (n, 3), which may be fractional."""
+        return places * self.stride + np.array([self.start, 0, 0])
+
+
+def make_grid(ready: Prepared, stride: int) -> Grid:
+    """The places in the sections to look at."""
+    z, y, x = (-(-n // stride) for n in ready.data.shape)
+    return Grid(ready.sections.start, stride, (z, y, x))
+
+
+def scan(
+    ready: Prepared,
+    network: torch.nn.Module,
+    grid: Grid,
+    *,
+    tile: int,
+    max_memory: int,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[tuple[slice, slice, slice], np.ndarray]]:
+    """The network's scores, tile by tile: (slices of the grid's places, scores float32 [classes, z, y, x]).
+
+    The box around voxel c has it at side // 2; outside the tomogram it holds 0, the mean. tile: a tile has at most
+    tile^3 voxels; fewer if max_memory (bytes) asks. dtype: to compute in; None takes what the device is fast at.
+    Raises VoxpickError when not even the smallest tile fits, or the scores are not finite.
+    """
+    network = network.to(device).eval()
+    box, stride = _box(network), grid.stride
+    dtype = dtype or choose_dtype(device)
+    network.compute_dtype = dtype  # type: ignore[assignment]
+    counts = plan_scan(network, grid.counts, stride, tile=tile, max_memory=max_memory, device=device, dtype=dtype)
+    windows = list(product(*(_parts(n, most) for n, most in zip(grid.counts, counts, strict=True))))
+    for done, window in enumerate(windows, start=1):
+        first = grid.voxels(np.array([part.start for part in window])).astype(int) - box // 2
+        sides = [(part.stop - part.start - 1) * stride + box for part in window]
+        image = torch.from_numpy(cut(ready, first.tolist(), sides))[None, None]
+        with torch.inference_mode():
+            scores = cast(BoxNetwork, network).scan(image.to(device).to(dtype), stride=stride)[0].float()
+        if not torch.isfinite(scores).all():
+            raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+        yield (window[0], window[1], window[2]), scores.cpu().numpy()
+        if progress:
+            progress(done, len(windows))
+
+
+def cut(ready: Prepared, first: list[int], sides: list[int]) -> np.ndarray:
+    """Normalised float32 part [z, y, x] of the tomogram from voxel `first` on; 0 outside of it."""
+    data = ready.grid.data
+    inside = tuple(slice(max(f, 0), max(min(f + n, m), 0)) for f, n, m in zip(first, sides, data.shape, strict=True))
+    within = tuple(slice(s.start - f, s.stop - f) for s, f in zip(inside, first, strict=True))
+    part = np.zeros(sides, dtype=np.float32)
+    if all(s.stop > s.start for s in inside):
+        values = np.asarray(data[inside], dtype=np.float32)
+        part[within] = (values - np.float32(ready.mean)) / np.float32(ready.deviation)
+    release(data)
+    return part
+
+
+def plan_scan(
+    network: torch.nn.Module, counts: Counts, stride: int, *, tile: int, max_memory: int, device: torch.device,
+    dtype: torch.dtype,
+) -> Counts:  # fmt: skip
+    """Places along z, y, x of a tile so that the fewest voxels are computed in all.
+
+    A tile has at most tile^3 voxels; fewer if `max_memory` asks (main memory, so on a GPU the tile stays as set).
+    """
+    box = _box(network)
+    voxels = tile**3
+    taken = resident_bytes() + SPARE_BYTES + GRID_BYTES * math.prod(counts)
+    while True:
+        chosen = best_counts(counts, stride, box, voxels)
+        sides = [(n - 1) * stride + box for n in chosen]
+        if device.type != "cpu":
+            return chosen
+        needed = peak_bytes_of(network, sides, stride, dtype)
+        if taken + needed <= max_memory:
+            return chosen
+        if max(chosen) == 1:
+            raise VoxpickError(
+                f"detect: max_memory is {in_gigabytes(max_memory)}; {in_gigabytes(taken)} are taken before the first "
+                f"tile and the smallest needs {in_gigabytes(needed)}; allow at least {in_gigabytes(taken + 2 * needed)}"
+            )
+        voxels = max(int(SHRINK * math.prod(sides)), 1)
+
+
+def best_counts(counts: Counts, stride: int, box: int, voxels: int) -> Counts:
+    """Places along each axis of tiles of at most `voxels` voxels (or of one place) with the fewest voxels in all."""
+    axes = []
+    for n in counts:
+        chosen: dict[int, int] = {}
+        for number in range(1, n + 1):
+            each = -(-n // number)
+            chosen.setdefault(each, -(-n // each) * ((each - 1) * stride + box))
+        axes.append(chosen)
+    fitting = [
+        (math.prod(cost for _, cost in parts), tuple(each for each, _ in parts))
+        for parts in product(*(axis.items() for axis in axes))
+        if math.prod((each - 1) * stride + box for each, _ in parts) <= voxels
+    ]
+    if not fitting:
+        return 1, 1, 1
+    z, y, x = min(fitting)[1]
+    return z, y, x
+
+
+def peak_bytes_of(network: torch.nn.Module, sides: list[int], stride: int, dtype: torch.dtype) -> float:
+    """Bytes that scanning an image of these sides takes, counted on tensors without memory."""
+    double = copy.deepcopy(network).to("meta").eval()
+    double.compute_dtype = dtype  # type: ignore[assignment]
+    with _MetaBytes() as count, torch.inference_mode():
+        cast(BoxNetwork, double).scan(torch.empty(1, 1, *sides, device="meta", dtype=dtype), stride=stride)
+    return LIBRARY_SHARE * count.most + 8 * math.prod(sides)
+
+
+class _MetaBytes(LiveBytes):
+    """LiveBytes for tensors on the device 'meta', whose storages have no address to know them by."""
+
+    def _add(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known or not size:
+            return
+        self._known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._remove, key, size)
+
+
+def _box(network: torch.nn.Module) -> int:
+    box = getattr(network, "box", None)
+    if not isinstance(box, int) or not hasattr(network, "scan"):
+        raise VoxpickError(
+            f"{type(network).__name__} does not name boxes; scan with a network such as yopo or resnet3d"
+        )
+    return box
+
+
+def _parts(length: int, most: int) -> list[slice]:
+    return [slice(start, min(start + most, length)) for start in range(0, length, most)]

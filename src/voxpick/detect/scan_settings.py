@@ -1,0 +1,77 @@
+"""Settings of detections by networks that name one box: how to scan, and what the two papers do with what is found."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from voxpick.detect.memory import parse_memory
+from voxpick.detect.settings import DetectSettings
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+
+
+class ScanSettings(BaseModel):
+    """How to scan; lengths in A unless the name says otherwise, voxels are those of the model."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    stride: int = Field(1, ge=1, le=64, description="voxels between the places where the network is asked")
+    tile: int = Field(
+        224, ge=16, description="a tile has at most tile^3 voxels, margins included; fewer if memory asks"
+    )
+    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
+    minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
+    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
+    slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
+    max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        parse_memory(value)
+        return value
+
+    def shared(self) -> DetectSettings:
+        """The settings that every detection has, in the form that preparing and selecting take."""
+        names = ("minimum_score", "minimum_distance", "invert", "slab", "max_memory")
+        return DetectSettings(**{name: getattr(self, name) for name in names})
+
+
+class PeakSettings(ScanSettings):
+    """YOPO: confident places that keep a distance."""
+
+    minimum_distance: float = Field(140.0, ge=0, description="A; picks closer than this to a better one are left out")
+    threshold: float = Field(0.99, gt=0, lt=1, description="a place is kept above this probability of any particle")
+
+
+class ConsensusSettings(ScanSettings):
+    """3D ResNet: labels that agree with those around them, clustered and counted."""
+
+    stride: int = Field(2, ge=1, le=64, description="voxels between the places where the network is asked")
+    unchecked: list[str] = Field(["1s3x", "3qm1", "3gl1"], description="small classes: no consensus check")
+    box_sizes: dict[str, float] = Field(default_factory=dict, description="A; side of each class's box")
+    class_ratios: dict[str, float] = Field(default_factory=dict, description="share of each class among the picks")
+    density: float = Field(0.0, ge=0, description="particles per A^2 of the tomogram's plane in the training data")
+    thickness: float = Field(0.0, ge=0, description="A; height of the specimen in the training data")
+    number: int | None = Field(None, ge=1, description="picks altogether; otherwise as many as the density says")
+
+
+Settings = TypeVar("Settings", bound=ScanSettings)
+
+
+def make_scan_settings(kind: type[Settings], model: Model, changes: dict[str, Any] | None = None) -> Settings:
+    """Defaults of `kind`, then the model's own `detection` settings of this kind, then `changes` that are not None.
+
+    Raises VoxpickError for an unknown setting or a value out of range.
+    """
+    brought = {key: value for key, value in model.detection.items() if key in kind.model_fields}
+    values = {**brought, **{key: value for key, value in (changes or {}).items() if value is not None}}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise VoxpickError(f"detect: {name} = {first['input']!r}: {first['msg']}{known}") from error

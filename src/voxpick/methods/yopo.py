@@ -1,0 +1,111 @@
+"""YOPO, from the paper (X. Zeng and M. Xu in Gubins et al., SHREC 2020, Computers & Graphics 91, 2020, section 3.4).
+
+Names are those of the paper; the network is networks/yopo.py, the detector detect/peaks.py. The preset 'paper' is
+section 3.4: subtomograms of 24^3 at the true positions and 20,000 at random places of the background, K = 13 classes;
+detection at every voxel, probability above 0.99, more than 14 voxels apart. What the paper leaves open, or we do
+otherwise:
+- loss, optimiser, batch, rate and length of the training: cross-entropy, Adam at 1e-3, 32 boxes, 20 epochs;
+- "an additional 20000 ... from the background" is read as 20,000 for all of the training tomograms together, nearly as
+  many as particles in eight of them (half of the boxes here); they are drawn anew each time, not once;
+- background is every place farther than 7 voxels, half of the picks' distance, from all centres; it reaches 24 voxels
+  into the vacuum;
+- no augmentation is mentioned and 'paper' does none; 'minutes' shifts boxes by up to 1 voxel, turns and mirrors them,
+  and draws every class equally often;
+- "high confidence to be one of the structural classes" is read as P(any particle) = 1 - P(background) > 0.99; the class
+  is the most probable;
+- the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from voxpick.detect.peaks import detect_peaks
+from voxpick.detect.pipeline import Detection
+from voxpick.detect.scan_settings import PeakSettings, make_scan_settings
+from voxpick.errors import VoxpickError
+from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.networks.model import Model
+from voxpick.train.centred import box_loss, box_options, make_box_sampler
+from voxpick.train.fit import Fitted, fit
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume
+
+TITLE = "one network that pools once, asked at every voxel"
+PAPER = "Zeng and Xu in Gubins et al., Computers & Graphics (2020)"
+STAGES: tuple[str, ...] = ("classifier",)
+
+SETTINGS: dict[str, Any] = {
+    "method": "yopo", "network": "yopo", "patch": 24, "batch": 32, "loss": "cross_entropy",
+    "options": {"background": 0.5, "distance": 7.0, "orientations": "wedge"},
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "epochs": 20, "learning_rate": 1e-3, "schedule": "step", "jitter": 0.0, "balanced": False, "turns": False,
+        "intensity_scale": 0.0, "intensity_shift": 0.0, "gradient_clip": 0.0, "average_decay": 0.0,
+        "validate_minutes": 60.0,
+    },
+    "minutes": {
+        "minutes": 60.0, "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.03, "jitter": 1.0, "balanced": True,
+        "mirrors": True, "gradient_clip": 5.0, "average_decay": 0.995, "validate_minutes": 10.0,
+    },
+}  # fmt: skip
+
+TINY: dict[str, dict[str, Any]] = {
+    "classifier": {"network_settings": {"widths": [8, 8, 16], "hidden": 16}, "patch": 10, "batch": 16}
+}
+"""By stage: changes to the preset 'minutes' that train within seconds, for tests."""
+
+
+def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
+    """The settings of the one stage, 'classifier', by preset, with changes.
+
+    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    """
+    if stage not in STAGES:
+        raise VoxpickError(f"stage is {stage!r}; YOPO has one, '{STAGES[0]}'")
+    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    box_options(settings)
+    return settings
+
+
+def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained network, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    sided = {**settings.network_settings, "box": settings.patch}
+    return new_model(
+        settings.model_copy(update={"network_settings": sided}), ["background", *classes], voxel_size=voxel_size
+    )
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    model: Model,
+    settings: TrainSettings,
+    *,
+    classes: Sequence[str],
+    earlier: dict[str, Model] | None = None,
+    **options: Any,
+) -> Fitted:
+    """Train in place on tomograms with positions and classes of their particles. classes: without background.
+
+    There is no earlier stage. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    sampler = make_box_sampler(volumes, settings, classes)
+    return fit(model.network, sampler, box_loss(settings, len(model.classes)), settings, **options)
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Detection:
+    """Scan a tomogram: scored, named picks.
+
+    changes: settings of `detect.scan_settings.PeakSettings`. options: device and progress.
+    """
+    if STAGES[0] not in models:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a '{STAGES[0]}'")
+    model = models[STAGES[0]]
+    return detect_peaks(volume, model, settings=make_scan_settings(PeakSettings, model, changes), **options)
