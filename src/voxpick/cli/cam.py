@@ -1,0 +1,129 @@
+"""voxpick cam"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from voxpick.networks.model import Model
+    from voxpick.particles import Particles
+    from voxpick.volume import Volume
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("cam")(cam_command)
+
+
+def cam_command(
+    volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
+    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    model: Annotated[
+        list[Path],
+        typer.Option(help="A trained densenet or dilated-densenet; give the option again to compare networks."),
+    ],
+    truth: Annotated[
+        Path | None, typer.Option(help="A SHREC model folder: shows the density without noise beside the tomogram.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Particles of each class, the most confident first.")] = 2,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("cam.html"),
+    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Show which parts of a particle a classifier goes by: class activation maps, in one HTML file.
+
+    Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
+    """
+    from voxpick.cli.truth import read_picks
+    from voxpick.detect.activation import activations
+    from voxpick.detect.rescale import rescaled, same_voxel_size
+    from voxpick.io.atomic import require_writable, write_text
+    from voxpick.io.mrc import read_mrc
+    from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
+    from voxpick.volume import intensity_statistics
+
+    require_writable(output.parent)
+    models = [_read_classifier(path) for path in model]
+    size, grid = _settings(models, model)
+    tomogram = read_mrc(volume, voxel_size=voxel_size)
+    particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
+    density = None if truth is None else _density(truth, tomogram)
+    rows = choose_examples(
+        particles, shape=tomogram.shape, voxel_size=tomogram.voxel_size,
+        size=round(size * grid / tomogram.voxel_size), per_class=examples,
+    )  # fmt: skip
+    chosen = particles[rows]
+    if not same_voxel_size(tomogram.voxel_size, grid):
+        tomogram = rescaled(tomogram, grid)
+    centers = chosen.voxels(tomogram.voxel_size)
+    mean, deviation = intensity_statistics(tomogram)
+    columns = []
+    for path, found in zip(model, models, strict=True):
+        maps = activations(
+            tomogram.data, centers, found.network, size=size, mean=mean, deviation=deviation, device=device
+        )
+        columns.append(Column(str(found.provenance.get("method", path.stem)), found.classes, maps))
+    hint = "Blue: the class in the picks file; red: another."
+    page = build_activation_page(
+        chosen, columns, None if density is None else _truth_cubes(density, chosen, size, grid),
+        title="Class activation maps", subtitle=f"{tomogram.name} · {len(chosen)} picks of {picks.name}", hint=hint,
+    )  # fmt: skip
+    write_text(output, page)
+    shares = ", ".join(f"{column.title} {accuracy(column, list(chosen.classes)):.0%}" for column in columns)
+    typer.echo(f"{output}: {len(chosen)} picks, named as in {picks.name}: {shares}; open it in a browser")
+
+
+def _read_classifier(path: Path) -> Model:
+    from voxpick.io.model import load_models
+
+    parts = load_models(path)
+    if "classifier" not in parts:
+        raise VoxpickError(f"{path}: holds no classifier (it has: {', '.join(parts) or 'nothing'})")
+    return parts["classifier"]
+
+
+def _settings(models: list[Model], paths: list[Path]) -> tuple[int, float]:
+    """Side of the subtomograms in voxels and the voxel size in A that all models share."""
+    found = [(int(model.detection.get("subtomogram", 32)), float(model.voxel_size)) for model in models]
+    for path, one in zip(paths, found, strict=True):
+        if one != found[0]:
+            raise VoxpickError(
+                f"{path}: sees subtomograms of {one[0]} voxels of {one[1]:g} A, {paths[0]} of {found[0][0]} voxels of "
+                f"{found[0][1]:g} A; compare models of one size"
+            )
+    return found[0]
+
+
+def _density(directory: Path, tomogram: Volume) -> tuple[Volume, float]:
+    """The specimen's density and the A from its z to the tomogram's."""
+    from voxpick.io.shrec_model import open_model
+
+    files = open_model(directory, voxel_size=tomogram.voxel_size)
+    if files.reconstruction.shape != tomogram.shape:
+        raise VoxpickError(
+            f"{tomogram.name}: has shape {tomogram.shape} (z, y, x), but the tomogram of {directory} has "
+            f"{files.reconstruction.shape}; give the volume that belongs to this truth"
+        )
+    return files.grandmodel, files.z_offset * tomogram.voxel_size
+
+
+def _truth_cubes(density: tuple[Volume, float], particles: Particles, size: int, grid: float) -> np.ndarray:
+    """Densities (n, z, y, x) around the particles above the specimen's median, the ice; 0 outside the specimen."""
+    import numpy as np
+
+    from voxpick.detect.classify import subtomogram
+    from voxpick.detect.rescale import rescaled, same_voxel_size
+
+    volume, shift = density
+    if not same_voxel_size(volume.voxel_size, grid):
+        volume = rescaled(volume, grid)
+    centers = (particles.centers_zyx - [shift, 0, 0]) / volume.voxel_size
+    ice = float(np.median(volume.data[:: max(1, volume.shape[0] // 8)]))
+    return np.stack([subtomogram(volume.data, center, size=size, mean=ice) for center in centers])
