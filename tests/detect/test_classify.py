@@ -3,7 +3,7 @@ import pytest
 import torch
 from blobs import BlobNetwork, ball
 
-from voxpick.detect.classify import central_component, classify, subtomogram, vote
+from voxpick.detect.classify import central_component, classify, subtomogram, vote, without_vote
 from voxpick.errors import VoxpickError
 
 SHAPE = (28, 40, 52)
@@ -91,6 +91,37 @@ def test_the_component_next_to_the_centre_is_taken_within_3_voxels():
     far = ball((16,) * 3, (8, 2, 2), 1.5)
     np.testing.assert_array_equal(central_component(near | far, distance), near)
     assert not central_component(far, distance).any()
+
+
+class WholeNetwork(torch.nn.Module):
+    """(b, 3) logits of whole subtomograms: background, light (1) and dark (2) ones by the mean at the centre."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        dark = -images[:, 0, 6:11, 6:11, 6:11].mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(dark), 2 * dark - 1, 4 * dark - 17], dim=1)
+
+
+@pytest.mark.parametrize("settings", [{}, {"radii": np.array([4.0, 5.0]), "voting": "majority", "batch": 1}])
+def test_networks_that_name_whole_subtomograms_need_no_vote(settings):
+    centers = np.array([LIGHT, DARK], dtype=float)
+    found = classify(
+        two_particles(), centers, WholeNetwork(), size=16, device="cpu", dtype=torch.float32, **settings
+    )  # fmt: skip
+    cubes = [two_particles()[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3].mean() for z, y, x in (LIGHT, DARK)]
+    logits = np.array([[0, -2 * m - 1, -4 * m - 17] for m in cubes])
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert found.class_index.tolist() == [1, 2]
+    np.testing.assert_allclose(found.scores, probability.max(axis=1), rtol=1e-5)
+    shares = probability[:, 1:] / probability[:, 1:].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.shares, np.column_stack([np.zeros(2), shares]), rtol=1e-5)
+
+
+def test_the_confidence_of_a_whole_subtomogram():
+    shares, score = without_vote(np.array([0.5, 0.1, 0.4]))
+    assert shares.tolist() == pytest.approx([0, 0.2, 0.8]) and score == pytest.approx((1 - 0.5) * 0.8)
+    assert without_vote(np.array([1.0, 0.0, 0.0]))[1] == 0
+    with pytest.raises(VoxpickError, match="1 output"):
+        without_vote(np.ones(1))
 
 
 def test_bad_settings_are_refused():
