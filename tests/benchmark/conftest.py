@@ -11,7 +11,12 @@ import yaml
 from voxpick.benchmark.runner import Runner
 from voxpick.benchmark.settings import load_settings
 
-STAGES = {"vp-detector": ("localizer", "classifier"), "umc": ("segmenter",), "densenet": ("classifier",)}
+STAGES = {
+    "vp-detector": ("localizer", "classifier"),
+    "umc": ("segmenter",),
+    "densenet": ("classifier",),
+    "template": (),
+}
 
 FAKE = """
 import json, os, signal, sys

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from voxpick.benchmark.plan import check
+from voxpick.benchmark.plan import check, stage_minutes
 from voxpick.benchmark.settings import load_settings
 from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import METHODS
@@ -61,6 +61,7 @@ def test_refused_entries(bench, entry, complaint):
     ({"one": {"method": "bogus"}}, "one: unknown method 'bogus'"),
     ({"one": {"method": "umc", "changes": {"localizer": {}}}}, "no stage 'localizer'"),
     ({"one": {"method": "densenet"}}, "only names particles"),
+    ({"one": {"method": "template"}}, "nothing to train"),
     ({"one": {"method": "vp-detector", "split": {"localizer": 1}}}, "give a share to each"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc", "classifier": "one"}}, "need each other"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc"}}, "'two' trains no classifier"),
@@ -91,9 +92,18 @@ def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
     assert len(settings.entries) == entries
     assert list(settings.entries) == settings.benchmark.order
-    stages = dict.fromkeys(("ms-d", "deepfinder", "resnet3d", "yopo", "dn3dunet", "umc"), ("segmenter",))
-    check(settings, {**stages, **{method: found.STAGES for method, found in METHODS.items()}})
+    check(settings, {method: found.STAGES for method, found in METHODS.items()})
     for entry in settings.entries.values():
-        if entry.method in METHODS:
-            for stage, changes in entry.changes.items():
-                METHODS[entry.method].training_settings(stage, entry.preset, changes)
+        for stage, changes in entry.changes.items():
+            METHODS[entry.method].training_settings(stage, entry.preset, changes)
+
+
+def test_the_replica_compares_every_method_on_equal_terms():
+    settings = load_settings(COMMITTED / "replica")
+    stages = {method: found.STAGES for method, found in METHODS.items()}
+    learning = {method for method, parts in stages.items() if parts}
+    assert {entry.method for entry in settings.entries.values()} == learning
+    for name, entry in settings.entries.items():
+        minutes = sum(value or 0 for value in stage_minutes(name, settings, stages).values())
+        borrowed = stage_minutes(entry.localizer, settings, stages)["localizer"] if entry.localizer else 0
+        assert minutes + borrowed == (0 if entry.model_of else 60), name

@@ -10,6 +10,8 @@ from voxpick.benchmark.settings import Benchmark, Entry, Recipe, Settings
 from voxpick.errors import VoxpickError
 
 BUDGETS = ("minutes", "steps", "epochs")
+NAMING_ONLY = ("densenet", "dilated-densenet")
+"""Methods that name what another one finds."""
 Stages = Mapping[str, Sequence[str]]
 """Stages of every method, in the order of training."""
 
@@ -87,11 +89,12 @@ def check(settings: Settings, stages: Stages) -> None:
         except VoxpickError as error:
             raise VoxpickError(f"{name}: {error}") from error
         stage_minutes(name, settings, stages)
-        if not stages[entry.method] and not entry.model:
+        trained = entry.model or entry.model_of
+        if not own and not trained:
             raise VoxpickError(
-                f"{name}: {entry.method} learns nothing; the benchmark compares methods that are trained"
+                f"{name}: {entry.method} has nothing to train here; leave it to another entry's model_of"
             )
-        if not (entry.localizer or entry.model or entry.model_of) and own == ("classifier",):
+        if entry.method in NAMING_ONLY and not (entry.localizer or trained):
             raise VoxpickError(
                 f"{name}: {entry.method} only names particles; say with localizer whose model finds them"
             )
