@@ -4,6 +4,9 @@ import subprocess
 import sys
 import time
 
+LONGEST = 0.6
+"""Seconds; half of it on an idle machine, and one of five runs finds a busy one idle enough."""
+
 
 def test_help_is_quick_and_imports_nothing_heavy():
     code = (
@@ -13,11 +16,13 @@ def test_help_is_quick_and_imports_nothing_heavy():
         "assert not heavy, heavy\n"
     )
     fastest = 9.0
-    for _ in range(3):
+    for _ in range(5):
         start = time.perf_counter()
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         fastest = min(fastest, time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
+        if fastest < LONGEST:
+            break
     for command in ("demo", "structures", "simulate", "train", "detect", "evaluate", "report"):
         assert command in done.stdout
-    assert fastest < 1.5  # 0.5 s on an idle machine; a shared CI runner may be busy
+    assert fastest < LONGEST, f"{fastest:.2f} s"

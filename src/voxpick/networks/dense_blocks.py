@@ -21,13 +21,20 @@ SLOPE = 0.01
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, dilation: int) -> torch.Tensor:
-    """3x3x3 dilated convolution, zero padded."""
+    """3x3x3 dilated convolution, zero padded.
+
+    In float32 on a CPU torch takes oneDNN only from 20,480 values a section on (channels times z times y), and a slow
+    convolution below; a layer that sees few channels stays below, so oneDNN is asked for by name.
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        each = [dilation] * 3
+        return torch.ops.aten.mkldnn_convolution(x, weight, None, each, [1, 1, 1], each, 1)
     return F.conv3d(x, weight, padding=dilation, dilation=dilation)
 
 
 def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, dilation: int) -> torch.Tensor:
     """Gradient of `convolve` for its input: a convolution with the mirrored, transposed kernel."""
-    return F.conv3d(gradient, weight.transpose(0, 1).flip(2, 3, 4).contiguous(), padding=dilation, dilation=dilation)
+    return convolve(gradient, weight.transpose(0, 1).flip(2, 3, 4).contiguous(), dilation)
 
 
 def phases(x: torch.Tensor, dilation: int) -> torch.Tensor:
