@@ -1,4 +1,9 @@
 import json
+import os
+import signal
+import sys
+import threading
+import time
 
 import pytest
 
@@ -150,3 +155,26 @@ def test_memory_of_a_process_is_its_own(tmp_path):
     assert outcome.code == 0
     assert 80e6 < outcome.peak_bytes < 120e6
     assert launch(["no-such-program"], tmp_path / "log").code != 0
+
+
+def test_ctrl_c_asks_the_command_once_and_keeps_its_time(tmp_path):
+    code = (
+        "import signal, sys, time\n"
+        "asked = []\n"
+        "signal.signal(signal.SIGINT, lambda *_: asked.append(1))\n"
+        f"open({str(tmp_path / 'ready')!r}, 'w')\n"
+        "while not asked: time.sleep(0.01)\n"
+        "time.sleep(0.2); print('asked', len(asked)); sys.exit(130)\n"
+    )
+
+    def interrupt():
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        launch([sys.executable, "-c", code], tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "asked 1\n"
+    assert caught.value.outcome.code == 130
+    assert 0.2 < caught.value.outcome.seconds < 20
