@@ -38,8 +38,9 @@ def class_lines(series: Series, classes: Sequence[str], colours: Mapping[str, st
     """One line per name over the classes, smallest first, such as the cumulative F1 of SHREC'20, Fig. 10."""
     n = len(classes)
     largest = max((value for row in series.values() for value in row if value is not None), default=1.0)
-    ticks = count_ticks(n if largest > 1 else 1)
-    axes = Axes((0.7, n + 0.3), (0, ticks[-1]), bottom=62)
+    top = n if largest > 1 else 1
+    ticks = [tick for tick in count_ticks(top, n=6) if tick <= top]
+    axes = Axes((0.7, n + 0.3), (0, top * 1.02), bottom=62)
     content = axes.line([0.7, *range(1, n + 1)], [0.7, *range(1, n + 1)], style="iso") if largest > 1 else ""
     content += _lines(axes, series, list(range(1, n + 1)), list(classes), colours)
     for k, text in enumerate(classes, start=1):
