@@ -127,3 +127,31 @@ def test_bad_shapes_are_refused():
         losses.weighted_focal(logits, target, class_weights=[1.0, 2.0])
     with pytest.raises(VoxpickError, match="gamma is -1"):
         losses.weighted_focal(logits, target, gamma=-1)
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("tversky", {"alpha": 0.7, "beta": 0.3, "include_background": True}),
+    ("tversky", {"alpha": 0.3, "beta": 0.7, "include_background": False}),
+    ("dice", {"include_background": True}),
+    ("dice", {"include_background": False}),
+    ("generalised_dice", {}),
+])  # fmt: skip
+def test_overlap_losses_equal_monai(name, options):
+    monai = pytest.importorskip("monai.losses")
+    logits, target = case(13)
+    assert len(torch.unique(target)) == 13
+    peer = {"tversky": "TverskyLoss", "dice": "DiceLoss", "generalised_dice": "GeneralizedDiceLoss"}[name]
+    oracle = getattr(monai, peer)(to_onehot_y=True, softmax=True, batch=True, smooth_nr=0, smooth_dr=1e-12, **options)
+    expected = oracle(logits, target[:, None])
+    assert getattr(losses, name)(logits, target, **options).item() == pytest.approx(expected.item(), abs=2e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+def test_focal_equals_monai(gamma):
+    monai = pytest.importorskip("monai.losses")
+    logits, target = case(5)
+    weights = [0.2, 1.0, 2.0, 0.5, 3.0]
+    oracle = monai.FocalLoss(gamma=gamma, to_onehot_y=True, use_softmax=True, weight=weights, reduction="sum")
+    expected = oracle(logits, target[:, None]) / len(target)  # the sum of the means over each volume
+    found = losses.weighted_focal(logits, target, class_weights=weights, gamma=gamma)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)

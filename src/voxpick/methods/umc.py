@@ -21,8 +21,8 @@ with the highest probability is nearly the same), those below 10 voxels or with 
 another's dropped, the most common class. Of two that are too close we keep the one with the better score; the paper may
 have dropped both.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
-moving average of the weights, and half turns instead of mirrors. Its loss adds the cross-entropy to Tversky's with
-alpha 0.3 and beta 0.7, as the latter alone is slow to find small classes.
+moving average of the weights, and half turns instead of mirrors. Its loss adds the cross-entropy to Tversky's, as a
+class that is absent from a small batch teaches the latter nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "network_settings": {"filters": [16, 32, 64, 128, 256], "batch_norm": True}, "batch": 2, "minutes": 60.0,
         "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.03, "turns": True, "gradient_clip": 1.0,
         "average_decay": 0.995, "validate_minutes": 10.0,
-        "options": {**OPTIONS, "alpha": 0.3, "beta": 0.7, "cross_entropy_weight": 1.0, "flips": False},
+        "options": {**OPTIONS, "cross_entropy_weight": 1.0, "flips": False},
     },
 }  # fmt: skip
 

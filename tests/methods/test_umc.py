@@ -1,0 +1,111 @@
+"""UMC as a method: the two losses, the presets, and a toy it learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.methods import umc
+from voxpick.particles import Particles
+from voxpick.train.targets import IGNORE, TrainingVolume
+from voxpick.volume import Volume, intensity_statistics
+
+SHAPE = (20, 28, 36)
+CENTERS = np.array([[10, 9, 9], [10, 19, 27]])
+
+
+def make_volume():
+    """A large cube, dark in the tomogram, and a small one, bright."""
+    rng = np.random.default_rng(2)
+    mask = np.zeros(SHAPE, np.int8)
+    for k, (z, y, x) in enumerate(CENTERS):
+        side = (5, 4)[k]
+        mask[z - side : z + side, y - side : y + side, x - side : x + side] = k + 1
+    density = np.array([0, 1, -1], np.float32)[mask]
+    data = (rng.standard_normal(SHAPE) - 4 * density).astype(np.float32)
+    particles = Particles(CENTERS * 10.0, classes=np.array(["large", "small"], dtype=object))
+    volume = Volume(data, 10.0, "toy")
+    return TrainingVolume(
+        volume, mask, particles, mask.astype(np.int16), intensity=intensity_statistics(volume), density=density
+    )
+
+
+def case():
+    generator = torch.Generator().manual_seed(0)
+    specimen = torch.randn(2, 1, 3, 4, 5, generator=generator)
+    logits = torch.randn(2, 4, 3, 4, 5, generator=generator)
+    labels = torch.randint(0, 4, (2, 3, 4, 5), generator=generator).float()
+    density = torch.randn(2, 3, 4, 5, generator=generator)
+    return specimen, logits, labels, density
+
+
+def test_the_paper_adds_squared_error_and_tversky_with_false_positives_at_07():
+    specimen, logits, labels, density = case()
+    loss = umc.make_loss(umc.training_settings("segmenter", "paper"))
+    p = logits.double().softmax(1)
+    scores = []
+    for k in range(4):
+        true = (labels == k).double()
+        hit, wrong, missed = (p[:, k] * true).sum(), (p[:, k] * (1 - true)).sum(), ((1 - p[:, k]) * true).sum()
+        scores.append(hit / (hit + 0.7 * wrong + 0.3 * missed))
+    expected = (specimen[:, 0] - density).square().mean() + 1 - sum(scores) / 4
+    assert loss((specimen, logits), torch.stack([labels, density], 1)).item() == pytest.approx(
+        expected.item(), abs=1e-5
+    )
+
+
+def test_unknown_density_and_ignored_labels_do_not_count():
+    specimen, logits, labels, density = case()
+    loss = umc.make_loss(umc.training_settings("segmenter", "minutes"))
+    expected = loss((specimen[:, :, :2], logits[:, :, :2]), torch.stack([labels, density], 1)[:, :, :2])
+    density[:, 2:] = torch.nan
+    labels[:, 2:] = IGNORE
+    specimen.requires_grad_()
+    found = loss((specimen, logits), torch.stack([labels, density], 1))
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert torch.isfinite(specimen.grad).all()
+    assert specimen.grad[:, :, 2:].abs().max() == 0
+
+
+def test_no_known_density_at_all_leaves_the_segmentation():
+    specimen, logits, labels, density = case()
+    loss = umc.make_loss(umc.training_settings("segmenter", "paper"))
+    density[:] = torch.nan
+    value = loss((specimen, logits), torch.stack([labels, density], 1))
+    assert 0 < value.item() < 1
+
+
+def test_the_preset_of_the_paper():
+    settings = umc.training_settings("segmenter", "paper")
+    assert (settings.patch, settings.batch, settings.epochs, settings.learning_rate) == (64, 24, 25, 1e-3)
+    assert settings.options["overlap"] == 0.75
+    assert settings.options["flips"] is True
+    assert settings.average_decay == settings.gradient_clip == 0
+    network = umc.create_model(settings, [str(k) for k in range(12)], voxel_size=10.0).network
+    assert sum(p.numel() for p in network.parameters()) == 8_822_334
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(VoxpickError, match="UMC has one, 'segmenter'"):
+        umc.training_settings("localizer")
+    with pytest.raises(VoxpickError, match="unknown option 'gama'; known are alpha, beta"):
+        umc.training_settings("segmenter", changes={"options": {"gama": 1}})
+    with pytest.raises(VoxpickError, match="needs a 'segmenter'"):
+        umc.detect(make_volume().tomogram, {})
+
+
+def test_trained_on_a_toy_it_finds_and_names_both_particles():
+    volume, rows = make_volume(), []
+    torch.set_num_threads(1)
+    network = {"filters": [6, 12], "batch_norm": False}
+    changes = {**umc.TINY["segmenter"], "network_settings": network, "learning_rate": 0.005, "steps": 150}
+    changes |= {"log_steps": 30, "average_decay": 0.9, "dtype": "float32"}
+    settings = umc.training_settings("segmenter", changes=changes)
+    model = umc.create_model(settings, ["large", "small"], voxel_size=10.0)
+    umc.train([volume], model, settings, classes=["large", "small"], log=rows.append)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    picks = umc.detect(volume.tomogram, {"segmenter": model}, device="cpu", changes={"slab": "off"}).particles
+    order = np.argsort(picks.centers_zyx[:, 1])
+    assert picks.centers_zyx[order] == pytest.approx(CENTERS * 10.0 - 5, abs=10)
+    assert picks.classes[order].tolist() == ["large", "small"]
