@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests" / "networks"))
 
 from reference_msdnet import reference_msdnet  # noqa: E402
 
+from voxpick.detect.memory import LiveBytes  # noqa: E402
 from voxpick.networks import dense_native  # noqa: E402
 from voxpick.networks.msdnet import MSDNet  # noqa: E402
 
@@ -48,23 +50,51 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
+@contextmanager
+def portable() -> Iterator[None]:
+    """While active, MSDNet is evaluated without compiled kernels, as with VOXPICK_NATIVE=0."""
+    kernels = dense_native.library
+    dense_native.library = lambda: None
+    try:
+        yield
+    finally:
+        dense_native.library = kernels
+
+
+def peak_mb(work: Callable[[], None]) -> float:
+    """The most MiB of tensors alive at a time during `work`."""
+    with LiveBytes() as count:
+        work()
+    return count.most / 2**20
+
+
 def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str, object]]:
-    """One row per format and task: medians of alternating runs after one warm-up each."""
+    """One row per engine, format and task: medians of alternating runs after one warm-up each."""
+    engines = {"portable": portable}
+    if dense_native.usable(x, network.layout, torch.float32):
+        engines["compiled"] = nullcontext
     rows: list[dict[str, object]] = []
     for name, dtype in DTYPES.items():
         network.compute_dtype = dtype
         for task in (forward, training_step):
             reference = lambda v, dtype=dtype: reference_msdnet(network, v, dtype=dtype)  # noqa: E731
-            works = [lambda e=e, task=task: task(network, x, e) for e in (reference, network)]
-            times: list[list[float]] = [[], []]
+            times: dict[str, list[float]] = {}
+            memory: dict[str, float] = {}
             for repeat in range(repeats + 1):
-                for record, work in zip(times, works, strict=True):
-                    took = seconds(work)
-                    if repeat:
-                        record.append(took)
-            slow, fast = (statistics.median(t) for t in times)
-            rows.append({"format": name, "task": task.__name__, "reference_s": slow, "engine_s": fast,
-                         "ratio": slow / fast})  # fmt: skip
+                for engine, context in {"reference": nullcontext, **engines}.items():
+                    evaluate = reference if engine == "reference" else network
+                    with context():
+                        work = lambda task=task, evaluate=evaluate: task(network, x, evaluate)  # noqa: E731
+                        if repeat:
+                            times.setdefault(engine, []).append(seconds(work))
+                        else:
+                            memory[engine] = peak_mb(work)
+            slow = statistics.median(times["reference"])
+            for engine in engines:
+                fast = statistics.median(times[engine])
+                rows.append({"engine": engine, "format": name, "task": task.__name__, "reference_s": slow,
+                             "engine_s": fast, "ratio": slow / fast, "reference_mb": memory["reference"],
+                             "engine_mb": memory[engine]})  # fmt: skip
     return rows
 
 
@@ -96,14 +126,15 @@ def main() -> None:
     network = MSDNet(classes=options.classes, depth=options.depth, dilations=options.dilations).to(options.device)
     x = torch.randn(options.batch, 1, *(options.size,) * 3, device=options.device)
     rows = compare(network, x, repeats=options.repeats)
-    engine = "compiled" if dense_native.usable(x, network.layout, torch.float32) else "portable"
     settings = {key: value for key, value in vars(options).items() if key != "json"}
-    result = {"settings": settings, "engine": engine, "machine": machine(), "rows": rows}
-    print(
-        f"MSDNet {settings}, {engine} engine\n{'format':>9} {'task':>14} {'reference':>10} {'engine':>8} {'ratio':>6}"
+    result = {"settings": settings, "machine": machine(), "rows": rows}
+    print(f"MSDNet {settings}; peak memory of the tensors, in MiB, in brackets")
+    line = (
+        "{engine:>9} {format:>9} {task:>14}: {engine_s:.3f} s ({engine_mb:.0f}); reference {reference_s:.3f} s "
+        "({reference_mb:.0f}); ratio {ratio:.1f}"
     )
     for row in rows:
-        print("{format:>9} {task:>14} {reference_s:>8.3f} s {engine_s:>6.3f} s {ratio:>6.1f}".format(**row))
+        print(line.format(**row))
     path = options.json or Path(__file__).with_suffix(".json")
     path.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -18,7 +18,13 @@ Made by `python benchmarks/speed/table.py` from the JSON files in benchmarks/spe
 shortest time counts (medians for MSDNet). "Load" is the number of busy processes just before: above about 0.5 the
 machine was not quiet and the figures are too slow.
 """
-NUMBERS = {"peak_gb": "peak {:.2f} GiB", "find": "finding {:.1f} s", "name": "naming {:.1f} s"}
+NUMBERS = {
+    "engine_mb": "tensors {:.0f} MiB",
+    "reference_mb": "peer {:.0f} MiB",
+    "peak_gb": "peak {:.2f} GiB",
+    "find": "finding {:.1f} s",
+    "name": "naming {:.1f} s",
+}
 SHARES = {"sampling_share": "sampling {:.1%} of it"}
 
 
@@ -47,10 +53,11 @@ def _as_row(entry: dict[str, Any]) -> dict[str, Any]:
     """msdnet.py has columns of its own; everything else is as `record.row` makes it."""
     if "engine_s" not in entry:
         return entry
-    what = f"MSDNet, {str(entry['task']).replace('_', ' ')}, {entry['format']}"
+    what = f"MSDNet, {str(entry['task']).replace('_', ' ')}, {entry['format']}, {entry.get('engine', 'compiled')}"
     return {
         "what": what, "seconds": entry["engine_s"], "peer": "concatenate and convolve",
         "peer_seconds": entry["reference_s"], "ratio": entry["ratio"],
+        **{key: entry[key] for key in ("engine_mb", "reference_mb") if key in entry},
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx
 from voxpick.io.shrec import read_locations, round_half_away, write_locations, write_submission
-from voxpick.io.shrec_model import open_model, write_model
+from voxpick.io.shrec_model import atomic_directory, open_model, write_model
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES, SHREC20_SIZE_GROUPS, SHREC20_WEIGHTS_KDA
 
@@ -80,6 +81,32 @@ def test_model_directory_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.
         write_model(tmp_path / "model_0", **arrays)
     write_model(tmp_path / "model_0", **arrays, voxel_size=5, overwrite=True)
     assert open_model(tmp_path / "model_0").voxel_size == 5
+
+
+def test_an_overwritten_directory_is_there_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model_0"
+    for text in ("first", "second"):
+        with atomic_directory(target, overwrite=True) as folder:
+            (folder / "file").write_text(text)
+    assert (target / "file").read_text() == "second"
+    rename = os.replace
+
+    def fails_for_the_new(source: Path, destination: Path) -> None:
+        assert any("second" in path.read_text() for path in tmp_path.rglob("file"))
+        if "partial" in str(source):
+            raise OSError("disk gone")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "replace", fails_for_the_new)
+    with (
+        pytest.raises(VoxpickError, match="model_0: cannot be written"),
+        atomic_directory(target, overwrite=True) as folder,
+    ):
+        (folder / "file").write_text("third")
+    assert (target / "file").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
 
 
 def test_bad_models(tmp_path: Path) -> None:

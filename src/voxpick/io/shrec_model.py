@@ -177,6 +177,7 @@ def write_model(
 def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `directory`; rename it on success, remove it on any failure.
 
+    A folder that is overwritten is renamed away first and removed last, so that no moment leaves neither of the two.
     Raises VoxpickError when the directory exists and overwrite is False, or the disk refuses the write.
     """
     target = Path(directory)
@@ -187,15 +188,27 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same number
         temporary.mkdir(parents=True)
         yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        _swap(temporary, target)
     except OSError as error:
         raise VoxpickError(f"{target}: cannot be written ({error.strerror or error})") from error
     except VoxpickError as error:
         raise VoxpickError(str(error).replace(str(temporary), str(target))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if not target.exists():
+        os.replace(new, target)
+        return
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old)
 
 
 def _ids(mask: np.ndarray, smallest: type[np.signedinteger]) -> np.ndarray:
