@@ -82,16 +82,18 @@ def test_trained_on_a_toy_it_names_what_a_localizer_finds(method):
     np.testing.assert_allclose(found.scores, found.location_scores * found.class_scores)
 
 
-def test_the_background_is_learned_where_it_is_asked_for():
-    toy = make_volume()
-    places = np.array([[10.0, 20, 8], [10, 6, 28]])
-    shares = {}
-    for share in (0.0, 0.4):
-        network = trained(densenet, options={"background": share}, steps=40).network
-        mean, deviation = toy.intensity
-        found = classify(toy.tomogram.data, places, network, size=16, mean=mean, deviation=deviation, device="cpu")
-        shares[share] = found.scores.mean()
-    assert shares[0.4] < shares[0.0] - 0.1
+@pytest.mark.parametrize(("preset", "share"), [("paper", 0.0), ("minutes", 1 / 13)])
+def test_the_presets_draw_background_as_they_say(monkeypatch, preset, share):
+    """And hand the loop everything else: labels drawn from the sampler that training gets."""
+    given = {}
+    monkeypatch.setattr(densenet, "fit", lambda network, sampler, loss, settings, **options: given.update(s=sampler))
+    settings = densenet.training_settings("classifier", preset, {"patch": 8, "seed": 1})
+    model = densenet.create_model(settings, NAMES, voxel_size=10.0)
+    densenet.train([make_volume()], model, settings, classes=NAMES)
+    rng = np.random.default_rng(0)
+    labels = np.array([given["s"].draw(rng)[1] for _ in range(1500)])
+    assert np.mean(labels == 0) == pytest.approx(share, abs=0.03 if share else 0)
+    assert np.mean(labels == 1) == pytest.approx((1 - share) / 2, abs=0.05)
 
 
 def test_a_classifier_alone_asks_for_a_localizer():

@@ -74,15 +74,16 @@ def activation_section(
 ) -> str:
     """Rows of examples: the central z slices of the input, of the truth where known, and of every network's map.
 
-    particles: n rows, grouped by class; truth: densities (n, z, y, x). Input and truth are shown from their 1 to their
-    99 percentile, a map from its least to its greatest value in the subtomogram.
+    particles: n rows, grouped by class; truth: densities (n, z, y, x). Of the whole subtomogram, the input
+    is shown from its 1 to its 99 percentile, the truth from its 1 percentile and a map from its least value to the
+    greatest.
     """
     titles = ["input", *(["truth"] if truth is not None else []), *(f"CAM, {column.title}" for column in columns)]
     rows = ["<tr><th>class</th>" + "".join(f"<th>{escape(text)}</th>" for text in titles) + "</tr>"]
     for k, name in enumerate(particles.classes.astype(str)):
         cells = [_image(_grey(columns[0].activation.images[k], (1, 99)), f"{name}, input")]
         if truth is not None:
-            cells.append(_image(_grey(truth[k], (1, 99)), f"{name}, truth"))
+            cells.append(_image(_grey(truth[k], (1, 100)), f"{name}, truth"))
         for column in columns:
             picture = _image(_grey(column.activation.maps[k], (0, 100)), f"{name}, map of {column.title}")
             cells.append(picture + _called(column, k, name))

@@ -1,0 +1,101 @@
+import base64
+import io
+import re
+
+import numpy as np
+import torch
+from typer.testing import CliRunner
+
+from voxpick.cli import build_app
+from voxpick.detect.activation import Activation
+from voxpick.errors import VoxpickError
+from voxpick.io.formats import write_particles
+from voxpick.io.model import save_models
+from voxpick.io.mrc import write_mrc
+from voxpick.networks.model import Model
+from voxpick.particles import Particles
+from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples, png
+
+
+def particles(names=("b<1>", "1s3x")):
+    return Particles(np.array([[60.0, 60, 60], [60, 140, 200]]), classes=np.array(names, dtype=object))
+
+
+def column(title="net", index=(2, 2)):
+    images = np.zeros((2, 4, 6, 8), np.float32)
+    maps = np.arange(2 * 4 * 6 * 8, dtype=np.float32).reshape(2, 4, 6, 8)
+    probabilities = np.array([[0.1, 0.2, 0.7], [0.0, 0.3, 0.7]])
+    return Column(title, ["background", "1s3x", "b<1>"], Activation(images, maps, np.array(index), probabilities))
+
+
+def pictures(page: str) -> dict[str, np.ndarray]:
+    """Grey images by what they are said to be."""
+    from PIL import Image
+
+    found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', page)
+    return {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found}
+
+
+def test_a_row_shows_input_truth_and_every_map():
+    truth = np.zeros((2, 4, 6, 8), np.float32)
+    truth[:, :, 2:4, 3:5] = 1.0
+    page = build_activation_page(particles(), [column("one"), column("two", (1, 1))], truth, title="A & B")
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:|//)", page) and "@SECTION@" not in page
+    assert "A &amp; B" in page and "b&lt;1&gt; 0.70" in page
+    images = pictures(page)
+    assert len(images) == 8
+    expected = np.rint((96 + np.arange(48)) / 191 * 255).reshape(6, 8)
+    np.testing.assert_array_equal(images["1s3x, map of two"], expected)
+    assert (images["1s3x, truth"] == 255).sum() == 4 and (images["1s3x, truth"] == 0).sum() == 44
+    assert (images["1s3x, input"] == 128).all()
+    assert page.count('class="right-name"') == 2 and page.count('class="other-name"') == 2
+
+
+def test_accuracy():
+    assert accuracy(column(), ["b<1>", "1s3x"]) == 0.5
+
+
+def test_png_is_read_as_written():
+    from PIL import Image
+
+    grey = np.random.default_rng(0).integers(0, 256, (12, 20), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(grey)))), grey)
+
+
+def test_examples_are_the_most_confident_that_lie_wholly_inside():
+    centers = np.array([[6, 10, 14], [6, 10, 13], [6, 1, 14], [6, 9, 14], [1, 1, 1], [6, 10, 12]]) * 10.0
+    names = np.array(["4d8q", "4d8q", "4d8q", "1s3x", "zeta", "4d8q"], dtype=object)
+    found = choose_examples(
+        Particles(centers, names, np.array([0.5, 0.8, 0.9, 0.1, 0.2, 0.8])), shape=(12, 20, 28), voxel_size=10.0,
+        size=8, per_class=2,
+    )  # fmt: skip
+    assert found.tolist() == [3, 1, 5, 4]
+
+
+def test_the_command(tmp_path):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(1)
+    settings = {"classes": 3, "growth": 2, "blocks": 2, "stem": 2}
+    model = Model.create(
+        "densenet", settings, classes=["background", "1s3x", "b"], voxel_size=10.0, detection={"subtomogram": 8},
+        provenance={"method": "dilated-densenet"},
+    )  # fmt: skip
+    save_models(tmp_path / "m.pt", {"classifier": model})
+    other = Model.create(
+        "msdnet", {"classes": 3, "depth": 2}, classes=model.classes, voxel_size=10.0, detection={"subtomogram": 8}
+    )
+    save_models(tmp_path / "voxels.pt", {"classifier": other})
+    write_mrc(tmp_path / "t.mrc", rng.standard_normal((12, 20, 28)).astype(np.float32), voxel_size=10.0)
+    write_particles(tmp_path / "p.csv", particles(("b", "1s3x")))
+    run = CliRunner()
+    files = [str(tmp_path / name) for name in ("t.mrc", "p.csv")]
+    done = run.invoke(build_app(), ["cam", *files, "--model", str(tmp_path / "m.pt"), "-o", str(tmp_path / "c.html")])
+    assert done.exit_code == 0, done.output
+    assert "2 picks" in done.output
+    images = pictures((tmp_path / "c.html").read_text())
+    assert list(images) == [
+        "1s3x, input", "1s3x, map of dilated-densenet", "b, input", "b, map of dilated-densenet"
+    ]  # fmt: skip
+    assert all(image.shape == (8, 8) for image in images.values())
+    refused = run.invoke(build_app(), ["cam", *files, "--model", str(tmp_path / "voxels.pt")])
+    assert isinstance(refused.exception, VoxpickError) and "this one is a MSDNet" in str(refused.exception)
