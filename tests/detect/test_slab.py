@@ -7,14 +7,15 @@ from voxpick.errors import VoxpickError
 SHAPE = (192, 120, 200)
 
 
-def tomogram(*, tilt: int = 0) -> np.ndarray:
+def tomogram(*, tilt: int = 0, width: int = 200) -> np.ndarray:
     """Gaussian noise with faint dark spots in sections 60 to 129, a slab that climbs by `tilt` sections along x."""
     rng = np.random.default_rng(0)
-    data = rng.normal(size=SHAPE).astype(np.float32)
-    z, _, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
-    low = 60 + tilt * (x / SHAPE[2] - 0.5)
+    shape = (*SHAPE[:2], width)
+    data = rng.normal(size=shape).astype(np.float32)
+    z, _, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    low = 60 + tilt * (x / width - 0.5)
     ice = (z >= low) & (z < low + 70)
-    data[ice & (rng.random(SHAPE) < 0.03)] -= 2.0
+    data[ice & (rng.random(shape) < 0.03)] -= 2.0
     return data
 
 
@@ -33,6 +34,21 @@ def test_without_vacuum_or_without_ice_all_is_searched():
 def test_a_tilted_slab_is_not_cut():
     slab = choose_slab(tomogram(tilt=60), "auto", margin=16)
     assert slab.start <= 34 and slab.stop >= 156
+
+
+def test_what_lies_above_level_ice_is_told_from_what_lies_in_it():
+    slab = choose_slab(tomogram(width=480), "auto", margin=16)
+    assert slab.ice is not None
+    assert 60 - 12 <= slab.ice[0] <= 60 and 129 <= slab.ice[1] <= 129 + 12
+    assert slab.holds(np.array([60.0, 129.0])).all()
+    assert not slab.holds(np.array([47.0, 142.0])).any()
+
+
+def test_nothing_is_dropped_from_tilted_ice_or_where_the_ice_is_not_known():
+    beyond = np.array([1.0, 190.0])
+    assert choose_slab(tomogram(tilt=100, width=480), "auto", margin=16).holds(beyond).all()
+    assert choose_slab(tomogram(), "auto", margin=16).holds(beyond).all()
+    assert choose_slab(tomogram(), "50:140").holds(beyond).all()
 
 
 def test_it_may_be_set_or_switched_off():

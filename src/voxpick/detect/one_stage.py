@@ -66,8 +66,8 @@ def detect_in_one_stage(
         tomograms=np.full(len(located), volume.name, dtype=object),
     )
     return Detection(
-        selected(particles, settings), list(model.classes), volume, ready.slab, located, labels, ready.voxel_size,
-        settings.model_dump(),
+        selected(particles, settings, ready.slab, volume.voxel_size), list(model.classes), volume, ready.slab, located,
+        labels, ready.voxel_size, settings.model_dump(),
     )  # fmt: skip
 
 

@@ -122,5 +122,5 @@ def as_detection(
     )
     nothing = np.zeros(0, dtype=np.int64)
     located = Located(centers, np.zeros(n, dtype=np.int64), location, nothing, nothing, ready.grid.shape)
-    kept = selected(particles, settings.shared())
+    kept = selected(particles, settings.shared(), ready.slab, ready.volume.voxel_size)
     return Detection(kept, classes, ready.volume, ready.slab, located, index, ready.voxel_size, settings.model_dump())

@@ -111,7 +111,8 @@ def detect_with_segmentation(
             grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
         )
     index = np.ones(len(located), dtype=np.int64) if named is None else named.class_index
-    particles = selected(_particles(located, named, index, classes, grid.voxel_size, volume.name), settings)
+    particles = _particles(located, named, index, classes, grid.voxel_size, volume.name)
+    particles = selected(particles, settings, ready.slab, volume.voxel_size)
     return Detection(
         particles, list(classes), volume, ready.slab, located, index, grid.voxel_size, settings.model_dump()
     )

@@ -1,4 +1,4 @@
-"""Which of the picks stay: those with enough confidence that are not too close to a better one."""
+"""Which of the picks stay: those in the ice, with enough confidence, that are not too close to a better one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from voxpick.detect.settings import DetectSettings
+from voxpick.detect.slab import Slab
 from voxpick.particles import Particles
 
 
-def selected(particles: Particles, settings: DetectSettings) -> Particles:
-    """The picks with at least `minimum_score` and `minimum_distance`, most confident first."""
+def selected(particles: Particles, settings: DetectSettings, slab: Slab, voxel_size: float) -> Particles:
+    """The picks in level ice with at least `minimum_score` and `minimum_distance`, most confident first.
+
+    slab: in sections of the tomogram, whose voxels have `voxel_size` A. Networks fire at random in vacuum, rarely; such
+    a pick spoils more than itself, for one stray z makes the SHREC scoring move all (`evaluate.shrec`).
+    """
+    assert particles.scores is not None
+    particles = particles[slab.holds(particles.centers_zyx[:, 0] / voxel_size)]
     assert particles.scores is not None
     particles = particles[particles.scores >= settings.minimum_score].sorted_by_score()
     return particles[apart(particles.centers_zyx, settings.minimum_distance)]

@@ -17,7 +17,7 @@ from voxpick.volume import read_sections
 
 BIN = 8
 BLOCK = 4
-CELL_AREA = 40_000
+CELL_SIDE = 200
 MOST_CELLS = 4
 LEAST_CONTRAST = 3.0
 LEAST_SIGNIFICANCE = 12.0
@@ -29,11 +29,21 @@ VACUUM_PART = 0.35
 
 @dataclass(frozen=True)
 class Slab:
-    """Sections start..stop of a volume hold its specimen, margin included; `reason` says how that was found."""
+    """Sections start..stop of a volume hold its specimen, margin included; `reason` says how that was found.
+
+    ice: the sections where the ice was found, half a bin more at both ends, if it lies level; None if that is unknown.
+    """
 
     start: int
     stop: int
     reason: str
+    ice: tuple[int, int] | None = None
+
+    def holds(self, z: np.ndarray) -> np.ndarray:
+        """Whether sections z (n,), which may be fractional, lie in level ice; all do where it is not known."""
+        if self.ice is None:
+            return np.ones(len(z), dtype=bool)
+        return (z >= self.ice[0]) & (z <= self.ice[1])
 
     def on_grid(self, scale: float, sections: int) -> slice:
         """The sections of a volume of `sections` whose voxels are 1 / scale as large that cover the slab."""
@@ -60,16 +70,14 @@ def choose_slab(data: np.ndarray, setting: str, *, margin: int = 24) -> Slab:
 
 
 def section_skewness(data: np.ndarray) -> np.ndarray:
-    """Skewness (z, n, n) of the values of each section of [z, y, x] in a grid of n x n cells, n from 1 to 4 by size.
+    """Skewness (z, n, m) of the values of each section of [z, y, x] in a grid of n x m cells, 1 to 4 each by size.
 
     One section at a time, so a memory-mapped volume stays on disk. The outer sixteenth of y and x is left out.
     """
     nz, ny, nx = data.shape
     inner_y, inner_x = slice(ny // 16, ny - ny // 16), slice(nx // 16, nx - nx // 16)
-    area = (inner_y.stop - inner_y.start) * (inner_x.stop - inner_x.start)
-    number = int(np.clip(np.sqrt(area / CELL_AREA), 1, MOST_CELLS))
-    rows, columns = (np.linspace(0, s.stop - s.start, number + 1).astype(int) for s in (inner_y, inner_x))
-    moments = np.zeros((2, nz, number, number))
+    rows, columns = (_cell_edges(s.stop - s.start) for s in (inner_y, inner_x))
+    moments = np.zeros((2, nz, len(rows) - 1, len(columns) - 1))
     for z, whole in read_sections(data):
         section = np.asarray(whole[inner_y, inner_x], dtype=np.float32)
         section = section - np.float32(section.mean(dtype=np.float64))
@@ -81,6 +89,11 @@ def section_skewness(data: np.ndarray) -> np.ndarray:
     variance, third = moments / (np.diff(rows)[:, None] * np.diff(columns))
     level = np.maximum(variance.mean(axis=(1, 2)), 1e-100)
     return np.asarray(third / level[:, None, None] ** 1.5)
+
+
+def _cell_edges(length: int) -> np.ndarray:
+    number = int(np.clip(length / CELL_SIDE, 1, MOST_CELLS))
+    return np.linspace(0, length, number + 1).astype(int)
 
 
 def find_slab(skewness: np.ndarray, *, margin: int = 24) -> Slab:
@@ -112,7 +125,12 @@ def find_slab(skewness: np.ndarray, *, margin: int = 24) -> Slab:
         return whole
     if not all(_is_vacuum(part, level) for part in (skewness[:start], skewness[stop:]) if len(part)):
         return whole
-    return Slab(start, stop, f"its sections are skewed by {level:.3f}, the others by {noise:.3f}")
+    ice = (int(edges[first]), int(edges[last])) if _is_level(parts, first, last) else None
+    beyond = BIN // 2
+    return Slab(
+        start, stop, f"its sections are skewed by {level:.3f}, the others by {noise:.3f}",
+        None if ice is None else (ice[0] - beyond, ice[1] + beyond),
+    )  # fmt: skip
 
 
 def _best_step(profile: np.ndarray) -> tuple[int, int]:
@@ -122,6 +140,16 @@ def _best_step(profile: np.ndarray) -> tuple[int, int]:
     gain = np.square(sums[last] - sums[first]) / (last - first)
     best = int(gain.argmax())
     return int(first[best]), int(last[best])
+
+
+def _is_level(parts: list[np.ndarray], first: int, last: int) -> bool:
+    """Whether the ice begins and ends in every cell within two bins of the bins first..last of the whole.
+
+    A single cell cannot tell.
+    """
+    cells = np.stack([part.mean(axis=0).ravel() for part in parts], axis=1)
+    steps = np.array([_best_step(cell) for cell in cells])
+    return len(cells) > 1 and bool((np.abs(steps - [first, last]) <= 2).all())
 
 
 def _with_tails(profile: np.ndarray, first: int, last: int, level: float) -> tuple[int, int]:

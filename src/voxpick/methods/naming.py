@@ -51,8 +51,9 @@ def named_by(
         class_scores=named.scores,
         tomograms=np.full(len(located), detection.volume.name, dtype=object),
     )
+    kept = selected(particles, settings, detection.slab, detection.volume.voxel_size)
     return replace(
-        detection, particles=selected(particles, settings), classes=list(classifier.classes), labels=named.class_index,
+        detection, particles=kept, classes=list(classifier.classes), labels=named.class_index,
         settings={**detection.settings, **settings.model_dump()},
     )  # fmt: skip
 
