@@ -81,8 +81,7 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
-    from voxpick.cli.truth import read_picks, read_truth
-    from voxpick.evaluate.shrec import score_shrec
+    from voxpick.cli.truth import read_picks, read_truth, scored
 
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
     picks = read_picks(
@@ -94,19 +93,7 @@ def _against_model(
     )
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
-        try:
-            score = score_shrec(
-                picks,
-                truth.particles,
-                truth.occupancy,
-                voxel_size=truth.voxel_size,
-                z_offset=truth.z_offset,
-                benchmark=benchmark,
-                frame=frame,
-                strict=mode,
-            )
-        except VoxpickError as error:
-            raise VoxpickError(f"{picks_path} against {folder}: {error}") from error
+        score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
         print_shrec(score)
         result |= {"strict_scoring": score.to_dict()} if mode else score.to_dict()
     if segmentation is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.particles import Particles
+    from voxpick.volume import Volume
 
 
 def register(app: typer.Typer) -> None:
@@ -35,11 +39,8 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
-    import numpy as np
-
     from voxpick.cli.progress import progress_bar
-    from voxpick.cli.truth import read_picks, read_truth
-    from voxpick.evaluate.shrec import score_shrec
+    from voxpick.cli.truth import read_picks, read_truth, scored
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
@@ -56,14 +57,8 @@ def report_command(
         year=year,
         allow_empty=True,
     )
-    voxels = particles.voxels(tomogram.voxel_size)
-    outside = int(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1).sum())
-    if outside and frame == "tomogram":
-        typer.echo(
-            f"voxpick: warning: {picks}: {outside} of {len(particles)} picks lie outside {volume}; "
-            "check their unit and frame",
-            err=True,
-        )
+    if frame == "tomogram":
+        _warn_of_strays(particles, tomogram, picks, volume)
     settings: dict[str, Any] = {"tomogram": volume, "picks": picks}
     options: dict[str, Any] = {}
     if known is not None:
@@ -73,18 +68,7 @@ def report_command(
                 f"{volume}: has shape {tomogram.shape} (z, y, x), but the tomogram of {truth} has "
                 f"{known.tomogram_shape}; give the volume that belongs to this truth"
             )
-        try:
-            score = score_shrec(
-                particles,
-                known.particles,
-                known.occupancy,
-                voxel_size=known.voxel_size,
-                z_offset=known.z_offset,
-                benchmark=benchmark,
-                frame=frame,
-            )
-        except VoxpickError as error:
-            raise VoxpickError(f"{picks} against {truth}: {error}") from error
+        score = scored(particles, known, picks_path=picks, benchmark=benchmark, frame=frame)
         options = {"truth": known.tomogram_particles, "score": score.to_dict(), "hits": score.hit_ids > 0}
     if frame == "specimen" and known is not None:
         shift = [known.z_offset * known.voxel_size, 0, 0]
@@ -95,3 +79,16 @@ def report_command(
         )
     write_text(output, page)
     typer.echo(f"{output}: {len(particles)} picks, {len(page) / 2**20:.1f} MB; open it in a browser")
+
+
+def _warn_of_strays(particles: Particles, tomogram: Volume, picks: Path, volume: Path) -> None:
+    import numpy as np
+
+    voxels = particles.voxels(tomogram.voxel_size)
+    outside = int(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1).sum())
+    if outside:
+        typer.echo(
+            f"voxpick: warning: {picks}: {outside} of {len(particles)} picks lie outside {volume}; "
+            "check their unit and frame",
+            err=True,
+        )

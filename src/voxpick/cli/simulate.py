@@ -63,37 +63,27 @@ def shrec20(
 ) -> None:
     """Simulate tomograms by the recipe of the SHREC'20 benchmark, and write its model_N folders."""
     import numpy as np
-    from pydantic import ValidationError
 
     from voxpick.cli.progress import step_bars
     from voxpick.cli.threads import set_threads
     from voxpick.errors import VoxpickError
     from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
-    from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+    from voxpick.simulate.shrec20 import simulate_shrec20
 
     set_threads(threads)
     where = choose_device(device)
-    try:
-        recipe = Recipe.model_validate(
-            {
-                "size_zyx": _three(size),
-                "voxel_size": voxel_size,
-                "particles": particles,
-                "thickness": thickness,
-                "snr": snr,
-                "tilt_limit_deg": tilt_limit,
-                "tilt_step_deg": tilt_step,
-                "defocus_um": defocus,
-                "orientations": orientations,
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "thickness"
-        given = thickness if name == "thickness" else first["input"]
-        reason = first["msg"].removeprefix("Value error, ")
-        raise VoxpickError(f"{OPTIONS.get(name, f'--{name}')} {given}: {reason}") from error
+    recipe = _recipe(
+        size_zyx=_three(size),
+        voxel_size=voxel_size,
+        particles=particles,
+        thickness=thickness,
+        snr=snr,
+        tilt_limit_deg=tilt_limit,
+        tilt_step_deg=tilt_step,
+        defocus_um=defocus,
+        orientations=orientations,
+    )
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
     if not overwrite:
@@ -107,6 +97,23 @@ def shrec20(
             simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=where, progress=report)
         write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, k), overwrite=overwrite)
         typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
+
+
+def _recipe(**settings: Any) -> Recipe:
+    """The recipe of these settings. Raises VoxpickError that names the option of the first wrong one."""
+    from pydantic import ValidationError
+
+    from voxpick.errors import VoxpickError
+    from voxpick.simulate.shrec20 import Recipe
+
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "thickness"
+        given = settings["thickness"] if name == "thickness" else first["input"]
+        reason = first["msg"].removeprefix("Value error, ")
+        raise VoxpickError(f"{OPTIONS.get(name, f'--{name}')} {given}: {reason}") from error
 
 
 def write_simulation(

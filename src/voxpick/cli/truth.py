@@ -11,6 +11,7 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     import numpy as np
 
+    from voxpick.evaluate.shrec_score import Shrec20Score
     from voxpick.particles import Particles
 
 
@@ -96,6 +97,27 @@ def read_picks(
     if len(picks) == 0 and not allow_empty:
         raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
     return picks
+
+
+def scored(
+    picks: Particles, truth: ShrecTruth, *, picks_path: Path, benchmark: str, frame: str, strict: bool = False
+) -> Shrec20Score:
+    """The picks scored by a benchmark's rules. Raises VoxpickError that names both files."""
+    from voxpick.evaluate.shrec import score_shrec
+
+    try:
+        return score_shrec(
+            picks,
+            truth.particles,
+            truth.occupancy,
+            voxel_size=truth.voxel_size,
+            z_offset=truth.z_offset,
+            benchmark=benchmark,
+            frame=frame,
+            strict=strict,
+        )
+    except VoxpickError as error:
+        raise VoxpickError(f"{picks_path} against {truth.directory}: {error}") from error
 
 
 def _only(directory: Path, pattern: str) -> Path:

@@ -72,8 +72,7 @@ def score_shrec(
     Raises VoxpickError for an unknown benchmark, frame or class, and when mask and truth do not belong together.
     """
     rules = _rules(benchmark)
-    if frame not in FRAMES:
-        raise VoxpickError(f"frame is {frame!r}; choose one of {', '.join(FRAMES)}")
+    _check_frame(frame)
     if len(truth) == 0:
         raise VoxpickError("the truth holds no particles; there is nothing to score against")
     offset = rules.z_offset if z_offset is None else int(z_offset)
@@ -91,11 +90,7 @@ def score_shrec(
     clipped = np.clip(voxels, lowest, lowest + size - 1)
     outside = (clipped != voxels).any(axis=1)
     ids = occupancy_ids(occupancy, clipped - [offset, 0, 0], dilate=rules.dilate)
-    if ids.size and ids.max() > len(truth):
-        raise VoxpickError(
-            f"the occupancy mask holds particle {ids.max()} but the truth lists {len(truth)} particles; "
-            "take both from the same model folder"
-        )
+    _check_together(ids, truth)
     centers = np.vstack([np.zeros(3), rounded_voxels(truth.centers_zyx, voxel_size) + [offset, 0, 0]])
     distances = np.linalg.norm(clipped - centers[ids], axis=1)
     if strict:
@@ -158,6 +153,19 @@ def _rules(benchmark: str) -> Benchmark:
     if benchmark not in BENCHMARKS:
         raise VoxpickError(f"benchmark {benchmark!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
     return BENCHMARKS[benchmark]
+
+
+def _check_frame(frame: str) -> None:
+    if frame not in FRAMES:
+        raise VoxpickError(f"frame is {frame!r}; choose one of {', '.join(FRAMES)}")
+
+
+def _check_together(ids: np.ndarray, truth: Particles) -> None:
+    if ids.size and ids.max() > len(truth):
+        raise VoxpickError(
+            f"the occupancy mask holds particle {ids.max()} but the truth lists {len(truth)} particles; "
+            "take both from the same model folder"
+        )
 
 
 def _lower(names: np.ndarray) -> np.ndarray:
