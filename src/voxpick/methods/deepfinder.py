@@ -67,7 +67,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 TINY: dict[str, dict[str, Any]] = {
-    STAGE: {"network_settings": {"filters": [8, 12], "bottom": 2}, "patch": 16, "batch": 4, "learning_rate": 0.01}
+    STAGE: {"network_settings": {"filters": [8, 12], "bottom": 2}, "patch": 16, "batch": 4, "learning_rate": 0.02}
 }
 
 DETECTION: dict[str, Any] = {"halo": 24}
