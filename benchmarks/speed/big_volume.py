@@ -29,7 +29,7 @@ from voxpick.networks.msdnet import MSDNet
 from voxpick.volume import intensity_statistics
 
 RADIUS = 8
-SPACING = 24
+SPACING = 40
 
 
 def blob_section(z: int, shape: tuple[int, ...]) -> np.ndarray:

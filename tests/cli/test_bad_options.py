@@ -1,0 +1,89 @@
+"""Bad options and checkpoints end a command with one line that names them and exit code 2."""
+
+import pytest
+import torch
+from bad_files import TINY, refused, run
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("detect good.mrc", "Missing option '--output'"),
+        ("detect good.mrc -o picks --model model.pt --set unknown=1", "unknown"),
+        ("detect good.mrc -o picks --model model.pt --set tile=[1", "--set tile=[1"),
+        ("detect good.mrc -o picks --model model.pt --threshold 2", "threshold = 2.0"),
+        ("detect good.mrc -o picks --model model.pt --voxel-size 0", "--voxel-size 0"),
+        ("detect good.mrc -o picks --model model.pt --device teapot", "--device teapot"),
+        ("detect good.mrc -o picks --model model.pt --threads 0", "'--threads'"),
+        ("detect good.mrc -o good.csv --model model.pt", "good.csv: cannot be written to"),
+        ("detect good.mrc truth/../good.mrc -o picks --model model.pt", "2 tomograms are called good"),
+        ("evaluate good.csv truth --voxel-size -4", "--voxel-size -4"),
+        ("evaluate good.csv truth --frame banana", "banana"),
+        ("evaluate good.csv truth --benchmark shrec22", "shrec22"),
+        ("evaluate good.csv truth --segmentation halves.mrc", "halves.mrc: a mask of ids"),
+        ("evaluate good.csv truth --json good.mrc/x.json", "good.mrc/x.json: cannot be written"),
+        ("evaluate good.csv good.csv --radius nan", "radius is nan"),
+        ("evaluate good.csv absent", "absent"),
+        ("report good.mrc good.csv -o good.csv/x.html", "good.csv: cannot be written to"),
+        ("simulate shrec20 out --size 5,5,5 --particles 2", "5 voxels thick"),
+        ("simulate shrec20 out --size 60,60", "--size 60,60"),
+        ("simulate shrec20 out --particles 100000", "--particles 100000"),
+        ("simulate shrec20 out --size 40,32,36 --particles 5000", "of 5000"),
+        ("simulate shrec20 out --tilt-step 0", "--tilt-step 0"),
+        ("simulate shrec20 out --tilt-limit 95", "--tilt-limit 95"),
+        ("simulate shrec20 out --snr 0", "--snr 0"),
+        ("simulate shrec20 out --defocus nan", "--defocus nan"),
+        ("simulate shrec20 out --thickness 3", "--thickness 3"),
+        ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e9", "smaller"),
+        ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e-3", "not enough memory"),
+        ("simulate shrec20 out --orientations upright", "--orientations upright"),
+        ("simulate shrec20 out --device teapot", "--device teapot"),
+        ("simulate shrec20 out --classes banana", "'banana'"),
+        ("simulate shrec20 out --structures good.csv", "good.csv: not a bank"),
+        ("simulate shrec20 good.csv", "good.csv: cannot be written to"),
+        ("simulate shrec20 out --models 0", "'--models'"),
+        ("simulate shrec19 out", "shrec19"),
+        ("structures build good.mrc --mass-kda 1 --threshold nan -o bank.npz", "good.mrc: structure good: the thr"),
+        ("structures build good.mrc --mass-kda 1 --voxel-size 1e6 -o bank.npz", "no molecule"),
+        ("structures build good.mrc --mass-kda 1e-3 -o bank.npz", "nowhere denser"),
+        ("structures build good.csv -o bank.npz", "good.csv: unknown type"),
+        ("structures list truth", "truth: is a folder"),
+        ("train absent --output m.pt", "absent: no such folder"),
+        ("train truth --stage third --output m.pt", "'third'"),
+        ("train truth --preset slow --output m.pt", "'slow'"),
+        ("train truth --minutes 0 --output m.pt", "minutes = 0"),
+        ("train truth --minutes inf --output m.pt", "minutes = inf"),
+        ("train truth --steps 2 --minutes 3 --output m.pt", "give one budget"),
+        ("train truth --steps 2 --set unknown=1 --output m.pt", "'unknown'"),
+        ("train truth --steps 2 --set network_settings=5 --output m.pt", "network_settings is 5"),
+        ("train truth --steps 2 --set network_settings.banana=1 --output m.pt", "banana"),
+        ("train truth --steps 2 --seed -1 --output m.pt", "'--seed'"),
+        ("train truth --steps 2 --device teapot --output m.pt", "--device teapot"),
+        ("train truth --steps 2 --validation truth --output m.pt", "also training data"),
+        ("train truth --steps 2 --output truth", "truth: is a folder"),
+        ("train truth --steps 2 --output good.csv/m.pt", "good.csv: cannot be written to"),
+        ("train truth --steps 2 --output m.pt --resume", "no checkpoint"),
+        ("train truth --steps 2 --start-from good.csv --output m.pt", "good.csv: not a voxpick model"),
+        ("train truth --steps 2 --config good.mrc --output m.pt", "good.mrc: not a readable YAML"),
+        ("banana", "No such command 'banana'"),
+    ],
+)  # fmt: skip
+def test_options(monkeypatch, capsys, place, words, expected):
+    refused(monkeypatch, capsys, place, words.split(), expected)
+
+
+def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place, tmp_path):
+    words = ["train", "truth", *TINY, "--output", tmp_path / "m.pt", "--run-dir", tmp_path / "run", "--steps"]
+    assert run(monkeypatch, capsys, place, *words, 2)[0] == 0
+    refused(monkeypatch, capsys, place, [*words, 3, "--resume"], "steps was 2, now 3")
+    path = tmp_path / "run" / "checkpoint.pt"
+    whole = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    for damage in ("optimiser", "fingerprint", "progress"):
+        torch.save({key: value for key, value in state.items() if key != damage}, path)
+        refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint", "without --resume")
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint.pt", "without --resume")
+    path.write_bytes(whole)
+    (tmp_path / "run" / "log.csv").write_text("step,loss\nmany,little\n")
+    refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "log.csv")

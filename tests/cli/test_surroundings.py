@@ -1,0 +1,104 @@
+"""Full disks, missing memory, leftovers of killed processes; help and version."""
+
+import resource
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from bad_files import refused, run
+
+from voxpick import __version__
+from voxpick.cli import main
+from voxpick.io.atomic import require_writable
+
+
+@contextmanager
+def small_disk():
+    """Files end at 10 kB, as they do on a full disk; around the command alone, since pytest writes files too."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("report good.mrc good.csv -o new.html", "new.html"),
+        ("detect good.mrc -o new --model model.pt --segmentation", "new/good_segmentation.mrc"),
+        (
+            "simulate shrec20 new --size 24,28,32 --particles 1 --classes 1s3x --tilt-step 60 --thickness 26",
+            "new/model_0",
+        ),
+    ],
+)
+def test_a_full_disk_leaves_no_half_file(monkeypatch, capsys, place, words, name):
+    with small_disk():
+        code, lines, written = run(monkeypatch, capsys, place, *words.split())
+    assert code == 2 and name in lines[-1] and "cannot be written" in lines[-1] and "partial" not in lines[-1]
+    assert written <= {"good.star", "good.csv", "good.txt"}  # whole ones, written before
+
+
+def test_memory_that_is_not_there(monkeypatch, capsys, place):
+    def exhausted(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("voxpick.methods.vp_detector.detect_with_segmentation", exhausted)
+    words = ["detect", "good.mrc", "--model", "model.pt", "--output", "picks"]
+    refused(monkeypatch, capsys, place, words, "not enough memory")
+
+
+def test_leftovers_of_a_killed_process_are_no_obstacle(monkeypatch, capsys, place, tmp_path):
+    monkeypatch.setattr("os.getpid", lambda: 7)  # containers give the same number again
+    (tmp_path / ".model_0.7.partial").mkdir()
+    (tmp_path / ".model_0.7.partial" / "grandmodel.mrc").write_text("half")
+    words = "--size 24,28,32 --particles 1 --classes 1s3x --tilt-step 60 --thickness 26"
+    assert run(monkeypatch, capsys, place, "simulate", "shrec20", tmp_path, *words.split())[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
+    assert (tmp_path / "model_0" / "simulation.yaml").is_file()
+
+
+def test_debug_shows_the_traceback(monkeypatch, place):
+    monkeypatch.chdir(place)
+    monkeypatch.setattr("sys.argv", ["voxpick", "evaluate", "empty.csv", "truth", "--debug"])
+    with pytest.raises(Exception, match=r"empty\.csv: is empty"):
+        main()
+
+
+@pytest.mark.parametrize("words", ["simulate shrec20", "detect", "demo", "report"])
+def test_help_keeps_the_defaults(monkeypatch, capsys, place, words):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["voxpick", *words.split(), "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    text = capsys.readouterr().out
+    default = {
+        "simulate shrec20": "as many as x",
+        "detect": "the model's",
+        "demo": "fresh seed",
+        "report": "tomogram's name",
+    }
+    assert default[words] in text and " . " not in text
+
+
+def test_version_and_help_without_words(monkeypatch, capsys, place):
+    monkeypatch.setattr("sys.argv", ["voxpick", "--version"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code and capsys.readouterr().out.split() == ["voxpick", __version__]
+    monkeypatch.setattr("sys.argv", ["voxpick", "simulate"])
+    with pytest.raises(SystemExit):
+        main()
+    written = capsys.readouterr()
+    assert "shrec20" in written.out and not written.err
+
+
+def test_require_writable_leaves_nothing(tmp_path):
+    require_writable(tmp_path / "new" / "deep")
+    assert not list(tmp_path.iterdir())
+    assert Path.cwd().exists()
