@@ -129,19 +129,17 @@ def detect(
     """
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.methods.catalogue import find_method, method_of
-    from voxpick.methods.naming import named_by
+    from voxpick.methods.naming import detect_and_name
 
     if localizer is not None and models is not None:
         raise VoxpickError("give either a localizer or the models of a method")
     if localizer is not None:
-        models = {"localizer": localizer} | ({} if classifier is None else {"classifier": classifier})
-        return find_method("vp-detector").detect(volume, models, changes=settings, device=device).particles
-    if models is None:
-        models = load_models(builtin_model_path("vp-detector"))
-    if classifier is not None:
-        models = {name: model for name, model in models.items() if name != "classifier"}
-    found = find_method(method_of(models)).detect(volume, models, changes=settings, device=device)
-    return (found if classifier is None else named_by(found, classifier, changes=settings, device=device)).particles
+        models, name = {"localizer": localizer}, "vp-detector"
+    else:
+        models = models or load_models(builtin_model_path("vp-detector"))
+        name = method_of(models)
+    found = detect_and_name(volume, find_method(name), models, classifier, changes=settings, device=device)
+    return found.particles
 
 
 def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20Score:

@@ -106,6 +106,76 @@ def test_a_model_without_a_localizer_is_refused(case):
         command(folder, "first.mrc", model=str(folder / "half.pt"))
 
 
+def with_classifier(folder, *levels):
+    """Another model file: a classifier of another method, with other names and its own side of subtomograms."""
+    other = model(levels, ["tiny", "huge"], subtomogram=24)
+    other.provenance["method"] = "densenet"
+    save_models(folder / "other.pt", {"classifier": other})
+    return str(folder / "other.pt")
+
+
+def test_the_classifier_of_another_model_names_the_picks(case):
+    folder, volume, _ = case
+    _, deviation = intensity_statistics(volume)
+    other = with_classifier(folder, 4.0 / deviation, 12.0 / deviation)
+    command(folder, "first.mrc", classifier=other, segmentation=True, set_=["batch=2"])
+    named = read_particles(folder / "out" / "first.csv")
+    assert sorted(named.classes) == ["huge"] * 5 + ["tiny"] * 5
+    written = yaml.safe_load((folder / "out" / "detect.yaml").read_text())
+    assert (written["method"], written["classifier"]) == ("vp-detector", other)
+    assert (written["settings"]["subtomogram"], written["settings"]["batch"]) == (24, 2)
+    assert sorted(np.unique(read_labels(folder / "out" / "first_segmentation.mrc"))) == [0, 1, 2]
+    frame = pd.read_csv(folder / "out" / "first.csv", comment="#")
+    assert frame["score"].is_monotonic_decreasing
+
+    command(folder, "first.mrc", classifier=other, min_score=float(frame["score"].median()))
+    kept = pd.read_csv(folder / "out" / "first.csv", comment="#")
+    assert 0 < len(kept) < 10 and kept["score"].min() >= frame["score"].median() - 1e-6
+
+
+def test_a_classifier_of_the_same_model_changes_nothing(case):
+    folder, _, _ = case
+    command(folder, "first.mrc", format="csv")
+    alone = (folder / "out" / "first.csv").read_text()
+    command(folder, "first.mrc", format="csv", classifier=str(folder / "blobs.pt"))
+    assert (folder / "out" / "first.csv").read_text() == alone
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("blobs.pt", {"classifier": "half.pt"}, r"half\.pt: holds no classifier \(it has: localizer\)"),
+        ("blobs.pt", {"classifier": "none.pt"}, r"none\.pt: no such model file"),
+        ("blobs.pt", {"classifier": "coarse.pt"}, "classifier is made for 20 A"),
+        ("blobs.pt", {"classifier": "blobs.pt", "no_classes": True}, "give one of them"),
+        ("other.pt", {}, r"names particles and does not find them.*--classifier FILE"),
+        ("mixed.pt", {}, r"several methods \(localizer of vp-detector, classifier of densenet\)"),
+        ("umc.pt", {"paper": True}, "--paper: umc"),
+        ("umc.pt", {"no_classes": True}, "--no-classes: umc has no network that only finds"),
+        ("umc.pt", {}, r"umc\.pt: holds no segmenter"),
+        ("magic.pt", {}, "unknown method 'magic'"),
+    ],
+)
+def test_models_that_do_not_fit_together_are_refused(case, name, options, words):
+    folder, _, _ = case
+    with_classifier(folder, 1.0)
+    half, foreign, odd, coarse = (model((1.0,), ["small"]) for _ in range(4))
+    half.provenance, foreign.provenance, odd.provenance = {}, {"method": "umc"}, {"method": "magic"}
+    coarse.voxel_size = 20.0
+    save_models(folder / "half.pt", {"localizer": half})
+    save_models(folder / "umc.pt", {"other": foreign})
+    save_models(folder / "magic.pt", {"localizer": odd})
+    save_models(folder / "coarse.pt", {"classifier": coarse})
+    densenet = model((1.0,), ["small"])
+    densenet.provenance = {"method": "densenet"}
+    save_models(folder / "mixed.pt", {"localizer": half, "classifier": densenet})
+    if "classifier" in options:
+        options = {**options, "classifier": str(folder / options["classifier"])}
+    with pytest.raises(VoxpickError, match=words):
+        command(folder, "first.mrc", model=str(folder / name), **options)
+    assert not (folder / "out").exists()
+
+
 def test_the_command_line_itself(case):
     import typer
     from typer.testing import CliRunner

@@ -1,7 +1,9 @@
 """voxpick train, on toy folders."""
 
 import csv
+import shutil
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -110,6 +112,8 @@ def test_stopped_and_resumed_equals_uninterrupted(data, tmp_path, monkeypatch):
     [
         (["--set", "patches=3"], "unknown key 'patches'"),
         (["--set", "patch"], "expected key=value"),
+        (["--stage", "magic"], "stage is 'magic'; vp-detector has localizer and classifier"),
+        (["--method", "umc", "--stage", "localizer"], "stage is 'localizer'; umc has segmenter"),
         (["--method", "magic"], "unknown method 'magic'; one of .*vp-detector"),
         (["--preset", "magic"], "preset is 'magic'"),
         (["--resume"], "no checkpoint to resume from"),
@@ -125,3 +129,70 @@ def test_bad_requests_are_one_line(data, tmp_path, arguments, message):
 def test_validation_data_must_be_kept_out(data, tmp_path):
     with pytest.raises(VoxpickError, match="kept out of training"):
         run(data / "model_0", "--validation", data / "model_0", "--output", tmp_path / "model.pt")
+
+
+UMC = ["--method", "umc", "--set", "network_settings.filters=[4, 8]", "--set", "patch=16", "--set", "log_steps=2"]
+
+
+def test_a_method_of_one_stage_is_validated_by_what_it_detects(data, tmp_path):
+    output = tmp_path / "umc.pt"
+    result = run(
+        data / "model_0", "--output", output, *UMC, "--validation", data / "model_2", "--validation-side", 32,
+        "--set", "validate_steps=3", "--set", "options.alpha=0.4", "--steps", 6, "--threads", 1,
+    )  # fmt: skip
+    assert "segmenter after 6 steps" in result.output
+    ((stage, model),) = load_models(output).items()
+    assert (stage, model.provenance["method"], len(model.classes)) == ("segmenter", "umc", 13)
+    assert model.provenance["settings"]["options"]["alpha"] == 0.4
+    with (tmp_path / "umc_segmenter_run" / "log.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["validation_score"]]
+    assert [row["step"] for row in rows] == ["3", "6"]
+    for row in rows:
+        mean = (float(row["validation_f1"]) + float(row["validation_class_f1"])) / 2
+        assert float(row["validation_score"]) == pytest.approx(mean)
+
+
+def test_a_later_stage_is_given_the_earlier_one(data, tmp_path):
+    output = tmp_path / "dn.pt"
+    common = [data / "model_0", "--method", "dn3dunet", "--output", output, "--steps", 2, "--threads", 1]
+    segmenter = ["--stage", "segmenter", "--set", "patch=16", "--set", "network_settings={width: 4, levels: 2}"]
+    with pytest.raises(VoxpickError, match="train the stage 'denoiser' first"):
+        run(*common, *segmenter)
+    denoiser = ["--set", "network_settings={depth: 3, width: 4}", "--set", "patch=16", "--validation", data / "model_2"]
+    result = run(*common, *denoiser)
+    assert "the denoiser finds no particles by itself, so it is not validated" in result.output
+    before = load_models(output)["denoiser"].network.state_dict()
+    run(*common, *segmenter, "--run-dir", tmp_path / "again")
+    models = load_models(output)
+    assert list(models) == ["denoiser", "segmenter"]
+    assert all(torch.equal(value, before[key]) for key, value in models["denoiser"].network.state_dict().items())
+    with pytest.raises(VoxpickError, match=r"dn\.pt: holds a model of dn3dunet; write that of vp-detector to another"):
+        run(data / "model_0", "--output", output, "--steps", 1)
+
+
+def test_settings_of_a_run_bring_their_method_along(data, tmp_path):
+    run(data / "model_0", "--output", tmp_path / "a.pt", *UMC, "--steps", 2, "--threads", 1)
+    settings = tmp_path / "a_segmenter_run" / "settings.yaml"
+    run(data / "model_0", "--output", tmp_path / "b.pt", "--config", settings, "--threads", 1)
+    weights = [load_models(tmp_path / name)["segmenter"].network.state_dict() for name in ("a.pt", "b.pt")]
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_a_run_is_resumed_by_its_own_method_alone(data, tmp_path):
+    densenet = ["--stage", "classifier", "--steps", 2, "--set", "patch=16", "--set", "batch=2", "--threads", 1]
+    network = ["--set", "network_settings={growth: 2, blocks: 1, stem: 2}", "--run-dir", tmp_path / "run"]
+    first = [data / "model_0", "--output", tmp_path / "a.pt", *densenet, *network]
+    run(*first, "--method", "densenet")
+    result = run(*first, "--method", "densenet", "--resume")
+    assert "classifier after 2 steps" in result.output
+    with pytest.raises(VoxpickError, match="method was 'densenet', now 'dilated-densenet'"):
+        run(*first, "--method", "dilated-densenet", "--output", tmp_path / "b.pt", "--resume")
+
+
+def test_training_data_bring_the_density_where_there_is_one(data, tmp_path):
+    volume = command.read_training_volume(data / "model_0")
+    assert volume.density.shape == volume.class_mask.shape
+    assert np.array_equal(np.asarray(volume.density), np.asarray(volume.class_mask))
+    shutil.copytree(data / "model_0", tmp_path / "model_0")
+    (tmp_path / "model_0" / "grandmodel.mrc").unlink()
+    assert command.read_training_volume(tmp_path / "model_0").density is None

@@ -28,11 +28,12 @@ class Detector:
     def __call__(self, volume: Volume, *, device: str, progress: Callable[[str, int, int], None]) -> Detection:
         """The picks of a tomogram."""
         from voxpick.methods.catalogue import find_method
-        from voxpick.methods.naming import named_by
+        from voxpick.methods.naming import detect_and_name
 
-        options: dict[str, Any] = {"changes": self.changes, "device": device, "progress": progress}
-        detection = find_method(self.method).detect(volume, self.models, **options)
-        return detection if self.classifier is None else named_by(detection, self.classifier, **options)
+        return detect_and_name(
+            volume, find_method(self.method), self.models, self.classifier, changes=self.changes, device=device,
+            progress=progress,
+        )  # fmt: skip
 
 
 def make_detector(
@@ -40,6 +41,7 @@ def make_detector(
 ) -> Detector:
     """The detector that the options ask for; `model` and `classifier` are files or names of shipped models."""
     from voxpick.methods.catalogue import find_method, method_of
+    from voxpick.methods.naming import finding_parts
 
     path, models = read_parts(model)
     name = method_of(models, source=str(path))
@@ -53,19 +55,14 @@ def make_detector(
                 f"'voxpick methods {name}' does not say otherwise; leave --paper out"
             )
         changes = {**steps, **changes}
-    if not finders and "localizer" not in models:
-        raise VoxpickError(
-            f"{path}: {name} names particles and does not find them; give it a localizer: "
-            f"voxpick detect --model vp-detector --classifier {path}"
-        )
     if classifier is not None and not with_classes:
         raise VoxpickError("--classifier names the picks and --no-classes does not; give one of them")
-    if not with_classes and "classifier" not in method.STAGES:
+    if not with_classes and not (finders and "classifier" in method.STAGES):
         raise VoxpickError(
-            f"--no-classes: {name} finds and names particles by one network, so nothing is saved; leave it out"
+            f"--no-classes: {name} has no network that only finds particles, so nothing would be saved; leave it out"
         )
     if classifier is not None or not with_classes:
-        models = {part: found for part, found in models.items() if part != "classifier"}
+        models = finding_parts(method, models)
     if finders and finders[-1] not in models:
         raise VoxpickError(
             f"{path}: holds no {finders[-1]} (it has: {', '.join(models) or 'nothing'}); train one first"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from voxpick.detect.pipeline import Detection
+from voxpick.detect.pipeline import Detection, Progress
 from voxpick.errors import VoxpickError
 from voxpick.methods import deepfinder, densenet, dilated_densenet, dn3dunet, ms_d, resnet3d, umc, vp_detector, yopo
 from voxpick.networks.model import Model
@@ -52,9 +52,10 @@ class Method(Protocol):
         ...
 
     def detect(
-        self, volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
-    ) -> Detection:
-        """Scored, named picks, most confident first. changes: detection settings; options: device and progress."""
+        self, volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None,
+        device: str = "auto", progress: Progress | None = None,
+    ) -> Detection:  # fmt: skip
+        """Scored, named picks, most confident first. changes: detection settings; progress(step, done, total)."""
         ...
 
 

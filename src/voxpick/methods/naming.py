@@ -12,8 +12,39 @@ from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.select import selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.errors import VoxpickError
+from voxpick.methods.catalogue import Method
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+NAMING_ALONE = ("subtomogram", "batch")
+"""Settings that mean nothing to the finding of particles."""
+
+
+def finding_parts(method: Method, models: dict[str, Model]) -> dict[str, Model]:
+    """The models without the 'classifier', unless that is the one stage of the method, which then needs it to find."""
+    if set(method.STAGES) <= {"classifier"}:
+        return models
+    return {part: model for part, model in models.items() if part != "classifier"}
+
+
+def detect_and_name(
+    volume: Volume,
+    method: Method,
+    models: dict[str, Model],
+    classifier: Model | None = None,
+    *,
+    changes: dict[str, Any] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Detection:
+    """The picks of a method; with a `classifier` the method only finds them and that one, of any method, names them."""
+    if classifier is None:
+        return method.detect(volume, models, changes=changes, device=device, progress=progress)
+    finding = {key: value for key, value in (changes or {}).items() if key not in NAMING_ALONE}
+    parts = finding_parts(method, models)
+    detection = method.detect(volume, parts, changes=finding, device=device, progress=progress)
+    return named_by(detection, classifier, changes=changes, device=device, progress=progress)
 
 
 def named_by(
@@ -62,8 +93,5 @@ def _settings(detection: Detection, classifier: Model, changes: dict[str, Any] |
     """What the detection was made with, then the classifier's own settings, then changes; those known to both."""
     known = DetectSettings.model_fields
     mine, wanted = ({k: v for k, v in some.items() if k in known} for some in (detection.settings, changes or {}))
-    return make_settings([], {**mine, **_of_naming(classifier.detection), **wanted})
-
-
-def _of_naming(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key in ("subtomogram", "voting", "batch")}
+    own = {key: value for key, value in classifier.detection.items() if key in (*NAMING_ALONE, "voting")}
+    return make_settings([], {**mine, **own, **wanted})
