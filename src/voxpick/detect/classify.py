@@ -82,8 +82,8 @@ def classify(
     where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
     network = network.to(where)
     n = len(centers)
-    shares: list[np.ndarray] = []
-    scores: list[float] = []
+    table: np.ndarray | None = None
+    scores = np.zeros(n)
     for first in range(0, n, batch):
         chosen = range(first, min(first + batch, n))
         cubes = [subtomogram(volume, centers[k], size=size, mean=mean, deviation=deviation) for k in chosen]
@@ -92,14 +92,14 @@ def classify(
             reach = None if radii is None else 1.5 * float(radii[k]) + 2
             values = probability.cpu().numpy()
             share, score = without_vote(values) if values.ndim == 1 else vote(values, reach=reach, voting=voting)
-            shares.append(share)
-            scores.append(score)
+            if table is None:  # one block: small arrays kept between the network's large ones would scatter the heap
+                table = np.zeros((n, len(share)))
+            table[k], scores[k] = share, score
         if progress:
             progress(chosen.stop, n)
-    if not n:
+    if table is None:
         return Classified(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, 2)))
-    table = np.stack(shares)
-    return Classified(1 + table[:, 1:].argmax(axis=1), np.clip(np.array(scores), 0, 1), table)
+    return Classified(1 + table[:, 1:].argmax(axis=1), np.clip(scores, 0, 1), table)
 
 
 def vote(
