@@ -21,11 +21,18 @@ SCRIPTS = (
     "mean_shift",
     "msdnet",
     "sliding_window",
+    "unet",
     "sampler",
     "simulate",
+    "big_volume",
     "detect_scaling",
 )
-ARGUMENTS = {"detect_scaling": ["--seconds", "240"], "mean_shift": ["--repeats", "2"], "msdnet": ["--repeats", "2"]}
+ARGUMENTS = {
+    "big_volume": ["--tiles", "1"],
+    "detect_scaling": ["--seconds", "240"],
+    "mean_shift": ["--repeats", "2"],
+    "msdnet": ["--repeats", "2"],
+}
 
 
 def main() -> None:
