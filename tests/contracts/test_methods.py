@@ -8,9 +8,11 @@ import torch
 import yaml
 
 from voxpick.cli.training_model import describe
+from voxpick.cli.training_validation import make_validation
 from voxpick.errors import VoxpickError
 from voxpick.io.model import load_models, save_models
 from voxpick.methods.catalogue import METHODS, find_method, method_of
+from voxpick.methods.naming import detect_and_name
 from voxpick.networks.zoo import NETWORKS
 from voxpick.particles import Particles
 from voxpick.train.targets import TrainingVolume
@@ -18,6 +20,8 @@ from voxpick.volume import Volume, intensity_statistics
 
 CLASSES = ["large", "small"]
 STEPS, ENDS = 24, 6
+EAGER = {"threshold": 0.03, "minimum_size": 5, "unchecked": CLASSES}
+"""Detection settings, for methods that know them, by which even barely trained networks pick something."""
 STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
 
 
@@ -138,32 +142,72 @@ def test_a_model_file_gives_back_every_bit(name, trained, tmp_path):
             assert getattr(loaded[stage], field) == getattr(model, field)
 
 
+def detecting_models(name, trained):
+    """The stages of a method; one that only names what others find is given a localizer."""
+    models = dict(trained(name)[0])
+    if name in ("densenet", "dilated-densenet"):
+        models["localizer"] = trained("vp-detector")[0]["localizer"]
+    return models
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_detection_gives_valid_picks(name, trained):
-    models = dict(trained(name)[0])
-    if models.keys() == {"classifier"}:  # it names what another method finds
-        models["localizer"] = trained("vp-detector")[0]["localizer"]
-    volume, changes = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, {"threshold": 0.03, "minimum_size": 5}
-    steps = []
-    detection = METHODS[name].detect(
-        volume, models, changes=changes, device="cpu", progress=lambda *step: steps.append(step)
-    )
-    picks = detection.particles
-    assert len(picks) > 0
-    assert np.isfinite(picks.centers_zyx).all()
-    assert (picks.centers_zyx >= 0).all() and (picks.centers_zyx <= (np.array(volume.shape) - 1) * 10.0).all()
-    assert set(picks.classes) <= set(detection.classes[1:]) == set(CLASSES)
-    assert (picks.scores >= 0).all() and (picks.scores <= 1).all() and (np.diff(picks.scores) <= 0).all()
-    assert set(picks.tomograms) == {volume.name}
-    assert yaml.safe_load(yaml.safe_dump(detection.settings))["threshold"] == 0.03
+    volume, models, steps = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, detecting_models(name, trained), []
+    report = lambda *step: steps.append(step)  # noqa: E731
+    first = METHODS[name].detect(volume, models, device="cpu", progress=report)
+    eager = {key: value for key, value in EAGER.items() if key in first.settings}
+    detection = METHODS[name].detect(volume, models, changes={"slab": "2:19", **eager}, device="cpu")
+    for found in (first, detection):
+        picks = found.particles
+        assert np.isfinite(picks.centers_zyx).all()
+        assert (picks.centers_zyx >= 0).all() and (picks.centers_zyx <= (np.array(volume.shape) - 1) * 10.0).all()
+        assert set(picks.classes) <= set(found.classes[1:]) == set(CLASSES)
+        assert (picks.scores >= 0).all() and (picks.scores <= 1).all() and (np.diff(picks.scores) <= 0).all()
+        assert set(picks.tomograms) <= {volume.name}
+    assert len(detection.particles) > 0
+    z = detection.particles.centers_zyx[:, 0]
+    assert z.min() >= 20 and z.max() <= 180
+    assert yaml.safe_load(yaml.safe_dump(detection.settings))["slab"] == "2:19"
     assert steps and all(0 < done <= total for _, done, total in steps)
-    try:
+    if len(detection.located.voxels):
         painted = detection.segmentation
-    except VoxpickError as error:
-        assert "no segmentation" in str(error) and not len(detection.located.voxels)
+        assert painted.shape == volume.shape and 0 < painted.data.max() < len(detection.classes)
     else:
-        assert painted.shape == volume.shape and painted.data.max() < len(detection.classes)
-        assert (painted.data > 0).any()
+        with pytest.raises(VoxpickError, match="no segmentation"):
+            _ = detection.segmentation
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_any_classifier_names_the_picks_of_any_method(name, trained):
+    volume, models = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, detecting_models(name, trained)
+    if "localizer" in models and name != "vp-detector":
+        pytest.skip("it finds by another method's localizer")
+    settings = METHODS[name].detect(volume, models, device="cpu").settings
+    changes = {key: value for key, value in EAGER.items() if key in settings}
+    for other in ("vp-detector", "densenet"):
+        classifier = trained(other)[0]["classifier"]
+        found = detect_and_name(volume, METHODS[name], models, classifier, changes=changes, device="cpu")
+        picks = found.particles
+        assert len(picks) > 0 and set(picks.classes) <= set(CLASSES)
+        assert np.allclose(picks.scores, picks.location_scores * picks.class_scores)
+        assert (np.diff(picks.scores) <= 0).all()
+        assert found.settings["subtomogram"] == METHODS[other].TINY["classifier"]["patch"]
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_a_stage_that_finds_or_names_is_validated(name, stage, trained):
+    models = trained(name)[0]
+    earlier = {part: model for part, model in models.items() if part != stage}
+    held_out, settings = toy_volume((20, 28, 36), seed=3, particles=4), tiny_settings(name, stage)
+    validate = make_validation(held_out, models[stage], settings, method=METHODS[name], earlier=earlier, side=0)
+    if stage == "denoiser":
+        assert validate is None
+        return
+    numbers = validate(models[stage].network)
+    assert all(np.isfinite(value) for key, value in numbers.items() if key != "distance")
+    assert 0 <= numbers["score"] <= 1
+    if "class_f1" in numbers:
+        assert numbers["score"] == pytest.approx((numbers["f1"] + numbers["class_f1"]) / 2)
 
 
 @pytest.mark.parametrize("name", METHODS)
