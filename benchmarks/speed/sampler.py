@@ -15,6 +15,7 @@ from record import parser, row, write
 from voxpick.api import simulate
 from voxpick.io.mrc import read_mrc, write_mrc
 from voxpick.methods import vp_detector
+from voxpick.methods.recipe import class_names
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import intensity_statistics
 
@@ -44,7 +45,7 @@ def main() -> None:
 def measure(stage: str, volumes: list[TrainingVolume], steps: int) -> dict[str, object]:
     """Train one stage for a few steps; the loop itself reports its share of sampling."""
     settings = vp_detector.training_settings(stage, "minutes", {"steps": steps})
-    classes = vp_detector.class_names(volumes)
+    classes = class_names(volumes)
     model = vp_detector.create_model(settings, classes, voxel_size=volumes[0].tomogram.voxel_size)
     fitted = vp_detector.train(volumes, model, settings, classes=classes)
     seconds = 60 * fitted.minutes / steps
