@@ -19,6 +19,8 @@ from voxpick.volume import Volume
 
 NAMING_ALONE = ("subtomogram", "batch")
 """Settings that mean nothing to the finding of particles."""
+OF_CLASSIFIER = (*NAMING_ALONE, "voting")
+"""Settings that a classifier brings along; what the particles were found with does not count for them."""
 
 
 def finding_parts(method: Method, models: dict[str, Model]) -> dict[str, Model]:
@@ -92,6 +94,7 @@ def named_by(
 def _settings(detection: Detection, classifier: Model, changes: dict[str, Any] | None) -> DetectSettings:
     """What the detection was made with, then the classifier's own settings, then changes; those known to both."""
     known = DetectSettings.model_fields
-    mine, wanted = ({k: v for k, v in some.items() if k in known} for some in (detection.settings, changes or {}))
-    own = {key: value for key, value in classifier.detection.items() if key in (*NAMING_ALONE, "voting")}
+    mine = {key: value for key, value in detection.settings.items() if key in known and key not in OF_CLASSIFIER}
+    own = {key: value for key, value in classifier.detection.items() if key in OF_CLASSIFIER}
+    wanted = {key: value for key, value in (changes or {}).items() if key in known and value is not None}
     return make_settings([], {**mine, **own, **wanted})
