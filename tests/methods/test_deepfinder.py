@@ -47,6 +47,21 @@ def test_every_patch_holds_a_particle_and_shows_all_classes_in_time():
     assert set(np.unique(drawn)) == {0, 1, 2}
 
 
+@pytest.mark.parametrize(
+    ("center", "lowest", "highest"), [((20, 22, 24), [4] * 3, [11] * 3), ((2, 43, 24), [2, 15, 4], [2, 15, 11])]
+)
+def test_a_particle_lies_in_the_middle_half_of_its_patch_unless_the_tomogram_ends(center, lowest, highest):
+    shape = (40, 44, 48)
+    places = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    particles = Particles(np.array([center]) * 10.0, np.array(["big"], dtype=object))
+    volume = TrainingVolume(Volume(places, 10.0, "toy"), np.zeros(shape, np.int8), particles)
+    settings = deepfinder.training_settings("segmenter", "paper", {"patch": 16})
+    sampler, rng = class_patches([volume], settings), np.random.default_rng(0)
+    starts = [np.unravel_index(int(sampler.draw(rng)[0][0, 0, 0]), shape) for _ in range(200)]
+    offsets = np.array(center) - starts
+    assert offsets.min(axis=0).tolist() == lowest and offsets.max(axis=0).tolist() == highest
+
+
 def test_turns_are_about_the_tilt_axis():
     class Ramp:
         epoch = 7
@@ -82,11 +97,20 @@ def test_losses_are_those_of_the_papers_and_their_sum():
         torch.testing.assert_close(loss(logits, labels), expected)
 
 
+def test_a_class_that_is_not_in_the_batch_counts_as_missed():
+    logits, labels = torch.zeros(2, 3, 4, 5, 6), torch.randint(0, 2, (2, 4, 5, 6))
+    number, present = labels.numel(), labels.flatten().bincount().numpy()
+    overlaps = 2 * present / 3 / (number / 3 + present)
+    loss = class_loss(deepfinder.training_settings("segmenter", "shrec20"), channels=3)
+    assert loss(logits, labels).item() == pytest.approx(1 - (overlaps.sum() + 0) / 3, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"loss": "tversky"}, "cross_entropy, focal and dice"),
         ({"class_weights": [1.0, 2.0]}, "the network has 3 outputs"),
+        ({"class_weights": []}, "the network has 3 outputs"),
         ({"class_weights": [1.0, 0.0, 1.0]}, "above 0"),
     ],
 )

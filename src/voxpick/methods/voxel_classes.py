@@ -53,7 +53,9 @@ def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0
     """
     if settings.loss not in ("cross_entropy", "focal", "dice"):
         raise VoxpickError(f"loss is {settings.loss!r}; {settings.method} has cross_entropy, focal and dice")
-    weights = settings.class_weights or [settings.background_weight] + [1.0] * (channels - 1)
+    weights = settings.class_weights
+    if weights is None:
+        weights = [settings.background_weight] + [1.0] * (channels - 1)
     if len(weights) != channels or min(weights) <= 0:
         raise VoxpickError(f"class_weights is {weights}; the network has {channels} outputs, and weights are above 0")
     alpha = torch.tensor(weights)
