@@ -7,20 +7,27 @@ Moebel et al., 3D ConvNet improves macromolecule localization in 3D cellular cry
 Presets 'paper' (2018: cross-entropy, 6000 iterations) and 'shrec20' (Dice loss): patches of 56^3 around particles,
 half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave open:
 - batch size: 25, of which the text says nothing;
-- how a patch lies around a particle: its centre is anywhere within the middle half of each side;
+- how a patch lies around a particle: its centre is anywhere within the middle half of each side, or nearer to the
+  patch's face where the patch would leave the tomogram;
 - "applying a 180 degree rotation to each training example": turned or not, with a chance of one half each;
 - iterations in 2020: 25,000, as it trained for 50 h, and 6000 took 12 h in 2018 (on another GPU);
-- which classes the Dice loss is averaged over: all, background included; sums over the batch;
+- which classes the Dice loss is averaged over: all, background included; sums over the batch, so that a class which is
+  not in the batch counts as missed by whatever probability it is given;
 - "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
+- intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- which weights are taken: those that validate best;
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
 dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground
-where 1 - P(background) is above 0.5, nearly the same as a most probable class that is not the background. Bandwidth and
-least cluster are not given (60 A and 30 voxels here). The defaults split by watershed in all foreground and vote by
-probability.
-The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine, a
-moving average of the weights, all three half turns, cross-entropy with less weight on background plus the Dice loss.
+where 1 - P(background) is above 0.5, nearly the same as a most probable class that is not the background, or above the
+threshold that validation chose. Bandwidth and least cluster are not given (60 A and 30 voxels here). Otherwise than in
+2018 ("uniformly averaging the coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels
+within the bandwidth of it; sections without specimen are left out. The defaults split by watershed in all foreground,
+with centroids weighted by probability, and vote by probability.
+The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
+clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
+cross-entropy with less weight on background plus the Dice loss.
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
 """VP-Detector: two MSDNets, one that finds particles and one that names them.
 
-Hao et al., VP-Detector: a 3D multi-scale dense convolutional network for macromolecule localization and classification
-in cryo-electron tomograms, Comput. Methods Programs Biomed. (2022). Sections 2.1, 2.3, 2.4 and 3.2 for what is below.
+Hao et al., VP-Detector: a 3D multi-scale dense convolutional neural network for macromolecule localization and
+classification in cryo-electron tomograms, Comput. Methods Programs Biomed. 221 (2022). Sections, equations and tables
+are numbered here as in its manuscript, '... for automated macromolecule localization ...'; 2.1, 2.3, 2.4 and 3.2 for
+what is below.
 
 The preset 'paper' departs from it only where it says nothing:
+- intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
   bfloat16 where the processor gains from it;
 - an epoch: as many random patches as cover the training volumes once; for the classifier as many subtomograms as there
@@ -14,17 +18,23 @@ The preset 'paper' departs from it only where it says nothing:
 - gamma: 2, as in Lin et al. (2017);
 - augmentation: half turns, contrast and brightness; the paper does not mention any for VP-Detector.
 PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we do otherwise:
-- no value is given for the probability threshold (here 0.5), the opening (one 3-D cross), the bandwidth (60 A), the
-  smallest cluster (30 voxels) and the subtomogram's side (32);
-- seeds of mean-shift: besides the centroids of components, well-filled bins of components larger than the kernel, as
-  one centroid cannot split touching particles;
+- no value is given for the probability threshold (here 0.5, or what validation chose), the opening (one 3-D cross),
+  the tiles (at most 176^3 voxels, overlapping by 32), the bandwidth (60 A), the smallest cluster (30 voxels; smaller
+  components go before the clustering) and the subtomogram's side (32, or the classifier's patch);
+- sections without specimen are left out (slab = off takes all);
+- "incomplete particles connected to the image boundary" are those at the faces between tiles; the tomogram's own faces
+  drop none;
+- mean-shift: a flat kernel over all foreground voxels alike; a voxel belongs to the nearest mode, which is the centre;
+  components' centroids, the seeds, are weighted with the probability;
+- further seeds: well-filled bins of components larger than the kernel, as one centroid cannot split touching particles;
 - a component longer than the tiles' overlap would be incomplete in every tile; it is kept as the cropped tiles have it;
 - "extract them from the segmentation maps" (2.1.2) is read as subtomograms of the tomogram, which the second network
   then segments;
 - a voxel votes where 1 - P(background) is above 0.5, in the component nearest to the centre (at most 3 voxels off), and
   no farther off than 1.5 times the radius of stage 1's cluster plus 2 voxels; without such voxels those within 3 do.
-The preset 'minutes' fits a time budget instead: warm-up and cosine decay of the rate over the budget, a moving average
-of the weights, clipped gradients, half of the localizer's patches around a particle, less weight on background.
+The preset 'minutes' fits a time budget instead: a higher rate with warm-up and cosine decay over the budget, a moving
+average of the weights, clipped gradients, half of the localizer's patches around a particle, the classifier's drawn
+from all classes equally often, gamma 1, less weight on background.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """3D multi-scale dense network (MSDNet) of VP-Detector.
 
-Hao et al., VP-Detector: a 3D convolutional neural network for automated macromolecule localization and classification
-in cryo-electron tomograms, sections 2.2-2.3; after Pelt and Sethian (2018), mixed-scale dense networks.
+Hao et al., VP-Detector: a 3D multi-scale dense convolutional neural network for macromolecule localization and
+classification in cryo-electron tomograms, Comput. Methods Programs Biomed. 221 (2022); sections 2.2-2.3, equations and
+figures as numbered in its manuscript. After Pelt and Sethian (2018), mixed-scale dense networks.
 
 Layer i convolves the input and all earlier maps with 3x3x3 kernels, zero padded, adds a bias and applies LeakyReLU
 (slope 0.01). A 1x1x1 convolution over all maps, the input included, gives the class scores.

@@ -1,8 +1,9 @@
 """3-D U-Net: DeepFinder's, and with other settings the plain one.
 
 Moebel et al. (2018), 3D ConvNet improves macromolecule localization in 3D cellular cryo-electron tomograms, section
-2.1.1 and Fig. 4; Gubins et al. (2020), SHREC 2020, section 3.2 and Fig. 6. After Ronneberger et al. (2015) and
-Cicek et al. (2016), whose 3D U-Net is filters [32, 64, 128], bottom 2, norm True and the like.
+2.1.1 and Fig. 4; Gubins et al. (2020), SHREC 2020, section 3.2 and Fig. 6. After Ronneberger et al. (2015). A plain 3D
+U-Net is filters [32, 64, 128], bottom 2, norm True and the like; that of Cicek et al. (2016) doubles its maps within
+each stage, which these settings cannot say.
 
 Two 3x3x3 convolutions a stage, zero padded, each followed by ReLU; max-pooling by 2 between the stages; two more
 convolutions in the lowest stage; up-convolutions, followed by ReLU, whose result is concatenated with the last maps
