@@ -127,7 +127,7 @@ def plan_scan(
                 f"detect: max_memory is {in_gigabytes(max_memory)}; {in_gigabytes(taken)} are taken before the first "
                 f"tile and the smallest needs {in_gigabytes(needed)}; allow at least {in_gigabytes(taken + 2 * needed)}"
             )
-        voxels = max(int(SHRINK * math.prod(sides)), 1)
+        voxels = max(int(min(SHRINK, (max_memory - taken) / needed) * math.prod(sides)), 1)
 
 
 def best_counts(counts: Counts, stride: int, box: int, voxels: int) -> Counts:

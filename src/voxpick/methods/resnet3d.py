@@ -20,6 +20,8 @@ What the paper leaves open, or we do otherwise:
   mean, its count the highest of its places;
 - N: the class ratio times the number of particles that the training data have on an area as large;
 - the confidence of a pick, which the paper does not have, is its count as a share of the places in the box.
+The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights, clipped
+gradients, every class equally often, contrast and brightness varied.
 """
 
 from __future__ import annotations

@@ -10,10 +10,13 @@ otherwise:
 - background is every place farther than 7 voxels, half of the picks' distance, from all centres; it reaches 24 voxels
   into the vacuum;
 - no augmentation is mentioned and 'paper' does none; 'minutes' shifts boxes by up to 1 voxel, turns and mirrors them,
-  and draws every class equally often;
+  varies contrast and brightness, and draws every class equally often;
 - "high confidence to be one of the structural classes" is read as P(any particle) = 1 - P(background) > 0.99; the class
   is the most probable;
-- the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on.
+- the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on; where maximum
+  pooling makes several of them equally confident, the centre is their mean.
+The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights and
+clipped gradients.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ Where the number of channels changes, the shortcut is a 1x1x1 convolution (He et
 Zero padding makes every value near the middle depend on where the box ends, so boxes that overlap share nothing: `scan`
 evaluates each by itself.
 padded=False, for scanning on a processor: 20 layers as well, of the bottleneck blocks of He et al. (1x1x1, 3x3x3 and
-1x1x1, the last four times as wide), two blocks a stage, without padding (shortcuts are cropped), after a first
-convolution of 5x5x5: 1 + 3 * 2 * 3 + 1 = 20. With fewer 3x3x3 convolutions it fits into a box of 32 without padding: it
-sees the 31^3 voxels around voxel 16. `scan` then computes each convolution once, with dilations instead of strides
-where the scan is finer than the stride, and is exact. Blocks, kernel of the first layer and padding deviate from
-the first reading; the paper does not tell them.
+1x1x1; the last twice as wide, not four times), two blocks a stage, without padding (shortcuts are cropped), after a
+first convolution of 5x5x5: 1 + 3 * 2 * 3 + 1 = 20. With fewer 3x3x3 convolutions it fits into a box of 32 without
+padding: it sees the 31^3 voxels around voxel 16. `scan` then computes each convolution once, with dilations instead of
+strides where the scan is finer than the stride, and is exact. Blocks, first layer and padding deviate from the first
+reading; the paper does not tell them.
 Both: batch normalisation before ReLU, as He et al. Softmax is left to loss and detector.
 """
 
@@ -31,7 +31,7 @@ from voxpick.errors import VoxpickError
 from voxpick.networks.boxes import ConvNorm, central_box, precision, windowed, working_dtype
 
 BOXES_AT_A_TIME = 16
-EXPANSION = 4
+EXPANSION = 2
 
 
 class ResidualBlock(nn.Module):

@@ -91,11 +91,12 @@ class CentredBoxes:
             row = int(group[rng.integers(len(group))])
             shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
             index, center, label = int(self.index[row]), self.centers[row] + shift, int(self.labels[row])
-        image = self.volumes[index].image((center - self.size // 2).tolist(), (self.size,) * 3)
+        whole = self.size | 1  # an odd side, as turning an even one would move voxel side // 2
+        image = self.volumes[index].image((center - self.size // 2).tolist(), (whole,) * 3)
         if self.cube:
             image = np.transpose(image, rng.permutation(3))
-        image, _ = self.augmentation(image, image, rng)
-        return image, np.array(label, dtype=np.int64)
+        image = self.augmentation(image, image, rng)[0][: self.size, : self.size, : self.size]
+        return np.ascontiguousarray(image), np.array(label, dtype=np.int64)
 
     def background_place(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A voxel (z, y, x) of the specimen far enough from all particles, else the farthest of many tried ones."""
