@@ -17,10 +17,10 @@ paper leaves open:
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (and by
 well-filled bins of components larger than the kernel, as one centroid cannot split touching particles); the most
-frequent label names a cluster. A voxel is foreground where 1 - P(background) is above 0.5, or the threshold that
-validation chose. Bandwidth (60 A) and least cluster (30 voxels; smaller components go before the clustering) are not
-given. Otherwise than in the paper, whose cubes of 64^3 are those of detection too, tiles have up to 176^3 voxels and
-overlap, and sections without specimen are left out. The defaults split by watershed and vote by probability.
+frequent label names a cluster. A voxel is foreground where 1 - P(background) is above 0.5. Bandwidth (60 A) and least
+cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
+of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
+out. The defaults split by watershed and vote by probability.
 The preset 'minutes' fits a time budget: batch 1, a higher rate that falls as a cosine, clipped gradients, a moving
 average of the weights, half turns, changes of contrast and brightness, half of the patches around a particle, focal
 loss (gamma 1) with less weight on background.
