@@ -56,8 +56,10 @@ class LabelledSubtomograms:
             row = group[rng.integers(len(group))]
             shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
             index, center, label = int(self.index[row]), self.centers[row] + shift, int(self.labels[row])
-        image = self.volumes[index].image((center - self.size // 2).tolist(), (self.size,) * 3)
-        return self.augmentation(image, image, rng)[0], np.array(label, dtype=np.int64)
+        whole = self.size | 1  # an odd side, as turning an even one would move voxel side // 2
+        image = self.volumes[index].image((center - self.size // 2).tolist(), (whole,) * 3)
+        image = self.augmentation(image, image, rng)[0][: self.size, : self.size, : self.size]
+        return np.ascontiguousarray(image), np.array(label, dtype=np.int64)
 
     def _empty_place(self, rng: np.random.Generator) -> tuple[int, np.ndarray]:
         """A volume and a voxel (z, y, x) of its tomogram with no particle near."""
