@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import mixed_precision
+from voxpick.networks.conv_blocks import mixed_precision, start_at_background
 from voxpick.networks.umc import UMC
 from voxpick.networks.unet3d import UNet3D
 
@@ -43,6 +43,14 @@ def test_unet3d_counts_as_its_formula():
         total += 8 * below * below + below + normed(here + below, here) + normed(here, here)
     assert count(UNet3D()) == total == 19_074_445
     assert UNet3D(width=2).multiple_of == 8
+
+
+def test_unet3d_has_the_parameters_of_its_paper():
+    """Cicek et al. count 19,069,955 for 3 channels and 3 classes, without norms and the up-convolutions' biases."""
+    network = UNet3D(in_channels=3, classes=3)
+    left_out = sum(count(module) for module in network.modules() if isinstance(module, torch.nn.BatchNorm3d))
+    left_out += sum(up.bias.numel() for up in network.upward)
+    assert count(network) - left_out == 19_069_955
 
 
 def test_training_gives_both_outputs_and_evaluation_the_scores_alone():
@@ -106,6 +114,25 @@ def test_autocast_of_the_caller_wins():
 def test_sides_that_do_not_halve_are_refused(network):
     with pytest.raises(VoxpickError, match="multiples of 4"):
         network(torch.zeros(1, 1, 12, 20, 30))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **s: UMC(filters=(16, 16), **s), lambda **s: UNet3D(width=8, levels=2, **s)], ids=["umc", "unet3d"]
+)
+def test_training_starts_near_the_background_asked_for(make):
+    torch.manual_seed(3)
+    image = torch.randn(1, 1, 12, 20, 28)
+    networks = [make(classes=13, background=0.9), make(classes=13)]
+    outputs = [network(image) for network in networks]
+    scores = [output[1] if isinstance(output, tuple) else output for output in outputs]
+    aware, even = (score.softmax(1)[:, 0].mean().item() for score in scores)
+    assert aware == pytest.approx(0.9, abs=0.06)
+    assert even < 0.3
+    head = torch.nn.Conv3d(2, 5, 1)
+    start_at_background(head, 0.8)
+    assert head.bias.softmax(0).tolist() == pytest.approx([0.8, *[0.05] * 4])
+    with pytest.raises(VoxpickError, match="background is 1 for 13 classes; give a probability between 0 and 1"):
+        make(classes=13, background=1)
 
 
 def test_bad_settings_are_refused():

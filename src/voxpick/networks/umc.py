@@ -17,8 +17,9 @@ keep them, give other numbers, and batch normalisation would make it 8.83. (One 
 after concatenation has the same count as two after it; two are taken, as in the usual U-Net.)
 
 What the paper leaves open: upsampling repeats voxels (nearest); both decoders begin at the encoder's deepest level;
-ReLU; zero padding; weights as He et al. (2015).
-Added: `batch_norm` puts batch normalisation between convolution and ReLU (off by default).
+ReLU; zero padding; weights as He et al. (2015), those of the heads as PyTorch draws them.
+Added, both off by default: `batch_norm` puts batch normalisation between convolution and ReLU; `background` is the
+probability of the background from which training starts, by the bias of the last layer (None: even odds).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import convolutions, mixed_precision
+from voxpick.networks.conv_blocks import convolutions, mixed_precision, start_at_background
 
 
 class UMC(nn.Module):
@@ -46,6 +47,7 @@ class UMC(nn.Module):
         classes: int = 13,
         filters: Sequence[int] = (16, 32, 64, 128, 256),
         batch_norm: bool = False,
+        background: float | None = None,
     ) -> None:
         super().__init__()
         if len(filters) < 2 or min(in_channels, classes, *filters) < 1:
@@ -65,6 +67,8 @@ class UMC(nn.Module):
         self.segmenting = self._decoder(2, batch_norm=batch_norm)
         self.specimen_head = nn.Conv3d(self.filters[0], 1, 1)
         self.class_head = nn.Conv3d(self.filters[0], classes, 1)
+        if background is not None:
+            start_at_background(self.class_head, background)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def _decoder(self, skips: int, *, batch_norm: bool) -> nn.ModuleList:

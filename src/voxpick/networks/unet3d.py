@@ -6,8 +6,11 @@ twice as many filters (so the number doubles before the maximum); 2x2x2 transpos
 number of channels; concatenation with the encoder; a 1x1x1 convolution at the end.
 
 Departures: convolutions are zero padded, so that the output is as large as the input (the original's are not padded and
-its output is smaller), and the levels are a parameter. With width 32, 4 levels, 1 channel in and 13 classes out it has
-19,074,445 parameters.
+its output is smaller), and the levels are a parameter. 3x3x3 weights are drawn as He et al. (2015), the others as
+PyTorch does. `background`, off by default, is the probability of the background from which training starts, by the bias
+of the last layer (None: even odds).
+With width 32, 4 levels, 1 channel in and 13 classes out it has 19,074,445 parameters. The original's 19,069,955, with 3
+channels in and 3 classes out, leave out the batch normalisations' and biases of the transposed convolutions.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import convolutions, mixed_precision
+from voxpick.networks.conv_blocks import convolutions, mixed_precision, start_at_background
 
 
 class UNet3D(nn.Module):
@@ -28,7 +31,9 @@ class UNet3D(nn.Module):
     Sides are multiples of `multiple_of`. compute_dtype: attribute; the convolutions' number format in training.
     """
 
-    def __init__(self, in_channels: int = 1, classes: int = 13, width: int = 32, levels: int = 4) -> None:
+    def __init__(
+        self, in_channels: int = 1, classes: int = 13, width: int = 32, levels: int = 4, background: float | None = None
+    ) -> None:
         super().__init__()
         for name, value, least in (
             ("in_channels", in_channels, 1),
@@ -48,10 +53,11 @@ class UNet3D(nn.Module):
         )
         self.upward = nn.ModuleList(nn.ConvTranspose3d(below, below, 2, stride=2) for below in outputs[1:])
         self.decoder = nn.ModuleList(
-            convolutions([below + here, here, here], batch_norm=True)
-            for here, below in pairwise(outputs)
+            convolutions([below + here, here, here], batch_norm=True) for here, below in pairwise(outputs)
         )
         self.head = nn.Conv3d(outputs[0], classes, 1)
+        if background is not None:
+            start_at_background(self.head, background)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
