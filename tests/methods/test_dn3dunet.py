@@ -92,6 +92,18 @@ def test_sections_and_inverted_contrast(trained):
     assert turned.particles.centers_zyx == pytest.approx(plain.particles.centers_zyx, abs=2)
 
 
+def test_a_few_sections_are_normalised_as_in_training(trained, monkeypatch):
+    """Sections outside of the middle half alone would leave zeros to normalise by."""
+    volume, models, _ = trained
+    seen, real = [], dn3dunet.detect_in_one_stage
+    monkeypatch.setattr(dn3dunet, "detect_in_one_stage", lambda v, *a, **k: seen.append(v) or real(v, *a, **k))
+    found = dn3dunet.detect(volume.tomogram, models, device="cpu", changes={"slab": "0:5"})
+    assert (found.slab.start, found.slab.stop) == (0, 5)
+    again = denoised_volume(volume, models["denoiser"], device=torch.device("cpu"))
+    assert intensity_statistics(seen[0]) == pytest.approx(again.intensity, rel=0.02)
+    assert np.abs(seen[0].data[:15]).max(axis=(1, 2)).min() > 0 and np.abs(seen[0].data[15:]).max() == 0
+
+
 def test_denoising_in_parts_equals_the_whole_and_leaves_other_sections(trained, monkeypatch):
     volume, models, _ = trained
     mean, deviation = volume.intensity
@@ -130,6 +142,12 @@ def test_presets_of_the_paper_and_unknown_names():
     assert (denoiser.learning_rate, denoiser.network_settings["depth"]) == (2.5e-3, 20)
     assert (segmenter.learning_rate, segmenter.patch) == (1e-3, 104)
     assert dn3dunet.create_model(denoiser, CLASSES, voxel_size=10.0).classes == ["background"]
+    assert segmenter.network_settings == {"width": 32}
+    minutes = dn3dunet.training_settings("segmenter")
+    bias = dn3dunet.create_model(minutes, CLASSES, voxel_size=10.0).network.head.bias
+    assert bias.softmax(0).tolist() == pytest.approx([0.9, 0.05, 0.05])
+    with pytest.raises(VoxpickError, match="loss is 'dice'; Dn3DUnet has generalised_dice"):
+        dn3dunet.segmentation_loss(dn3dunet.training_settings("segmenter", changes={"loss": "dice"}))
     with pytest.raises(VoxpickError, match="Dn3DUnet has denoiser and segmenter"):
         dn3dunet.training_settings("classifier")
     with pytest.raises(VoxpickError, match="unknown option 'alpha' of the denoiser; known: none"):

@@ -86,7 +86,31 @@ def test_the_preset_of_the_paper():
     assert sum(p.numel() for p in network.parameters()) == 8_822_334
 
 
+def test_minutes_adds_the_cross_entropy_with_the_weight_of_background():
+    specimen, logits, labels, density = case()
+    targets = torch.stack([labels, density], 1)
+    values = [
+        umc.make_loss(umc.training_settings("segmenter", "minutes", changes))((specimen, logits), targets).item()
+        for changes in ({"options": {"cross_entropy_weight": 0.0}}, {}, {"background_weight": 0.25})
+    ]
+    nll = torch.nn.functional.cross_entropy(logits, labels.long(), reduction="none")
+    assert values[1] - values[0] == pytest.approx(nll.mean().item(), abs=1e-5)
+    factor = torch.where(labels == 0, 0.25, 1.0)
+    assert values[2] - values[0] == pytest.approx((factor * nll).mean().item(), abs=1e-5)
+
+
+def test_where_training_starts():
+    names = [str(k) for k in range(12)]
+    for preset, expected in (("minutes", 0.9), ("paper", None)):
+        settings = umc.training_settings("segmenter", preset)
+        assert settings.network_settings.get("background") == expected
+        bias = umc.create_model(settings, names, voxel_size=10.0).network.class_head.bias
+        assert (abs(bias.softmax(0)[0].item() - 0.9) < 1e-6) == (preset == "minutes")
+
+
 def test_unknown_names_are_refused():
+    with pytest.raises(VoxpickError, match="loss is 'dice'; UMC has tversky"):
+        umc.make_loss(umc.training_settings("segmenter", changes={"loss": "dice"}))
     with pytest.raises(VoxpickError, match="UMC has one, 'segmenter'"):
         umc.training_settings("localizer")
     with pytest.raises(VoxpickError, match="unknown option 'gama'; known are alpha, beta"):
@@ -100,7 +124,7 @@ def test_trained_on_a_toy_it_finds_and_names_both_particles():
     torch.set_num_threads(1)
     network = {"filters": [6, 12], "batch_norm": False}
     changes = {**umc.TINY["segmenter"], "network_settings": network, "learning_rate": 0.005, "steps": 150}
-    changes |= {"log_steps": 30, "average_decay": 0.9, "dtype": "float32"}
+    changes |= {"log_steps": 30, "average_decay": 0.9, "dtype": "float32", "seed": 1}
     settings = umc.training_settings("segmenter", changes=changes)
     model = umc.create_model(settings, ["large", "small"], voxel_size=10.0)
     umc.train([volume], model, settings, classes=["large", "small"], log=rows.append)

@@ -73,6 +73,12 @@ def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0
     return loss
 
 
+def voxel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
+    """Mean over voxels, weighted by `class_weights` or, background alone, by `background_weight` (1: all alike)."""
+    weights = settings.class_weights or [settings.background_weight] + [1.0] * (logits.shape[1] - 1)
+    return cross_entropy(logits, labels, class_weights=weights)
+
+
 def detect_classes(
     volume: Volume,
     models: dict[str, Model],
