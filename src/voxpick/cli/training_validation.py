@@ -24,6 +24,9 @@ from voxpick.train.targets import TrainingVolume
 THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 """Tried in this order; the first of equals wins."""
 
+DETECTION_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
+"""Those that a whole detection is tried at, one after another."""
+
 Validate = Callable[[torch.nn.Module], dict[str, float]]
 
 
@@ -113,24 +116,33 @@ def classifier_validation(held_out: TrainingVolume, classes: list[str], *, size:
 def detection_validation(
     held_out: TrainingVolume, model: Model, *, method: Method, stage: str, earlier: dict[str, Model], side: int
 ) -> Validate:
-    """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds, as it is set.
+    """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
-    Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way.
+    Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
+    at which the method gives up, as nearly all is foreground, counts as nothing found.
     """
     crop = middle_of(held_out, side=side)
     last = crop.z_offset + len(crop.occupancy)
     shift = np.array([crop.z_offset * crop.tomogram.voxel_size, 0, 0])
-    changes = {"slab": f"{crop.z_offset}:{last}"}
+    slab = f"{crop.z_offset}:{last}"
 
-    def validate(network: torch.nn.Module) -> dict[str, float]:
-        models = {**earlier, stage: replace(model, network=network)}
-        picks = method.detect(crop.tomogram, models, changes=changes, device=str(_device(network))).particles
+    def found(models: dict[str, Model], threshold: float, device: str) -> dict[str, float]:
+        changes = {"slab": slab, "threshold": threshold}
+        try:
+            picks = method.detect(crop.tomogram, models, changes=changes, device=device).particles
+        except VoxpickError:
+            picks = Particles(np.zeros((0, 3)))
         score = crop.score(picks.with_columns(centers_zyx=picks.centers_zyx - shift))
         named = 0.0 if math.isnan(score.mean_class_f1) else score.mean_class_f1
         return {
             "score": (score.f1 + named) / 2, "f1": score.f1, "class_f1": named, "recall": score.recall,
-            "precision": score.precision, "picks": float(score.reported),
+            "precision": score.precision, "picks": float(score.reported), "threshold": threshold,
         }  # fmt: skip
+
+    def validate(network: torch.nn.Module) -> dict[str, float]:
+        models = {**earlier, stage: replace(model, network=network)}
+        tried = [found(models, threshold, str(_device(network))) for threshold in DETECTION_THRESHOLDS]
+        return max(tried, key=lambda numbers: numbers["score"])
 
     return validate
 
