@@ -32,6 +32,10 @@ def shrec20(
     only: Annotated[
         list[str] | None, typer.Option(help="Run this entry only, and those it needs; may be repeated.")
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Minutes of training per method.", show_default="benchmark.yaml's"),
+    ] = None,
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Run nothing; write the tables of the results there are.")
     ] = False,
@@ -49,6 +53,8 @@ def shrec20(
     from voxpick.methods.catalogue import METHODS
 
     settings = load_settings(settings_dir)
+    if minutes is not None:
+        settings = settings.model_copy(update={"benchmark": settings.benchmark.model_copy(update={"minutes": minutes})})
     require_writable(output)
     runner = Runner(
         settings, settings_dir, output.absolute(), {name: method.STAGES for name, method in METHODS.items()},
