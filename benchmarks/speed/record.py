@@ -23,7 +23,8 @@ def machine() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
     versions = {"python": platform.python_version()}
-    for package in ("voxpick", "numpy", "scipy", "torch", "connected-components-3d", "scikit-learn", "monai"):
+    packages = ("voxpick", "numpy", "scipy", "torch", "connected-components-3d", "scikit-learn", "monai", "openvino")
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

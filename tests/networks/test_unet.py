@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from voxpick.detect.inference import OpenVinoNetwork, for_inference, on_engine
+from voxpick.detect.inference import WORTH_CONVERTING, OpenVinoNetwork, for_inference, on_engine
 from voxpick.errors import VoxpickError
 from voxpick.networks.folding import folded
 from voxpick.networks.unet import UNet
@@ -106,7 +106,7 @@ def test_openvino_gives_the_same_in_any_shape_and_number_format():
     pytest.importorskip("openvino")
     torch.manual_seed(0)
     network = for_inference(trained_like(UNet(1, 5, (4, 6, 8), norm=True)), CPU)
-    fast = on_engine(network, "openvino", CPU)
+    fast = on_engine(network, "openvino", CPU, voxels=1)
     assert isinstance(fast, OpenVinoNetwork) and fast.multiple_of == 4
     for shape in (SHAPE, (8, 16, 36)):
         x = torch.randn(2, 1, *shape)
@@ -115,6 +115,14 @@ def test_openvino_gives_the_same_in_any_shape_and_number_format():
             torch.testing.assert_close(fast(x), expected, rtol=1e-3, atol=1e-4)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 assert (fast(x) - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_auto_converts_for_large_volumes_only():
+    pytest.importorskip("openvino")
+    network = for_inference(UNet(1, 2, (2, 3)), CPU)
+    assert on_engine(network, "auto", CPU, voxels=WORTH_CONVERTING - 1) is network
+    assert on_engine(network, "torch", CPU, voxels=WORTH_CONVERTING) is network
+    assert isinstance(on_engine(network, "auto", CPU, voxels=WORTH_CONVERTING), OpenVinoNetwork)
 
 
 class Branching(nn.Module):
@@ -132,13 +140,13 @@ def test_what_openvino_cannot_do_is_left_to_torch_with_a_warning():
     pytest.importorskip("openvino")
     network = Branching()
     with pytest.warns(UserWarning, match="OpenVINO cannot run this network"):
-        assert on_engine(network, "openvino", CPU) is network
+        assert on_engine(network, "openvino", CPU, voxels=1) is network
 
 
 def test_a_failure_later_on_is_left_to_torch_too(monkeypatch):
     pytest.importorskip("openvino")
     network = for_inference(UNet(1, 2, (2, 3)), CPU)
-    fast = on_engine(network, "openvino", CPU)
+    fast = on_engine(network, "openvino", CPU, voxels=1)
     monkeypatch.setattr(fast, "_infer", lambda images: 1 / 0)
     x = torch.randn(1, 1, 4, 6, 8)
     with torch.inference_mode(), pytest.warns(UserWarning, match="division by zero"):
@@ -148,9 +156,9 @@ def test_a_failure_later_on_is_left_to_torch_too(monkeypatch):
 def test_without_openvino_auto_takes_torch_and_asking_for_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     network = UNet(1, 2, (2, 3))
-    assert on_engine(network, "auto", CPU) is network
+    assert on_engine(network, "auto", CPU, voxels=10**9) is network
     with pytest.raises(VoxpickError, match=r"pip install 'voxpick\[openvino\]'"):
-        on_engine(network, "openvino", CPU)
+        on_engine(network, "openvino", CPU, voxels=1)
 
 
 @pytest.mark.parametrize(

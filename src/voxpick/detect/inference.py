@@ -14,7 +14,9 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.folding import CONVOLUTIONS, folded
-from voxpick.precision import has_amx
+
+WORTH_CONVERTING = 2**24
+"""Voxels from which on OpenVINO gains more than converting the network takes."""
 
 PROBE = (16, 24, 32)
 TOLERANCE = 0.05
@@ -31,11 +33,11 @@ def for_inference(network: nn.Module, device: torch.device) -> nn.Module:
     return ready
 
 
-def on_engine(network: nn.Module, engine: str, device: torch.device) -> nn.Module:
+def on_engine(network: nn.Module, engine: str, device: torch.device, *, voxels: int) -> nn.Module:
     """`network`, prepared by `for_inference`, evaluated by 'torch' or 'openvino' (on a CPU).
 
-    'auto' takes OpenVINO where it is installed and the processor has bf16 tiles (AMX): elsewhere it is hardly faster
-    and converting costs seconds (benchmarks/speed/unet.py). Raises VoxpickError for 'openvino' when it is not there.
+    'auto' takes OpenVINO where it is installed and there are so many voxels to evaluate that it pays, as converting
+    takes seconds (benchmarks/speed/unet.py). Raises VoxpickError for 'openvino' when it is not there.
     A network that OpenVINO cannot take is evaluated by torch, with a warning.
     """
     if engine == "torch" or device.type != "cpu" or not _convolutional(network):
@@ -43,7 +45,7 @@ def on_engine(network: nn.Module, engine: str, device: torch.device) -> nn.Modul
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
         raise VoxpickError("detect: engine = openvino, but it is not installed; pip install 'voxpick[openvino]'")
-    if not installed or (engine == "auto" and not has_amx()):
+    if not installed or (engine == "auto" and voxels < WORTH_CONVERTING):
         return network
     try:
         return OpenVinoNetwork(network)

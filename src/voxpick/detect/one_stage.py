@@ -127,6 +127,7 @@ def _foreground(
 ) -> ClassForeground:
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
     network = for_inference(model.network, where)
+    engine = on_engine(network, settings.engine, where, voxels=ready.data.size)
     stored = 2 * (len(model.classes) + 4) * 2  # while the tiles' lists are joined there are two of each
     tile = plan_tile(
         ready.data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where,
@@ -134,7 +135,7 @@ def _foreground(
     )  # fmt: skip
     found = class_voxels(
         ready.data,
-        on_engine(network, settings.engine, where),
+        engine,
         tile=tile,
         halo=settings.halo,
         mean=ready.mean,

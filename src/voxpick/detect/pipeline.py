@@ -137,10 +137,11 @@ def localise(
     data = volume.data[sections]
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
     network = for_inference(localizer.network, where)
+    engine = on_engine(network, settings.engine, where, voxels=data.size)
     tile = plan_tile(data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where)
     found = particle_voxels(
         data,
-        on_engine(network, settings.engine, where),
+        engine,
         tile=tile,
         halo=settings.halo,
         merge=settings.merge,

@@ -42,7 +42,8 @@ class DetectSettings(BaseModel):
     invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
     slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
     engine: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="what evaluates convolutional networks on the CPU; auto takes OpenVINO where it is there"
+        "auto",
+        description="what evaluates U-Nets and the like; auto takes OpenVINO, if installed, for large volumes",
     )
     max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
 
