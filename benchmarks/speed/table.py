@@ -1,4 +1,4 @@
-"""Make docs/speed.md from the JSON files of this folder.
+"""Make docs/speed.md from the JSON files of this folder, and from what speed costs in accuracy (benchmarks/accuracy).
 
 python benchmarks/speed/table.py
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
+ACCURACY = FOLDER.parent / "accuracy"
 PAGE = FOLDER.parents[1] / "docs" / "speed.md"
 HEAD = """# Speed
 
@@ -38,7 +39,46 @@ def main() -> None:
         parts += [_line(_as_row(entry)) for entry in result["rows"]]
         if result.get("note"):
             parts.append(f"\n{result['note'].strip()}")
+    parts += _halo(ACCURACY / "halo.json") + _precision(ACCURACY / "precision.json")
     PAGE.write_text("\n".join(parts) + "\n")
+
+
+def _halo(path: Path) -> list[str]:
+    """What a smaller halo costs, one line per tomogram, tile and halo."""
+    if not path.exists():
+        return []
+    lines = [
+        "\n## What the halo costs\n",
+        "VP-Detector's localizer sees 196 voxels to each side, so no halo makes tiles equal to the whole volume; what is",
+        "left out hardly counts. By `benchmarks/accuracy/halo.py` on validation tomograms; the first line of each is what",
+        "the others are compared with, in the probability of voxels above the threshold.\n",
+        "| tomogram | tile | halo | F1 | picks | largest difference | mean difference | s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    return lines + [
+        f"| {row['tomogram']} | {row['tile']} | {row['halo']} | {row['f1']:.4f} | {row['picks']} | "
+        f"{row['largest_difference']:.3f} | {row['mean_difference']:.4f} | {row['seconds']:.1f} |"
+        for row in json.loads(path.read_text())["rows"]
+    ]
+
+
+def _precision(path: Path) -> list[str]:
+    """What number formats and engines change in the picks."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    lines = [
+        "\n## What number formats change\n",
+        f"By `benchmarks/accuracy/precision.py`, model {found['model']}. A pick is the same when float32 has one of its",
+        "class within a voxel.\n",
+        "| tomogram | computed by | F1 | difference | mean class F1 | picks | same | s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    return lines + [
+        f"| {row['tomogram']} | {row['way']} | {row['f1']:.4f} | {row['difference']:+.4f} | "
+        f"{row['mean_class_f1']:.3f} | {row['picks']} | {row['same']:.1%} | {row['seconds']:.1f} |"
+        for row in found["rows"]
+    ]
 
 
 def _machine(machine: dict[str, Any]) -> str:
