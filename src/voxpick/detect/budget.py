@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, resident_bytes
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, resident_bytes, settled_bytes
 from voxpick.detect.segment import Tile3, best_tile, multiple_of, softmax_map
 from voxpick.errors import VoxpickError
 from voxpick.volume import release
@@ -38,7 +38,7 @@ def plan_tile(
     if device.type == "cpu":
         each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device))
         found = EXPECTED_FOREGROUND * volume.size * stored_bytes
-        taken = resident_bytes() + found + SPARE_BYTES
+        taken = settled_bytes() + found + SPARE_BYTES
         fitting = int((max_memory - taken) / each)
         least = math.prod(min(n, 2 * halo + 16) for n in shape)
         if fitting < least:
@@ -56,15 +56,16 @@ def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: i
     if device.type != "cpu" or batch == 1:
         return batch
     each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device)) * size**3
-    return int(np.clip((max_memory - resident_bytes() - SPARE_BYTES) // each, 1, batch))
+    return int(np.clip((max_memory - settled_bytes() - SPARE_BYTES) // each, 1, batch))
 
 
 def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:
     """Raise VoxpickError if finding particles among `number` foreground voxels takes more than `max_memory` bytes."""
     voxels = math.prod(shape)
-    needed = float(resident_bytes() + number * FOREGROUND_BYTES + FIXED_BYTES)
-    if split == "mean-shift":
-        needed += MEAN_SHIFT_BYTES * voxels
+    more = number * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
+    needed = resident_bytes() + more
+    if needed > max_memory:
+        needed = settled_bytes() + more
     if needed > max_memory:
         raise VoxpickError(
             f"detect: {number / voxels:.1%} of the volume lies above the threshold of {threshold:g}; to tell particles "

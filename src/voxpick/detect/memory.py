@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
 import re
 import resource
@@ -43,6 +45,14 @@ def resident_bytes() -> int:
         return int(fields[1]) * resource.getpagesize()
     except OSError:
         return peak_bytes()
+
+
+def settled_bytes() -> int:
+    """`resident_bytes` after memory that was freed, but kept by the C library for later, went back to the system."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # other C libraries than glibc have no malloc_trim
+            ctypes.CDLL(None).malloc_trim(0)
+    return resident_bytes()
 
 
 def peak_bytes() -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from voxpick.detect.budget import SPARE_BYTES
-from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, release, resident_bytes
+from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, release, settled_bytes
 from voxpick.detect.prepare import Prepared
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
@@ -113,7 +113,7 @@ def plan_scan(
     """
     box = _box(network)
     voxels = tile**3
-    taken = resident_bytes() + SPARE_BYTES + GRID_BYTES * math.prod(counts)
+    taken = settled_bytes() + SPARE_BYTES + GRID_BYTES * math.prod(counts)
     while True:
         chosen = best_counts(counts, stride, box, voxels)
         sides = [(n - 1) * stride + box for n in chosen]
