@@ -125,11 +125,21 @@ def test_clusters_and_the_best_of_each_class():
     labels[1, 1:4, 2], labels[1, 1:3, 3], labels[3, 3, 6:9] = 1, 2, 1
     places = np.argwhere(labels)
     found = Agreement(places, labels[tuple(places.T)], np.arange(len(places)), np.ones(len(places), bool))
-    groups = clusters(found, labels.shape)
+    groups = clusters(found, [0, 2, 2])
     by_size = sorted(zip(groups.labels.tolist(), groups.sizes.tolist(), groups.centers.tolist(), strict=True))
     assert by_size == [(1, 3, [1, 2, 2]), (1, 3, [3, 3, 7]), (2, 2, [1, 1.5, 3])]
     rows = best_rows(groups, [0, 1, 5])
     assert groups.labels[rows].tolist() == [1, 2] and groups.counts[rows[0]] == len(places) - 1
+
+
+def test_touching_particles_of_one_class_are_clusters_of_their_own():
+    labels = np.zeros((5, 6, 16), dtype=np.uint8)
+    labels[1:4, 1:4, 1:4], labels[1:4, 1:4, 4:7] = 1, 1
+    found = agreement(labels, [0, 1])
+    groups = clusters(found, [0, 1])
+    best = best_rows(groups, [0, 2])
+    assert groups.counts[best].tolist() == [27, 27]
+    assert np.ptp(groups.centers[best][:, 2]) >= 2 and groups.sizes.sum() == 54
 
 
 def test_numbers_by_class_ratio_and_boxes_in_places():

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
+from scipy.spatial import cKDTree
 
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.peaks import as_detection
@@ -77,18 +77,30 @@ def _in_boxes(sums: np.ndarray, places: np.ndarray, half: int) -> np.ndarray:
     return total
 
 
-def clusters(found: Agreement, shape: tuple[int, ...]) -> Clusters:
-    """Places of one label that touch (by faces) as one cluster each."""
-    grid = np.zeros(shape, dtype=np.uint8)
-    grid[tuple(found.places.T)] = found.labels
-    names, number = cc3d.connected_components(grid, connectivity=6, return_N=True)
-    owner = names[tuple(found.places.T)].astype(np.int64) - 1
-    sizes = np.bincount(owner, minlength=number)
-    centers = np.stack([np.bincount(owner, found.places[:, axis], number) for axis in range(3)], axis=1)
-    labels, counts = np.zeros(number, dtype=np.int64), np.zeros(number, dtype=np.int64)
-    labels[owner] = found.labels
-    np.maximum.at(counts, owner, found.counts)
-    return Clusters(centers / np.maximum(sizes, 1)[:, None], labels, counts, sizes)
+def clusters(found: Agreement, halves: Sequence[int]) -> Clusters:
+    """Places of one label in one box as a cluster each, the place with the highest count first.
+
+    A place takes those of its label in its box (`halves` as for `agreement`) that no earlier one took. Of equal counts
+    the place that comes first.
+    """
+    centers, labels, counts, sizes = [], [], [], []
+    for label in range(1, len(halves)):
+        rows = np.flatnonzero(found.labels == label)
+        if not len(rows):
+            continue
+        places, free = found.places[rows], np.ones(len(rows), dtype=bool)
+        tree = cKDTree(places)
+        for row in np.argsort(-found.counts[rows], kind="stable"):
+            if not free[row]:
+                continue
+            near = np.array(tree.query_ball_point(places[row], halves[label] + 0.5, p=np.inf))
+            own = near[free[near]]
+            free[own] = False
+            centers.append(places[own].mean(axis=0))
+            labels.append(label)
+            counts.append(int(found.counts[rows[row]]))
+            sizes.append(len(own))
+    return Clusters(np.array(centers).reshape(-1, 3), *(np.array(n, dtype=np.int64) for n in (labels, counts, sizes)))
 
 
 def allowed(classes: Sequence[str], settings: ConsensusSettings, *, area: float, height: float) -> list[int]:
@@ -129,7 +141,7 @@ def detect_consensus(
     free = np.array([name in settings.unchecked for name in model.classes])
     keep = found.agrees | free[found.labels]
     found = Agreement(found.places[keep], found.labels[keep], found.counts[keep], found.agrees[keep])
-    groups = clusters(found, grid.counts)
+    groups = clusters(found, halves)
     nz, ny, nx = ready.data.shape
     side = ready.voxel_size
     most = allowed(model.classes, settings, area=ny * nx * side**2, height=nz * side)

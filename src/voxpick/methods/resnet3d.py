@@ -16,8 +16,8 @@ What the paper leaves open, or we do otherwise:
 - the organisers' box sizes are not at hand: the mean side of the boxes that hold each particle's voxels in the training
   data is stored with the model, as are the class ratios;
 - background counts in the majority of a box, and a tie lets a label stand;
-- "clustered those points with the same label": places of one label that touch by faces are a cluster, its centre their
-  mean, its count the highest of its places;
+- "clustered those points with the same label and computed the mean of their coordinates" is read as: those that were
+  counted, that is the places of one label in one box, the place with the highest count first, each place once;
 - N: the class ratio times the number of particles that the training data have on an area as large;
 - the confidence of a pick, which the paper does not have, is its count as a share of the places in the box.
 The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights, clipped
