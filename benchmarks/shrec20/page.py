@@ -47,13 +47,14 @@ def minutes_of(results: dict[str, dict]) -> dict[str, float]:
 
 
 def made_with(kept: dict) -> str:
-    """One sentence: machine, versions, minutes."""
+    """One sentence: machine, versions, minutes.""
     found, versions = kept["machine"], kept["machine"]["versions"]
     trained = [value for value in kept["minutes"].values() if value]
-    span = f"{min(trained):g} to {max(trained):g}" if trained else "no"
+    least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
+    span = least if least == most else f"{least} to {most}"
     return (
         f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, torch "
-        f"{versions['torch']}, commit {found['commit']}; each entry trained for {span} minutes of its own."
+        f"{versions['torch']}, commit {found['commit']}; each entry was trained for {span} minutes."
     )
 
 
