@@ -2,8 +2,8 @@
 
     python benchmarks/shrec20/page.py OUTPUT [--name replica]
 
-OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of the
-numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables.
+OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
+the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def minutes_of(results: dict[str, dict]) -> dict[str, float]:
 
 
 def made_with(kept: dict) -> str:
-    """One sentence: machine, versions, minutes.""
+    """One sentence: machine, versions, minutes."""
     found, versions = kept["machine"], kept["machine"]["versions"]
     trained = [value for value in kept["minutes"].values() if value]
     least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
     span = least if least == most else f"{least} to {most}"
     return (
-        f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, torch "
-        f"{versions['torch']}, commit {found['commit']}; each entry was trained for {span} minutes."
+        f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
+        f"torch {versions['torch']}, commit {found['commit']}; each entry was trained for {span} minutes."
     )
 
 

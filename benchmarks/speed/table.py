@@ -49,9 +49,9 @@ def _halo(path: Path) -> list[str]:
         return []
     lines = [
         "\n## What the halo costs\n",
-        "VP-Detector's localizer sees 196 voxels to each side, so no halo makes tiles equal to the whole volume; what is",
-        "left out hardly counts. By `benchmarks/accuracy/halo.py` on validation tomograms; the first line of each is what",
-        "the others are compared with, in the probability of voxels above the threshold.\n",
+        "VP-Detector's localizer sees 196 voxels to each side, so no halo makes tiles equal to the whole volume; what",
+        "is left out hardly counts. By `benchmarks/accuracy/halo.py` on a validation tomogram; the first line is what the",
+        "others are compared with, in the probability of voxels above the threshold.\n",
         "| tomogram | tile | halo | F1 | picks | largest difference | mean difference | s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -69,8 +69,8 @@ def _precision(path: Path) -> list[str]:
     found = json.loads(path.read_text())
     lines = [
         "\n## What number formats change\n",
-        f"By `benchmarks/accuracy/precision.py`, model {found['model']}. A pick is the same when float32 has one of its",
-        "class within a voxel.\n",
+        f"By `benchmarks/accuracy/precision.py`, model {found['model']}. A pick is the same when float32 has one of",
+        "its class within a voxel.\n",
         "| tomogram | computed by | F1 | difference | mean class F1 | picks | same | s |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
