@@ -50,8 +50,8 @@ def _halo(path: Path) -> list[str]:
     lines = [
         "\n## What the halo costs\n",
         "VP-Detector's localizer sees 196 voxels to each side, so no halo makes tiles equal to the whole volume; what",
-        "is left out hardly counts. By `benchmarks/accuracy/halo.py` on a validation tomogram; the first line is what the",
-        "others are compared with, in the probability of voxels above the threshold.\n",
+        "is left out hardly counts. By `benchmarks/accuracy/halo.py` on a validation tomogram; the first line is what",
+        "the others are compared with, in the probability of voxels above the threshold.\n",
         "| tomogram | tile | halo | F1 | picks | largest difference | mean difference | s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
