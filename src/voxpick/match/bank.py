@@ -1,0 +1,160 @@
+"""Templates at many orientations: rotated, filtered by CTF and missing wedge, normalised under a mask.
+
+A template is normalised as PyTom does it (Hrabe et al., J. Struct. Biol. 178, 2012): mean 0 and standard deviation 1
+under the mask, whose values in [0, 1] are weights, then multiplied by the mask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from voxpick.errors import VoxpickError
+from voxpick.match.filters import Optics, template_filter
+
+EDGE_REACH = 2.5
+"""The soft edge ends so many of its widths beyond the radius, where it has fallen to 0.04."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A structure to look for. density: [z, y, x], bright, its centre at voxel n // 2 of each side.
+
+    voxel_size: A. radius: A, of the spherical mask; None takes the distance of the farthest voxel above a tenth of the
+    maximum. Raises VoxpickError for a density that is not 3-D, not finite or constant.
+    """
+
+    name: str
+    density: np.ndarray
+    voxel_size: float
+    radius: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.density.ndim != 3 or min(self.density.shape) < 3:
+            raise VoxpickError(f"template {self.name}: shape {self.density.shape}; give a density of 3 dimensions")
+        if not np.isfinite(self.density).all():
+            raise VoxpickError(f"template {self.name}: the density holds NaN or infinite values")
+        if float(np.ptp(self.density)) == 0 or self.density.max() <= 0:
+            raise VoxpickError(f"template {self.name}: nothing in it is bright; give the density of a structure")
+        if self.radius is not None and not (np.isfinite(self.radius) and self.radius > 0):
+            raise VoxpickError(f"template {self.name}: radius {self.radius} A; it must be above 0")
+
+    def radius_voxels(self) -> float:
+        """Radius of the mask in voxels."""
+        if self.radius is not None:
+            return self.radius / self.voxel_size
+        bright = np.argwhere(self.density > 0.1 * self.density.max()) - np.array(self.density.shape) // 2
+        return float(np.linalg.norm(bright, axis=1).max()) + 1
+
+
+def spherical_mask(side: int, radius: float, edge: float) -> np.ndarray:
+    """1 within `radius` of voxel side // 2, beyond it exp(-(d / edge)^2 / 2) of the distance d, to 2.5 edges: float32.
+
+    All in voxels; edge 0 makes a hard mask.
+    """
+    distance = np.linalg.norm(np.indices((side,) * 3) - side // 2, axis=0) - radius
+    if edge == 0:
+        return (distance <= 0).astype(np.float32)
+    soft = np.exp(-0.5 * np.square(np.maximum(distance, 0) / edge))
+    return np.where(distance <= EDGE_REACH * edge, soft, 0).astype(np.float32)
+
+
+class Bank:
+    """One template at all orientations; row k is turned by rotations[k].
+
+    rotations: (n, 3, 3), turning the template actively, on (z, y, x) vectors. side: of the cube that holds the mask.
+    edge: width of the mask's edge in voxels. A rotated template is read linearly from a grid twice as fine, to which
+    cubic splines interpolate the density.
+    """
+
+    def __init__(
+        self,
+        template: Template,
+        rotations: np.ndarray,
+        *,
+        optics: Optics | None = None,
+        tilt_range_deg: tuple[float, float] | None = None,
+        edge: float = 1.0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if edge < 0:
+            raise VoxpickError(f"template {template.name}: mask edge {edge:g} voxels; it must not be negative")
+        radius = template.radius_voxels()
+        self.template, self.rotations, self.device = template, rotations, torch.device(device)
+        self.side = 2 * (math.floor(radius + EDGE_REACH * edge) + 1)
+        self.mask = torch.from_numpy(spherical_mask(self.side, radius, edge)).to(device)
+        self.weight = float(self.mask.sum(dtype=torch.float64))
+        self._matrices = torch.from_numpy(np.asarray(rotations, dtype=np.float32)).to(device)
+        self._fine = torch.from_numpy(_twice_as_fine(_in_cube(template.density, self.side + 4))).to(device)
+        shape = (self.side,) * 3
+        self._filter = None
+        if optics is not None or tilt_range_deg is not None:
+            self._filter = template_filter(
+                shape, template.voxel_size, optics=optics, tilt_range_deg=tilt_range_deg, device=device
+            )
+        axis = torch.arange(self.side, dtype=torch.float32, device=self.device) - self.side // 2
+        self._offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+
+    def __len__(self) -> int:
+        return len(self.rotations)
+
+    def rotated(self, rows: slice | np.ndarray) -> torch.Tensor:
+        """The density at the orientations `rows`, neither filtered nor masked: [b, side, side, side]."""
+        matrices = self._matrices[rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)]
+        fine_side = self._fine.shape[0]
+        source = 2 * (self._offsets @ matrices) + fine_side // 2  # rows of u^T R are R^T u: where the value comes from
+        grid = (source * (2 / (fine_side - 1)) - 1).flip(-1).view(1, -1, self.side, self.side, 3)
+        values = torch.nn.functional.grid_sample(
+            self._fine[None, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True
+        )
+        return values.view(-1, self.side, self.side, self.side)
+
+    def normalised(self, rows: slice | np.ndarray) -> torch.Tensor:
+        """Templates ready to correlate: filtered, weighted mean 0 and deviation 1 under the mask, times the mask.
+
+        float32 [b, side, side, side]. Raises VoxpickError when a filter leaves nothing of the template.
+        """
+        values = self.rotated(rows)
+        if self._filter is not None:
+            spectrum = torch.fft.rfftn(values, dim=(1, 2, 3)) * self._filter
+            values = torch.fft.irfftn(spectrum, s=(self.side,) * 3, dim=(1, 2, 3))
+        weights = self.mask / self.weight
+        values = values - (values * weights).sum(dim=(1, 2, 3), keepdim=True)
+        variance = (values.square() * weights).sum(dim=(1, 2, 3), keepdim=True)
+        if not bool((variance > 1e-12 * self._fine.max() ** 2).all()):
+            raise VoxpickError(
+                f"template {self.template.name}: nothing is left of it after CTF and missing wedge; is the voxel size "
+                f"{self.template.voxel_size:g} A right?"
+            )
+        return values * variance.rsqrt() * self.mask
+
+    def batches(self, size: int, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(row numbers, normalised templates) of all rows, or those given, `size` at a time."""
+        every = np.arange(len(self)) if rows is None else rows
+        for start in range(0, len(every), size):
+            part = every[start : start + size]
+            yield part, self.normalised(part)
+
+
+def _in_cube(density: np.ndarray, side: int) -> np.ndarray:
+    """The density in a cube with voxel n // 2 on side // 2, cut off or filled up with its smallest value."""
+    cube = np.full((side,) * 3, float(density.min()), dtype=np.float32)
+    target, source = [], []
+    for n in density.shape:
+        shift = side // 2 - n // 2
+        target.append(slice(max(shift, 0), min(n + shift, side)))
+        source.append(slice(max(-shift, 0), min(n, side - shift)))
+    cube[tuple(target)] = density[tuple(source)]
+    return cube - float(density.min())
+
+
+def _twice_as_fine(cube: np.ndarray) -> np.ndarray:
+    """Cubic splines at half voxels: voxel i goes to 2 i, so that the centre n // 2 of an even side stays the centre."""
+    places = (np.arange(2 * len(cube)) - len(cube)) / 2 + len(cube) // 2
+    coordinates = np.stack(np.meshgrid(places, places, places, indexing="ij"))
+    return np.asarray(ndimage.map_coordinates(cube, coordinates, order=3, mode="grid-constant"), dtype=np.float32)
