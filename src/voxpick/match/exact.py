@@ -1,0 +1,129 @@
+"""Locally normalised correlation with every template of a bank, by one product in Fourier space a rotation and tile.
+
+The score of a template t, normalised under the mask m as in bank.py, at the place v of a tomogram x is
+sum_u t(u) x(v + u) / (M s(v)), with M = sum_u m(u) and s(v) the standard deviation of x about v weighted by m: PyTom's
+(Hrabe et al. 2012, after Roseman 2003) and pytme's FLC with a spherical mask. It lies within -1..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxpick.match.bank import Bank
+from voxpick.match.tiles import LARGEST_TILE, TiledVolume, Tiling, correlate, in_frame, inverse_deviation, make_tiling
+
+Report = Callable[[int, int], None]
+NOISE_ROTATIONS = 32
+BYTES = 1 << 30
+"""Memory for transforms and scores of the tiles that are worked on together."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The best score at every voxel over the rotations of a bank.
+
+    score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
+    that is left to `at_places`. noise: root mean square of the scores over voxels and rotations, not only of the best.
+    energy: share of the templates' energy that the search kept, by template; 1 when it was exact.
+    """
+
+    score: np.ndarray
+    rotation: np.ndarray | None
+    noise: float
+    energy: np.ndarray
+
+
+@dataclass
+class _Tile:
+    spectrum: torch.Tensor
+    inverse: torch.Tensor
+    best: torch.Tensor
+    row: torch.Tensor
+
+
+def match_exact(
+    volume: TiledVolume, bank: Bank, *, tile: int = LARGEST_TILE, batch: int = 4, progress: Report | None = None
+) -> Scores:
+    """Scores of all rotations at all voxels; batch: rotations at a time; progress(rotations times tiles done, all)."""
+    tiling = make_tiling(volume.shape, bank.side, largest=tile)
+    score = np.zeros(volume.shape, dtype=np.float32)
+    rotation = np.zeros(volume.shape, dtype=np.int32)
+    starts, windows = tiling.starts(), list(tiling.windows())
+    each = 4 * int(np.prod(tiling.sides)) + 12 * int(np.prod(tiling.core))
+    group, done, total = max(1, BYTES // each), 0, len(bank) * len(starts)
+    squares, places = 0.0, 0
+    sampled = np.zeros(len(bank), dtype=bool)
+    sampled[:: max(1, len(bank) // NOISE_ROTATIONS)] = True
+    for first in range(0, len(starts), group):
+        tiles = [_prepared(volume, bank, tiling, start) for start in starts[first : first + group]]
+        parts = windows[first : first + group]
+        for rows, templates in bank.batches(batch):
+            framed = in_frame(templates, tiling)
+            for each_tile, (_, part) in zip(tiles, parts, strict=True):
+                values = correlate(each_tile.spectrum, framed, tiling)
+                if sampled[rows].any():
+                    some = (values[sampled[rows]] * each_tile.inverse)[:, *part]
+                    squares, places = squares + float(some.square().sum(dtype=torch.float64)), places + some.numel()
+                _keep_best(each_tile, values, int(rows[0]))
+            done += len(rows) * len(tiles)
+            if progress:
+                progress(done, total)
+        for each_tile, (whole, part) in zip(tiles, parts, strict=True):
+            score[whole] = (each_tile.best * each_tile.inverse)[part].cpu().numpy()
+            rotation[whole] = each_tile.row[part].cpu().numpy()
+    return Scores(score, rotation, float(np.sqrt(squares / max(places, 1))), np.ones(len(bank)))
+
+
+def at_places(
+    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int = 2048
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact best score (n,) and its row in the bank (n,) at voxels `places` (n, 3), all rotations asked directly."""
+    inside = bank.mask > 0
+    weights = (bank.mask[inside] / bank.weight).double()
+    score, row = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
+    for first in range(0, len(places), together):
+        part = slice(first, first + together)
+        boxes = torch.stack([_around(volume, bank, place)[inside] for place in places[part]])
+        mean = (boxes * weights).sum(dim=1, keepdim=True)
+        boxes -= mean
+        variance = (boxes.square() * weights).sum(dim=1)
+        flat = variance <= 1e-8
+        windows = (boxes * variance.clamp(min=1e-8).rsqrt()[:, None] / bank.weight).float()
+        windows[flat] = 0
+        best = torch.full((len(windows),), -torch.inf, device=volume.device)
+        which = torch.zeros(len(windows), dtype=torch.int64, device=volume.device)
+        for rows, templates in bank.batches(batch):
+            top, at = (windows @ templates[:, inside].T).max(dim=1)
+            better = top > best
+            best = torch.where(better, top, best)
+            which = torch.where(better, at + int(rows[0]), which)
+        score[part], row[part] = best.double().cpu().numpy(), which.cpu().numpy()
+    return score, row
+
+
+def _around(volume: TiledVolume, bank: Bank, place: np.ndarray) -> torch.Tensor:
+    reach = bank.side // 2
+    z, y, x = (int(p) - reach for p in place)
+    return volume.box((z, y, x), (bank.side,) * 3)
+
+
+def _prepared(volume: TiledVolume, bank: Bank, tiling: Tiling, start: tuple[int, int, int]) -> _Tile:
+    voxels = volume.tile(start, tiling)
+    return _Tile(
+        torch.fft.rfftn(voxels.float()),
+        inverse_deviation(voxels, bank, tiling),
+        torch.full(tiling.core, -torch.inf, device=volume.device),
+        torch.zeros(tiling.core, dtype=torch.int32, device=volume.device),
+    )
+
+
+def _keep_best(tile: _Tile, values: torch.Tensor, first: int) -> None:
+    """The running maximum over rotations, one at a time: it is what a processor's caches like best."""
+    for k, value in enumerate(values):
+        better = value > tile.best
+        tile.row.masked_fill_(better, first + k)
+        torch.maximum(tile.best, value, out=tile.best)
