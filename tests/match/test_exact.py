@@ -7,7 +7,7 @@ import torch
 from voxpick.errors import VoxpickError
 from voxpick.match import exact
 from voxpick.match.bank import Bank, Template
-from voxpick.match.exact import at_places, match_exact
+from voxpick.match.exact import match_exact
 from voxpick.match.tiles import TiledVolume, make_tiling, transform_sides
 
 
@@ -35,14 +35,6 @@ def test_the_particles_score_best_at_their_own_orientation(bank, noisy):
     high = np.argwhere(found.score > 0.6)
     assert all(min(np.linalg.norm(place - np.array(at)) for at in noisy[1]) < 2 for place in high)
     assert found.score.max() <= 1
-
-
-def test_scores_at_places_are_those_of_the_map(bank, noisy, slow):
-    places = np.array([*noisy[1], (0, 0, 0), (16, 23, 29), (5, 23, 1)])
-    score, row = at_places(TiledVolume(noisy[0]), bank, places, batch=4, together=4)
-    best = slow.max(axis=0)[tuple(places.T)]
-    assert np.abs(score - best).max() < 1e-5
-    assert np.abs(slow[(row, *places.T)] - best).max() < 1e-5
 
 
 def test_a_particle_without_noise_scores_one():

@@ -27,7 +27,7 @@ class Scores:
     """The best score at every voxel over the rotations of a bank.
 
     score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
-    that is left to `at_places`. noise: root mean square of the scores over voxels and rotations, not only of the best.
+    that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best.
     energy: share of the templates' energy that the search kept, by template; 1 when it was exact.
     """
 
@@ -76,39 +76,6 @@ def match_exact(
             score[whole] = (each_tile.best * each_tile.inverse)[part].cpu().numpy()
             rotation[whole] = each_tile.row[part].cpu().numpy()
     return Scores(score, rotation, float(np.sqrt(squares / max(places, 1))), np.ones(len(bank)))
-
-
-def at_places(
-    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int = 2048
-) -> tuple[np.ndarray, np.ndarray]:
-    """Exact best score (n,) and its row in the bank (n,) at voxels `places` (n, 3), all rotations asked directly."""
-    inside = bank.mask > 0
-    weights = (bank.mask[inside] / bank.weight).double()
-    score, row = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
-    for first in range(0, len(places), together):
-        part = slice(first, first + together)
-        boxes = torch.stack([_around(volume, bank, place)[inside] for place in places[part]])
-        mean = (boxes * weights).sum(dim=1, keepdim=True)
-        boxes -= mean
-        variance = (boxes.square() * weights).sum(dim=1)
-        flat = variance <= 1e-8
-        windows = (boxes * variance.clamp(min=1e-8).rsqrt()[:, None] / bank.weight).float()
-        windows[flat] = 0
-        best = torch.full((len(windows),), -torch.inf, device=volume.device)
-        which = torch.zeros(len(windows), dtype=torch.int64, device=volume.device)
-        for rows, templates in bank.batches(batch):
-            top, at = (windows @ templates[:, inside].T).max(dim=1)
-            better = top > best
-            best = torch.where(better, top, best)
-            which = torch.where(better, at + int(rows[0]), which)
-        score[part], row[part] = best.double().cpu().numpy(), which.cpu().numpy()
-    return score, row
-
-
-def _around(volume: TiledVolume, bank: Bank, place: np.ndarray) -> torch.Tensor:
-    reach = bank.side // 2
-    z, y, x = (int(p) - reach for p in place)
-    return volume.box((z, y, x), (bank.side,) * 3)
 
 
 def _prepared(volume: TiledVolume, bank: Bank, tiling: Tiling, start: tuple[int, int, int]) -> _Tile:

@@ -1,0 +1,85 @@
+"""Exact scores and orientations at single places, in real space, and a step to the neighbour that scores better."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from voxpick.match.bank import Bank
+from voxpick.match.peaks import Peaks
+from voxpick.match.tiles import SMALLEST_VARIANCE, TiledVolume
+
+TOGETHER = 2048
+"""Places whose surroundings are held in memory at a time."""
+
+
+def at_places(
+    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int = TOGETHER
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact best score (n,) and its row in the bank (n,) at voxels `places` (n, 3), of all rotations."""
+    inside = bank.mask > 0
+    score, row = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
+    for first in range(0, len(places), together):
+        part = slice(first, first + together)
+        boxes = torch.stack([_around(volume, bank, place)[inside] for place in places[part]])
+        windows = _standardised(boxes, bank)
+        best = torch.full((len(windows),), -torch.inf, device=volume.device)
+        which = torch.zeros(len(windows), dtype=torch.int64, device=volume.device)
+        for rows, templates in bank.batches(batch):
+            top, at = (windows @ templates[:, inside].T).max(dim=1)
+            better = top > best
+            best = torch.where(better, top, best)
+            which = torch.where(better, at + int(rows[0]), which)
+        score[part], row[part] = best.double().cpu().numpy(), which.cpu().numpy()
+    return score, row
+
+
+def climb(volume: TiledVolume, bank: Bank, approximate: np.ndarray, places: np.ndarray, *, steps: int = 2) -> Peaks:
+    """Peaks with exact scores, each moved to a neighbour that scores better, up to `steps` voxels along each axis.
+
+    places: (n, 3) maxima of the map `approximate` [z, y, x]. How far that is from the exact scores at these places says
+    which of the 26 neighbours of each may score better than it: those within three deviations are asked.
+    """
+    places = places.copy()
+    score, row = at_places(volume, bank, places)
+    off = score - approximate[tuple(places.T)]
+    allowed = float(off.mean() + 3 * off.std()) if len(off) else 0.0
+    moving = np.arange(len(places))
+    for _ in range(steps):
+        owner, near = _hopeful(approximate, places[moving], score[moving] - allowed)
+        asked, number = np.unique(near, axis=0, return_inverse=True)
+        found, found_row = (values[number.ravel()] for values in at_places(volume, bank, asked))
+        order = np.argsort(found, kind="stable")  # the best of an owner is written last
+        best, best_row, target = score[moving], row[moving], places[moving]
+        order = order[found[order] > best[owner[order]]]
+        best[owner[order]], best_row[owner[order]], target[owner[order]] = found[order], found_row[order], near[order]
+        changed = (target != places[moving]).any(axis=1)
+        score[moving], row[moving], places[moving] = best, best_row, target
+        moving = moving[changed]
+    return Peaks(places, score, row)
+
+
+def _hopeful(approximate: np.ndarray, places: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours (m, 3) of places (n, 3), within the map, whose value is above the place's `least`; and whose (m,)."""
+    steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    near = (places[:, None] + np.delete(steps, 13, axis=0)).reshape(-1, 3)
+    owner = np.repeat(np.arange(len(places)), 26)
+    within = ((near >= 0) & (near < approximate.shape)).all(axis=1)
+    near, owner = near[within], owner[within]
+    kept = approximate[tuple(near.T)] > least[owner]
+    return owner[kept], near[kept]
+
+
+def _around(volume: TiledVolume, bank: Bank, place: np.ndarray) -> torch.Tensor:
+    """The box of a template about a place: float64."""
+    z, y, x = (int(p) - bank.side // 2 for p in place)
+    return volume.box((z, y, x), (bank.side,) * 3)
+
+
+def _standardised(boxes: torch.Tensor, bank: Bank) -> torch.Tensor:
+    """Voxels under the mask (n, D), so scaled that the product with a normalised template is its score: float32."""
+    weights = (bank.mask[bank.mask > 0] / bank.weight).double()
+    boxes = boxes - (boxes @ weights)[:, None]
+    variance = boxes.square() @ weights
+    scale = torch.where(variance > SMALLEST_VARIANCE, variance.clamp(min=SMALLEST_VARIANCE).rsqrt(), 0.0)
+    return (boxes * (scale / bank.weight)[:, None]).float()
