@@ -21,8 +21,7 @@ def at_places(
     score, row = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
     for first in range(0, len(places), together):
         part = slice(first, first + together)
-        boxes = torch.stack([_around(volume, bank, place)[inside] for place in places[part]])
-        windows = _standardised(boxes, bank)
+        windows = torch.cat([_windows(volume, bank, some) for some in _few(places[part])])
         best = torch.full((len(windows),), -torch.inf, device=volume.device)
         which = torch.zeros(len(windows), dtype=torch.int64, device=volume.device)
         for rows, templates in bank.batches(batch):
@@ -70,10 +69,17 @@ def _hopeful(approximate: np.ndarray, places: np.ndarray, least: np.ndarray) -> 
     return owner[kept], near[kept]
 
 
-def _around(volume: TiledVolume, bank: Bank, place: np.ndarray) -> torch.Tensor:
-    """The box of a template about a place: float64."""
-    z, y, x = (int(p) - bank.side // 2 for p in place)
-    return volume.box((z, y, x), (bank.side,) * 3)
+def _few(places: np.ndarray, size: int = 64) -> list[np.ndarray]:
+    """Places (n, 3) in parts, each small enough to be standardised in double precision."""
+    return [places[first : first + size] for first in range(0, len(places), size)]
+
+
+def _windows(volume: TiledVolume, bank: Bank, places: np.ndarray) -> torch.Tensor:
+    """What lies under the mask at places (n, 3), standardised: float32 (n, D)."""
+    reach, inside = bank.side // 2, bank.mask > 0
+    corners = places.astype(int) - reach
+    boxes = [volume.box((int(z), int(y), int(x)), (bank.side,) * 3)[inside] for z, y, x in corners]
+    return _standardised(torch.stack(boxes), bank)
 
 
 def _standardised(boxes: torch.Tensor, bank: Bank) -> torch.Tensor:
