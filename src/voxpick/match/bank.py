@@ -98,21 +98,28 @@ class Bank:
                 shape, template.voxel_size, optics=optics, tilt_range_deg=tilt_range_deg, device=device
             )
         axis = torch.arange(self.side, dtype=torch.float32, device=self.device) - self.side // 2
-        self._offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        self._inside = offsets.norm(dim=1) <= self.side // 2
+        self._offsets = offsets[self._inside]
 
     def __len__(self) -> int:
         return len(self.rotations)
 
     def rotated(self, rows: slice | np.ndarray) -> torch.Tensor:
-        """The density at the orientations `rows`, neither filtered nor masked: [b, side, side, side]."""
+        """The density at the orientations `rows`, neither filtered nor masked: [b, side, side, side].
+
+        The corners beyond the ball that touches the cube's faces are 0.
+        """
         matrices = self._matrices[rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)]
         fine_side = self._fine.shape[0]
         source = 2 * (self._offsets @ matrices) + fine_side // 2  # rows of u^T R are R^T u: where the value comes from
-        grid = (source * (2 / (fine_side - 1)) - 1).flip(-1).view(1, -1, self.side, self.side, 3)
+        grid = (source * (2 / (fine_side - 1)) - 1).flip(-1)[None, :, None]
         values = torch.nn.functional.grid_sample(
             self._fine[None, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True
         )
-        return values.view(-1, self.side, self.side, self.side)
+        found = torch.zeros((len(matrices), self.side**3), device=self.device)
+        found[:, self._inside] = values.view(len(matrices), -1)
+        return found.view(-1, self.side, self.side, self.side)
 
     def normalised(self, rows: slice | np.ndarray) -> torch.Tensor:
         """Templates ready to correlate: filtered, weighted mean 0 and deviation 1 under the mask, times the mask.

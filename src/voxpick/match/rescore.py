@@ -9,15 +9,16 @@ from voxpick.match.bank import Bank
 from voxpick.match.peaks import Peaks
 from voxpick.match.tiles import SMALLEST_VARIANCE, TiledVolume
 
-TOGETHER = 2048
-"""Places whose surroundings are held in memory at a time."""
+BYTES = 1 << 29
+"""Memory for the surroundings of the places that are asked together."""
 
 
 def at_places(
-    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int = TOGETHER
+    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact best score (n,) and its row in the bank (n,) at voxels `places` (n, 3), of all rotations."""
     inside = bank.mask > 0
+    together = together or max(64, BYTES // (4 * int(inside.sum())))
     score, row = np.zeros(len(places)), np.zeros(len(places), dtype=np.int64)
     for first in range(0, len(places), together):
         part = slice(first, first + together)

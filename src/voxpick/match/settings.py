@@ -29,7 +29,9 @@ class DogSettings(PickSettings):
     """Difference of Gaussians."""
 
     radius: float = Field(60.0, gt=0, description="A; of the particles")
-    threshold: float = Field(4.0, gt=0, description="response from which a place is picked, in deviations of the noise")
+    deviations: float = Field(
+        4.0, gt=0, description="response from which a place is picked, in deviations of the noise"
+    )
     minimum_distance: float = Field(0.0, ge=0, description="A; between picks; 0 takes the radius")
     number: int | None = Field(None, ge=1, description="picks at most, the best ones")
 
