@@ -151,3 +151,16 @@ def test_bad_templates_are_refused():
         Bank(wide, np.eye(3)[None], optics=Optics()).side
         == Bank(Template("w", blob((0, 0, 0)), 10.0), np.eye(3)[None]).side
     )
+
+
+def test_a_bank_too_large_to_keep_gives_the_same(monkeypatch):
+    rotations = uniform_rotations_zyx(5, np.random.default_rng(6))
+    kept, made_anew = (Bank(bead_template("3qm1"), rotations) for _ in range(2))
+    first = [(row, part.clone()) for row, part in kept.under_mask(2)]
+    again = list(kept.under_mask(2))
+    monkeypatch.setattr("voxpick.match.bank.KEPT_BYTES", 0)
+    other = list(made_anew.under_mask(2))
+    assert [row for row, _ in first] == [row for row, _ in again] == [row for row, _ in other] == [0, 2, 4]
+    full = kept.normalised(slice(None))[:, kept.mask > 0]
+    for parts in (first, again, other):
+        assert torch.allclose(torch.cat([part for _, part in parts]), full, atol=1e-5)

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.fft import next_fast_len
 
 from voxpick.errors import VoxpickError
 from voxpick.match.filters import Optics, template_filter
 
+KEPT_BYTES = 800 << 20
+"""Banks up to this size are kept in memory once they are made."""
 EDGE_REACH = 2.5
 """The soft edge ends so many of its widths beyond the radius, where it has fallen to 0.04."""
 
@@ -86,12 +89,13 @@ class Bank:
             raise VoxpickError(f"template {template.name}: mask edge {edge:g} voxels; it must not be negative")
         radius = template.radius_voxels()
         self.template, self.rotations, self.device = template, rotations, torch.device(device)
-        self.side = 2 * (math.floor(radius + EDGE_REACH * edge) + 1)
+        self.side = 2 * next_fast_len(math.floor(radius + EDGE_REACH * edge) + 1)
         self.mask = torch.from_numpy(spherical_mask(self.side, radius, edge)).to(device)
         self.weight = float(self.mask.sum(dtype=torch.float64))
         self._matrices = torch.from_numpy(np.asarray(rotations, dtype=np.float32)).to(device)
         self._fine = torch.from_numpy(_twice_as_fine(_in_cube(template.density, self.side + 4))).to(device)
         shape = (self.side,) * 3
+        self._kept: torch.Tensor | None = None
         self._filter = None
         if optics is not None or tilt_range_deg is not None:
             self._filter = template_filter(
@@ -140,12 +144,25 @@ class Bank:
             )
         return values * variance.rsqrt() * self.mask
 
-    def batches(self, size: int, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        """(row numbers, normalised templates) of all rows, or those given, `size` at a time."""
-        every = np.arange(len(self)) if rows is None else rows
-        for start in range(0, len(every), size):
-            part = every[start : start + size]
-            yield part, self.normalised(part)
+    def batches(self, size: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+        """(row numbers, normalised templates [b, side, side, side]) of all rows, `size` at a time."""
+        for start in range(0, len(self), size):
+            rows = np.arange(start, min(start + size, len(self)))
+            yield rows, self.normalised(rows)
+
+    def under_mask(self, size: int) -> Iterator[tuple[int, torch.Tensor]]:
+        """(first row, normalised templates [b, D] at the voxels under the mask) of all rows, `size` at a time."""
+        inside = self.mask > 0
+        if self._kept is None and 4 * len(self) * int(inside.sum()) <= KEPT_BYTES:
+            kept = torch.empty((len(self), int(inside.sum())), device=self.device)
+            for rows, templates in self.batches(size):
+                kept[rows[0] : rows[0] + len(rows)] = templates[:, inside]
+            self._kept = kept
+        for start in range(0, len(self), size):
+            if self._kept is not None:
+                yield start, self._kept[start : start + size]
+            else:
+                yield start, self.normalised(slice(start, start + size))[:, inside]
 
 
 def _in_cube(density: np.ndarray, side: int) -> np.ndarray:

@@ -42,10 +42,10 @@ def compress(
 ) -> LowRankBank:
     """The fewest volumes, at most `largest`, that leave out no more than `residual` of the energy of `subset` rows."""
     inside = bank.mask > 0
-    rows = np.arange(len(bank))
-    if len(bank) > subset:
-        rows = np.sort(np.random.default_rng(0).choice(len(bank), subset, replace=False))
-    sample = torch.cat([templates[:, inside] for _, templates in bank.batches(batch, rows)])
+    chosen = np.zeros(len(bank), dtype=bool)
+    chosen[np.random.default_rng(0).choice(len(bank), min(subset, len(bank)), replace=False)] = True
+    taken = torch.from_numpy(chosen).to(bank.device)
+    sample = torch.cat([part[taken[first : first + len(part)]] for first, part in bank.under_mask(batch)])
     values, vectors = torch.linalg.eigh((sample @ sample.T).double())
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     kept = torch.cumsum(values, 0) / values.sum()
@@ -55,8 +55,7 @@ def compress(
     volumes = torch.zeros((number, *bank.mask.shape), device=bank.device)
     volumes[:, inside] = flat
     coefficients, energy = [], []
-    for _, templates in bank.batches(batch):
-        part = templates[:, inside]
+    for _, part in bank.under_mask(batch):
         coefficients.append(part @ flat.T)
         energy.append(coefficients[-1].square().sum(dim=1) / part.square().sum(dim=1))
     return LowRankBank(volumes, torch.cat(coefficients), torch.cat(energy).clamp(max=1).cpu().numpy())

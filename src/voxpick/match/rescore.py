@@ -14,7 +14,7 @@ BYTES = 1 << 29
 
 
 def at_places(
-    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 32, together: int | None = None
+    volume: TiledVolume, bank: Bank, places: np.ndarray, *, batch: int = 64, together: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact best score (n,) and its row in the bank (n,) at voxels `places` (n, 3), of all rotations."""
     inside = bank.mask > 0
@@ -25,11 +25,11 @@ def at_places(
         windows = torch.cat([_windows(volume, bank, some) for some in _few(places[part])])
         best = torch.full((len(windows),), -torch.inf, device=volume.device)
         which = torch.zeros(len(windows), dtype=torch.int64, device=volume.device)
-        for rows, templates in bank.batches(batch):
-            top, at = (windows @ templates[:, inside].T).max(dim=1)
+        for first_row, templates in bank.under_mask(batch):
+            top, at = (windows @ templates.T).max(dim=1)
             better = top > best
             best = torch.where(better, top, best)
-            which = torch.where(better, at + int(rows[0]), which)
+            which = torch.where(better, at + first_row, which)
         score[part], row[part] = best.double().cpu().numpy(), which.cpu().numpy()
     return score, row
 
