@@ -67,6 +67,11 @@ def spherical_mask(side: int, radius: float, edge: float) -> np.ndarray:
     return np.where(distance <= EDGE_REACH * edge, soft, 0).astype(np.float32)
 
 
+def box_side(template: Template, edge: float) -> int:
+    """Side in voxels, even and fast to transform, of the cube that holds a mask with an edge of `edge` voxels."""
+    return 2 * int(next_fast_len(math.floor(template.radius_voxels() + EDGE_REACH * edge) + 1))
+
+
 class Bank:
     """One template at all orientations; row k is turned by rotations[k].
 
@@ -89,7 +94,7 @@ class Bank:
             raise VoxpickError(f"template {template.name}: mask edge {edge:g} voxels; it must not be negative")
         radius = template.radius_voxels()
         self.template, self.rotations, self.device = template, rotations, torch.device(device)
-        self.side = 2 * next_fast_len(math.floor(radius + EDGE_REACH * edge) + 1)
+        self.side = box_side(template, edge)
         self.mask = torch.from_numpy(spherical_mask(self.side, radius, edge)).to(device)
         self.weight = float(self.mask.sum(dtype=torch.float64))
         self._matrices = torch.from_numpy(np.asarray(rotations, dtype=np.float32)).to(device)

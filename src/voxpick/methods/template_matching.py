@@ -22,6 +22,7 @@ What the section leaves open, or we do otherwise:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,13 @@ import numpy as np
 from voxpick.detect.pipeline import Detection, Progress
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.errors import VoxpickError
-from voxpick.match.bank import Bank, Template
+from voxpick.match.bank import Bank, Template, box_side
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
 from voxpick.match.search import Matched, find
 from voxpick.match.select import ball_radius, choose
 from voxpick.match.settings import MatchSettings, make_match_settings
-from voxpick.match.tiles import TiledVolume
+from voxpick.match.tiles import TiledVolume, make_tiling
 from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
@@ -96,14 +97,18 @@ def match(
 
     Raises VoxpickError for templates of another voxel size, or larger than the tile.
     """
-    _check(volume, templates)
+    if settings.mask_radius is not None:
+        masked = [replace(template, radius=settings.mask_radius) for template in templates]
+    else:
+        masked = list(templates)
+    _check(volume, masked, settings)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     sign = 1.0 if settings.invert else -1.0
     tiled = TiledVolume(ready.data, sign=sign, device=choose_device(device))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
     found: list[Peaks] = []
     radii = [ball_radius(template) for template in templates]
-    for template, radius in zip(templates, radii, strict=True):
+    for template, radius in zip(masked, radii, strict=True):
         bank = Bank(
             template, rotations, optics=settings.optics(), tilt_range_deg=settings.wedge(),
             edge=settings.mask_edge / template.voxel_size, device=tiled.device,
@@ -126,7 +131,8 @@ def match(
     return as_detection(ready, settings, names, labels, places, scores, turns)
 
 
-def _check(volume: Volume, templates: Sequence[Template]) -> None:
+def _check(volume: Volume, templates: Sequence[Template], settings: MatchSettings) -> None:
+    """Refuse before the first search what would fail in a later one."""
     if not templates:
         raise VoxpickError("there is no template to match; name one of the built-in structures or give a file")
     for template in templates:
@@ -135,6 +141,10 @@ def _check(volume: Volume, templates: Sequence[Template]) -> None:
                 f"template {template.name}: voxels of {template.voxel_size:g} A, but {volume.name} has "
                 f"{volume.voxel_size:g} A; resample the map, or set the right one with --voxel-size"
             )
+        try:
+            make_tiling(volume.shape, box_side(template, settings.mask_edge / volume.voxel_size), largest=settings.tile)
+        except VoxpickError as error:
+            raise VoxpickError(f"template {template.name}: {error}") from error
 
 
 def _in_ice(peaks: Peaks, ready: Prepared) -> Peaks:
