@@ -4,7 +4,8 @@ python benchmarks/speed/match.py [--side 256] [--template 32] [--rotations 7000]
 All get noise of side^3 voxels and a template of template^3 in a soft spherical mask, neither CTF nor wedge. The
 low-rank path searches all rotations, compression of the bank and exact scores of --peaks candidates included; the exact
 path and pytme (FLCSphericalMask, linear interpolation, as many jobs as threads) take --few rotations each. pytme's time
-for all rotations is that for one, and for each further one what it takes longer for --few than for one. Rows of pytme are left out where it is not installed.
+for all rotations is that for one, and for each further one what it takes longer for --few than for one. Rows of pytme
+are left out where it is not installed.
 """
 
 from __future__ import annotations

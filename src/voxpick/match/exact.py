@@ -46,9 +46,9 @@ class _Tile:
 
 
 def match_exact(
-    volume: TiledVolume, bank: Bank, *, tile: int = LARGEST_TILE, batch: int = 4, progress: Report | None = None
+    volume: TiledVolume, bank: Bank, *, tile: int = LARGEST_TILE, batch: int = 16, progress: Report | None = None
 ) -> Scores:
-    """Scores of all rotations at all voxels; batch: rotations at a time; progress(rotations times tiles done, all)."""
+    """Scores of all rotations at all voxels; batch: templates made at a time; progress(done, all)."""
     tiling = make_tiling(volume.shape, bank.side, largest=tile)
     score = np.zeros(volume.shape, dtype=np.float32)
     rotation = np.zeros(volume.shape, dtype=np.int32)
@@ -62,13 +62,14 @@ def match_exact(
         tiles = [_prepared(volume, bank, tiling, start) for start in starts[first : first + group]]
         parts = windows[first : first + group]
         for rows, templates in bank.batches(batch):
-            framed = in_frame(templates, tiling)
-            for each_tile, (_, part) in zip(tiles, parts, strict=True):
-                values = correlate(each_tile.spectrum, framed, tiling)
-                if sampled[rows].any():
-                    some = (values[sampled[rows]] * each_tile.inverse)[:, *part]
-                    squares, places = squares + float(some.square().sum(dtype=torch.float64)), places + some.numel()
-                _keep_best(each_tile, values, int(rows[0]))
+            for row, template in zip(rows, templates, strict=True):
+                framed = in_frame(template, tiling)
+                for each_tile, (_, part) in zip(tiles, parts, strict=True):
+                    values = correlate(each_tile.spectrum, framed, tiling)
+                    if sampled[row]:
+                        some = (values * each_tile.inverse)[part]
+                        squares, places = squares + float(some.square().sum(dtype=torch.float64)), places + some.numel()
+                    _keep_best(each_tile, values, int(row))
             done += len(rows) * len(tiles)
             if progress:
                 progress(done, total)
@@ -88,9 +89,7 @@ def _prepared(volume: TiledVolume, bank: Bank, tiling: Tiling, start: tuple[int,
     )
 
 
-def _keep_best(tile: _Tile, values: torch.Tensor, first: int) -> None:
+def _keep_best(tile: _Tile, values: torch.Tensor, row: int) -> None:
     """The running maximum over rotations, one at a time: it is what a processor's caches like best."""
-    for k, value in enumerate(values):
-        better = value > tile.best
-        tile.row.masked_fill_(better, first + k)
-        torch.maximum(tile.best, value, out=tile.best)
+    tile.row.masked_fill_(values > tile.best, row)
+    torch.maximum(tile.best, values, out=tile.best)

@@ -116,7 +116,6 @@ def _correlations(
     spectrum = torch.fft.rfftn(voxels.float())
     sizes = [window.stop - window.start for window in part]
     found = torch.empty((len(framed), int(np.prod(sizes))), dtype=dtype, device=voxels.device)
-    for k in range(0, len(framed), 2):
-        values = correlate(spectrum, framed[k : k + 2], tiling)[:, *part]
-        found[k : k + 2] = values.reshape(len(values), -1)
+    for row, template in zip(found, framed, strict=True):
+        row.view(sizes).copy_(correlate(spectrum, template, tiling)[part])
     return found
