@@ -31,7 +31,7 @@ def test_nothing_climbs_out_of_the_volume(bank, noisy, slow):
 
 
 def test_a_rough_map_asks_more_neighbours(bank, noisy, slow):
-    rough = slow.max(axis=0) + np.random.default_rng(1).normal(scale=0.1, size=noisy[0].shape)
+    rough = slow.max(axis=0) + np.random.default_rng(1).normal(scale=0.05, size=noisy[0].shape)
     beside = np.array([*noisy[1]]) + [0, 1, 0]
     assert np.array_equal(climb(TiledVolume(noisy[0]), bank, rough, beside).places, [*noisy[1]])
 

@@ -79,7 +79,7 @@ def match_low_rank(
     dtype = choose_dtype(volume.device) if dtype is None else dtype
     side = max(int((BASIS_BYTES / (4 * len(low.volumes))) ** (1 / 3)), bank.side + 24)
     tiling = make_tiling(volume.shape, bank.side, largest=min(tile, side))
-    framed = torch.cat([in_frame(part, tiling) for part in low.volumes.split(8)])
+    framed = _in_frame(low.volumes, tiling)
     coefficients, spread = low.coefficients.to(dtype), low.coefficients.T @ low.coefficients / len(bank)
     score, squares, places = np.zeros(volume.shape, dtype=np.float32), 0.0, 0
     starts = tiling.starts()
@@ -107,6 +107,15 @@ def largest_product(
         for part in coefficients.split(rows):
             torch.maximum(top, (part @ block).amax(dim=0).float(), out=top)
     return best
+
+
+def _in_frame(volumes: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """`tiles.in_frame` of many volumes, one at a time into one array."""
+    z, y, x = tiling.sides
+    framed = torch.empty((len(volumes), z, y, x // 2 + 1), dtype=torch.complex64, device=volumes.device)
+    for target, one in zip(framed, volumes, strict=True):
+        target.copy_(in_frame(one, tiling))
+    return framed
 
 
 def _correlations(

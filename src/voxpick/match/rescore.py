@@ -11,6 +11,8 @@ from voxpick.match.tiles import SMALLEST_VARIANCE, TiledVolume
 
 BYTES = 1 << 29
 """Memory for the surroundings of the places that are asked together."""
+NEIGHBOURS = 4
+"""Of a place that are asked in one step, at most."""
 
 
 def at_places(
@@ -38,7 +40,7 @@ def climb(volume: TiledVolume, bank: Bank, approximate: np.ndarray, places: np.n
     """Peaks with exact scores, each moved to a neighbour that scores better, up to `steps` voxels along each axis.
 
     places: (n, 3) maxima of the map `approximate` [z, y, x]. How far that is from the exact scores at these places says
-    which of the 26 neighbours of each may score better than it: those within three deviations are asked.
+    which of the 26 neighbours of each may score better: up to four within three deviations are asked.
     """
     places = places.copy()
     score, row = at_places(volume, bank, places)
@@ -60,14 +62,18 @@ def climb(volume: TiledVolume, bank: Bank, approximate: np.ndarray, places: np.n
 
 
 def _hopeful(approximate: np.ndarray, places: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours (m, 3) of places (n, 3), within the map, whose value is above the place's `least`; and whose (m,)."""
-    steps = np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    near = (places[:, None] + np.delete(steps, 13, axis=0)).reshape(-1, 3)
-    owner = np.repeat(np.arange(len(places)), 26)
-    within = ((near >= 0) & (near < approximate.shape)).all(axis=1)
-    near, owner = near[within], owner[within]
-    kept = approximate[tuple(near.T)] > least[owner]
-    return owner[kept], near[kept]
+    """Neighbours (m, 3) of places (n, 3), within the map, whose value is above the place's `least`; and whose (m,).
+
+    Of those of one place the four with the highest values.
+    """
+    steps = np.delete(np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3), 13, axis=0)
+    near = places[:, None] + steps
+    within = ((near >= 0) & (near < approximate.shape)).all(axis=2)
+    values = approximate[tuple(np.clip(near, 0, np.array(approximate.shape) - 1).transpose(2, 0, 1))]
+    values = np.where(within & (values > least[:, None]), values, -np.inf)
+    best = np.argsort(-values, axis=1)[:, :NEIGHBOURS]
+    owner, rank = np.nonzero(np.take_along_axis(values, best, axis=1) > -np.inf)
+    return owner, near[owner, best[owner, rank]]
 
 
 def _few(places: np.ndarray, size: int = 64) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
+from voxpick.volume import read_sections
 
 LARGEST_TILE = 108
 SMALLEST_VARIANCE = 1e-8
@@ -83,9 +84,9 @@ class TiledVolume:
     """
 
     def __init__(self, data: np.ndarray, *, sign: float = 1.0, device: torch.device | str = "cpu") -> None:
-        sums = [section.astype(np.float64) for section in data]
-        mean = sum(float(section.mean()) for section in sums) / len(sums)
-        variance = sum(float(np.square(section - mean).mean()) for section in sums) / len(sums)
+        mean = sum(float(section.mean(dtype=np.float64)) for _, section in read_sections(data)) / len(data)
+        squares = (float(np.square(section - mean, dtype=np.float64).mean()) for _, section in read_sections(data))
+        variance = sum(squares) / len(data)
         if not np.isfinite(variance):
             raise VoxpickError("the volume holds NaN or infinite values; replace them before matching")
         if variance <= 1e-12 * max(mean**2, 1e-300):
