@@ -132,7 +132,10 @@ def _match(
 def _detection(
     volume: Volume, method: str, names: list[str], changes: dict[str, Any], device: str, progress: Progress
 ) -> Detection:
+    import numpy as np
+
     from voxpick.cli.templates import read_templates
+    from voxpick.match.rotations import coverage, rotation_grid
     from voxpick.match.settings import MatchSettings, make_match_settings
     from voxpick.methods.catalogue import find_method
     from voxpick.methods.template_matching import match
@@ -141,6 +144,8 @@ def _detection(
         return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress)
     defaults: dict[str, Any] = getattr(find_method(method), "DETECTION", {})
     settings = make_match_settings(MatchSettings, {**defaults, **changes})
+    grid = rotation_grid(settings.angular_step, settings.rotations)
+    typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
     return match(
         volume, read_templates(names, volume), settings, device=device, progress=progress, report=_say
     )  # fmt: skip
