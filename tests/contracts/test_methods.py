@@ -22,6 +22,10 @@ CLASSES = ["large", "small"]
 STEPS, ENDS = 24, 6
 EAGER = {"threshold": 0.03, "minimum_size": 5, "unchecked": CLASSES}
 """Detection settings, for methods that know them, by which even barely trained networks pick something."""
+TEMPLATES = {"classes": ["1s3x", "3qm1"], "angular_step": 90.0, "candidates": 20, "number": 5, "path": "exact"}
+UNTRAINED = {"dog": {"radius": 40.0, "deviations": 2.5}, "tm-f": TEMPLATES, "tm-t": TEMPLATES}
+"""Detection settings of methods that learn nothing: quick, and such that they pick something; they name by their own
+classes."""
 STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
 
 
@@ -154,14 +158,16 @@ def detecting_models(name, trained):
 def test_detection_gives_valid_picks(name, trained):
     volume, models, steps = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, detecting_models(name, trained), []
     report = lambda *step: steps.append(step)  # noqa: E731
-    first = METHODS[name].detect(volume, models, device="cpu", progress=report)
-    eager = {key: value for key, value in EAGER.items() if key in first.settings}
-    detection = METHODS[name].detect(volume, models, changes={"slab": "2:19", **eager}, device="cpu")
+    quick = UNTRAINED.get(name, {})
+    first = METHODS[name].detect(volume, models, changes=quick or None, device="cpu", progress=report)
+    eager = {key: value for key, value in EAGER.items() if key in first.settings and key not in quick}
+    detection = METHODS[name].detect(volume, models, changes={"slab": "2:19", **quick, **eager}, device="cpu")
+    classes = CLASSES if METHODS[name].STAGES else quick.get("classes", ["particle"])
     for found in (first, detection):
         picks = found.particles
         assert np.isfinite(picks.centers_zyx).all()
         assert (picks.centers_zyx >= 0).all() and (picks.centers_zyx <= (np.array(volume.shape) - 1) * 10.0).all()
-        assert set(picks.classes) <= set(found.classes[1:]) == set(CLASSES)
+        assert set(picks.classes) <= set(found.classes[1:]) == set(classes)
         assert (picks.scores >= 0).all() and (picks.scores <= 1).all() and (np.diff(picks.scores) <= 0).all()
         assert set(picks.tomograms) <= {volume.name}
     assert len(detection.particles) > 0
@@ -182,8 +188,9 @@ def test_any_classifier_names_the_picks_of_any_method(name, trained):
     volume, models = toy_volume((20, 28, 36), seed=3, particles=4).tomogram, detecting_models(name, trained)
     if "localizer" in models and name != "vp-detector":
         pytest.skip("it finds by another method's localizer")
-    settings = METHODS[name].detect(volume, models, device="cpu").settings
-    changes = {key: value for key, value in EAGER.items() if key in settings}
+    quick = UNTRAINED.get(name, {})
+    settings = METHODS[name].detect(volume, models, changes=quick or None, device="cpu").settings
+    changes = {**{key: value for key, value in EAGER.items() if key in settings}, **quick}
     for other in ("vp-detector", "densenet"):
         classifier = trained(other)[0]["classifier"]
         found = detect_and_name(volume, METHODS[name], models, classifier, changes=changes, device="cpu")
@@ -216,6 +223,19 @@ def test_detection_without_a_model_is_refused(name):
         pytest.skip("needs no model")
     with pytest.raises(VoxpickError, match=r"needs|holds"):
         METHODS[name].detect(toy_volume((12, 20, 28), particles=1).tomogram, {})
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.STAGES])
+def test_a_method_that_learns_nothing_says_so(name):
+    method, settings = METHODS[name], METHODS["vp-detector"].training_settings("localizer")
+    model = METHODS["vp-detector"].create_model(settings, CLASSES, voxel_size=10.0)
+    for attempt in (
+        lambda: method.training_settings("localizer"),
+        lambda: method.create_model(settings, CLASSES, voxel_size=10.0),
+        lambda: method.train([], model, settings, classes=CLASSES),
+    ):
+        with pytest.raises(VoxpickError, match="learns nothing"):
+            attempt()
 
 
 @pytest.mark.parametrize(("name", "stage"), STAGES)

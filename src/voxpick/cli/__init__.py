@@ -8,7 +8,9 @@ import typer
 
 from voxpick.errors import VoxpickError
 
-COMMANDS = ("demo", "structures", "simulate", "methods", "train", "detect", "evaluate", "report", "cam", "benchmark")
+COMMANDS = (
+    "demo", "structures", "simulate", "methods", "train", "detect", "match", "evaluate", "report", "cam", "benchmark",
+)  # fmt: skip
 
 
 def build_app() -> typer.Typer:

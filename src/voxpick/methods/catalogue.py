@@ -7,7 +7,20 @@ from typing import Any, Protocol
 
 from voxpick.detect.pipeline import Detection, Progress
 from voxpick.errors import VoxpickError
-from voxpick.methods import deepfinder, densenet, dilated_densenet, dn3dunet, ms_d, resnet3d, umc, vp_detector, yopo
+from voxpick.methods import (
+    deepfinder,
+    densenet,
+    dilated_densenet,
+    dn3dunet,
+    dog,
+    ms_d,
+    resnet3d,
+    template_matching,
+    tm_t,
+    umc,
+    vp_detector,
+    yopo,
+)
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
@@ -64,8 +77,11 @@ METHODS: dict[str, Method] = {
     "densenet": densenet,
     "dilated-densenet": dilated_densenet,
     "dn3dunet": dn3dunet,
+    "dog": dog,
     "ms-d": ms_d,
     "resnet3d": resnet3d,
+    "tm-f": template_matching,
+    "tm-t": tm_t,
     "umc": umc,
     "vp-detector": vp_detector,
     "yopo": yopo,

@@ -1,0 +1,166 @@
+"""Alignment and averaging in turns, on two half-sets that never see each other.
+
+Particles are dealt to the halves before anything is aligned. Each half has its own map, aligned and averaged from its
+own particles; what passes between them is the correlation of the maps, which says how fine the next search may look,
+and a rigid turn of the second map onto the first. With a reference, both halves start from it, read only to the first
+low_pass: correlation at finer detail is then the data's own (Scheres and Chen, doi:10.1038/nmeth.2115), at coarser it
+may be the reference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxpick.average.align import EDGE, Alignment, Poses, align
+from voxpick.average.fsc import ShellCorrelation, shell_correlation, soft_sphere
+from voxpick.average.mean import average
+from voxpick.average.subtomograms import Subtomograms
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """map: of all particles; halves: of the two half-sets, in the same frame; fsc: between them, in a soft sphere.
+
+    particles: those given, centres moved onto the map's centre, with rotations that turn the map into each.
+    poses: the same, in the boxes, with correlations. half_set: (n,) 0 or 1. low_passes: A, of each iteration.
+    """
+
+    map: Volume
+    halves: tuple[Volume, Volume]
+    fsc: ShellCorrelation
+    particles: Particles
+    poses: Poses
+    half_set: np.ndarray
+    low_passes: tuple[float, ...]
+
+
+def refine(
+    subtomograms: Subtomograms,
+    settings: Alignment,
+    *,
+    iterations: int,
+    rng: np.random.Generator,
+    rotations: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
+    report: Report | None = None,
+) -> Refined:
+    """Align and average, `iterations` times.
+
+    settings.low_pass is that of the first iteration; later ones use the resolution reached (FSC 0.143). rotations:
+    (r, 3, 3), searched whole in the first half of the iterations (rounded up), then the search is local at half the
+    step; None searches locally throughout, from the particles' own rotations. reference: [box, box, box] to start
+    from; without it the halves start from their averages at the particles' rotations, or, when those are None, at
+    random ones. iterations 0 averages at the particles' rotations without moving anything.
+    Raises VoxpickError for fewer than 2 particles, or without rotations of either kind.
+    """
+    n, known = len(subtomograms), subtomograms.particles.rotations
+    if n < 2:
+        raise VoxpickError(f"{n} particle makes no two half-sets; give at least 2, better 100")
+    if known is None and (rotations is None or iterations == 0):
+        raise VoxpickError("the picks have no orientations, so they must be searched for; give a set of rotations")
+    half_set = np.empty(n, dtype=np.int64)
+    half_set[rng.permutation(n)] = np.arange(n) % 2
+    first = uniform_rotations_zyx(n, rng) if known is None else np.array(known)
+    poses = Poses(first, subtomograms.offsets_zyx.copy(), np.zeros(n))
+    halves = [_Half(subtomograms, np.flatnonzero(half_set == k), poses, settings) for k in (0, 1)]
+    low_passes: list[float] = []
+    low_pass = settings.low_pass
+    for iteration in range(iterations):
+        low_passes.append(low_pass)
+        searched = rotations if iteration < (iterations + 1) // 2 else None
+        step = settings.step_deg / (1 if searched is not None or rotations is None else 2)
+        now = replace(settings, low_pass=low_pass, step_deg=step)
+        for k, half in enumerate(halves):
+            target = reference if iteration == 0 and reference is not None else half.map
+            half.align(target, now, searched, _of_step(report, f"iteration {iteration + 1}, half {k + 1}"))
+        if reference is None and known is None and rotations is not None:
+            halves[1].turn_onto(halves[0].map, now, rotations)
+        reached = halves[0].correlation(halves[1]).resolution()
+        low_pass = min(max(reached, low_pass / 2), settings.low_pass) if np.isfinite(reached) else settings.low_pass
+    for half in halves:
+        half.write_into(poses)
+    size = subtomograms.voxel_size
+    return Refined(
+        map=average(subtomograms, poses, tilt_range_deg=settings.tilt_range_deg, device=settings.device),
+        halves=(Volume(halves[0].map, size, name="half 1"), Volume(halves[1].map, size, name="half 2")),
+        fsc=halves[0].correlation(halves[1]),
+        particles=oriented(subtomograms, poses),
+        poses=poses,
+        half_set=half_set,
+        low_passes=tuple(low_passes),
+    )
+
+
+def oriented(subtomograms: Subtomograms, poses: Poses) -> Particles:
+    """The particles with centres moved by what alignment shifted them, and rotations."""
+    particles, moved = subtomograms.particles, poses.shifts_zyx - subtomograms.offsets_zyx
+    return particles.with_columns(
+        centers_zyx=particles.centers_zyx + moved * subtomograms.voxel_size, rotations=poses.rotations
+    )
+
+
+def register(
+    moving: np.ndarray, fixed: np.ndarray, settings: Alignment, *, voxel_size: float, rotations: np.ndarray
+) -> Poses:
+    """The one pose in which the map `fixed` becomes `moving`; neither has a missing wedge."""
+    alone = Subtomograms(moving[None], Particles(np.zeros((1, 3))), voxel_size, np.zeros((1, 3)))
+    free = replace(settings, tilt_range_deg=None, finest_deg=min(settings.finest_deg, 1.0))
+    return align(alone, fixed, free, rotations=rotations)
+
+
+def in_turned_frame(poses: Poses, turn: Poses) -> Poses:
+    """Poses relative to a map, made relative to the map that becomes it by the one pose `turn`."""
+    shifts = poses.shifts_zyx + poses.rotations @ turn.shifts_zyx[0]
+    return Poses(poses.rotations @ turn.rotations[0], shifts, poses.scores)
+
+
+class _Half:
+    """A half-set: its particles (rows of all), their poses and their map."""
+
+    def __init__(self, whole: Subtomograms, rows: np.ndarray, poses: Poses, settings: Alignment) -> None:
+        self.rows, self.settings, self.poses = rows, settings, poses[rows]
+        self.subtomograms = replace(
+            whole, data=whole.data[rows], particles=whole.particles[rows], offsets_zyx=whole.offsets_zyx[rows]
+        )
+        self._average()
+
+    def _average(self) -> None:
+        tilts, device = self.settings.tilt_range_deg, self.settings.device
+        self.map = average(self.subtomograms, self.poses, tilt_range_deg=tilts, device=device).data
+
+    def write_into(self, poses: Poses) -> None:
+        """Put this half's poses into the table of all."""
+        for name in ("rotations", "shifts_zyx", "scores"):
+            getattr(poses, name)[self.rows] = getattr(self.poses, name)
+
+    def align(
+        self, target: np.ndarray, now: Alignment, rotations: np.ndarray | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:  # fmt: skip
+        self.poses = align(self.subtomograms, target, now, rotations=rotations, start=self.poses, progress=progress)
+        self._average()
+
+    def turn_onto(self, fixed: np.ndarray, now: Alignment, rotations: np.ndarray) -> None:
+        turn = register(self.map, fixed, now, voxel_size=self.subtomograms.voxel_size, rotations=rotations)
+        self.poses = in_turned_frame(self.poses, turn)
+        self._average()
+
+    def correlation(self, other: _Half) -> ShellCorrelation:
+        size = self.subtomograms.voxel_size
+        mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=EDGE)
+        return shell_correlation(self.map, other.map, voxel_size=size, mask=mask)
+
+
+def _of_step(report: Report | None, step: str) -> Callable[[int, int], None] | None:
+    if report is None:
+        return None
+    return lambda done, total: report(step, done, total)

@@ -1,0 +1,159 @@
+"""Boxes cut out of a tomogram around particles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+
+@dataclass(frozen=True)
+class Subtomograms:
+    """Cubes float32 (n, box, box, box) about n particles, each of mean 0 and deviation 1; voxel_size in A.
+
+    offsets_zyx: (n, 3) voxels from the box centre (voxel box // 2) to the particle's centre; 0 after a sub-voxel shift.
+    dropped: how many of the particles asked for were left out; padded: how many of those here reach over an edge, where
+    the mean of the voxels inside stands.
+    """
+
+    data: np.ndarray
+    particles: Particles
+    voxel_size: float
+    offsets_zyx: np.ndarray
+    dropped: int = 0
+    padded: int = 0
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def box(self) -> int:
+        """Voxels along a side."""
+        return int(self.data.shape[1])
+
+
+def extract(
+    volume: Volume,
+    particles: Particles,
+    *,
+    box: int,
+    edges: Literal["drop", "pad"] = "drop",
+    subvoxel: bool = True,
+    dark: bool = False,
+) -> Subtomograms:
+    """Cut a cube of `box` voxels around every particle.
+
+    edges: a box that reaches over an edge of the volume is dropped, or padded with its own mean. A particle whose
+    centre lies outside is dropped. subvoxel: shift each box by a Fourier phase so that the particle sits on the box
+    centre; else it sits within half a voxel of it, see offsets_zyx. dark: particles are darker than their surroundings
+    (as in a tomogram as reconstructed), so boxes are multiplied by -1.
+    Raises VoxpickError for no particles, a box that is larger than the volume, most centres outside, and no box left.
+    """
+    _require_sense(volume, particles, box)
+    voxels = particles.voxels(volume.voxel_size)
+    nearest = np.rint(voxels).astype(np.int64)
+    starts = nearest - box // 2
+    shape = np.array(volume.shape)
+    within = ((nearest >= 0) & (nearest < shape)).all(axis=1)
+    whole = ((starts >= 0) & (starts + box <= shape)).all(axis=1)
+    rows = np.flatnonzero(within if edges == "pad" else whole)
+    if len(rows) == 0:
+        raise VoxpickError(
+            f"{volume.name}: all {len(particles)} boxes of {box} voxels reach over an edge of the volume of shape "
+            f"{volume.shape} (z, y, x); take a smaller box, or pad at edges"
+        )
+    data = np.stack([_cut(volume.data, starts[row], box) for row in rows])
+    offsets = voxels[rows] - nearest[rows]
+    if subvoxel:
+        data = shifted(data, -offsets)
+        offsets = np.zeros_like(offsets)
+    return Subtomograms(
+        _normalised(data) * np.float32(-1 if dark else 1),
+        particles[rows],
+        volume.voxel_size,
+        offsets,
+        dropped=len(particles) - len(rows),
+        padded=int((~whole[rows]).sum()),
+    )
+
+
+def join(parts: Sequence[Subtomograms]) -> Subtomograms:
+    """The subtomograms of several tomograms as one set. Raises VoxpickError when box or voxel size differ."""
+    first = parts[0]
+    for part in parts:
+        if abs(part.voxel_size - first.voxel_size) > 1e-3 * first.voxel_size or part.box != first.box:
+            raise VoxpickError(
+                f"tomograms of {first.voxel_size:g} A and {part.voxel_size:g} A voxels cannot be averaged together; "
+                "give tomograms of one voxel size"
+            )
+    frames = [part.particles for part in parts]
+    turned = all(frame.rotations is not None for frame in frames)
+    particles = Particles(
+        np.concatenate([frame.centers_zyx for frame in frames]),
+        np.concatenate([frame.classes for frame in frames]),
+        scores=np.concatenate([np.asarray(frame.scores) for frame in frames]),
+        rotations=np.concatenate([np.asarray(frame.rotations) for frame in frames]) if turned else None,
+        tomograms=np.concatenate([np.asarray(frame.tomograms) for frame in frames]),
+    )
+    return Subtomograms(
+        np.concatenate([part.data for part in parts]),
+        particles,
+        first.voxel_size,
+        np.concatenate([part.offsets_zyx for part in parts]),
+        dropped=sum(part.dropped for part in parts),
+        padded=sum(part.padded for part in parts),
+    )
+
+
+def shifted(data: np.ndarray, shifts_zyx: np.ndarray) -> np.ndarray:
+    """Boxes (n, z, y, x) moved by (n, 3) voxels through a Fourier phase, around the edges: float32."""
+    shape = data.shape[1:]
+    axes = [np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), np.fft.rfftfreq(shape[2])]
+    result = np.empty(data.shape, dtype=np.float32)
+    for row, shift in enumerate(shifts_zyx):
+        phases = [np.exp(-2j * np.pi * axis * step) for axis, step in zip(axes, shift, strict=True)]
+        spectrum = np.fft.rfftn(data[row]) * phases[0][:, None, None] * phases[1][:, None] * phases[2]
+        result[row] = np.fft.irfftn(spectrum, s=shape, axes=(0, 1, 2))
+    return result
+
+
+def _require_sense(volume: Volume, particles: Particles, box: int) -> None:
+    if len(particles) == 0:
+        raise VoxpickError(f"{volume.name}: there are no picks to cut out")
+    if box < 4 or box > min(volume.shape):
+        raise VoxpickError(
+            f"{volume.name}: a box of {box} voxels does not fit into the volume of shape {volume.shape} (z, y, x); "
+            f"take 4 to {min(volume.shape)}"
+        )
+    voxels = particles.voxels(volume.voxel_size)
+    outside = int(((voxels < -0.5) | (voxels > np.array(volume.shape) - 0.5)).any(axis=1).sum())
+    if outside > len(particles) / 2:
+        raise VoxpickError(
+            f"{volume.name}: {outside} of {len(particles)} picks lie outside the volume of shape {volume.shape} with "
+            f"voxels of {volume.voxel_size:g} A; check the voxel size and the frame of the picks"
+        )
+
+
+def _cut(data: np.ndarray, start: np.ndarray, box: int) -> np.ndarray:
+    """The cube that begins at voxel `start`; what lies outside the volume gets the mean of what lies inside."""
+    low = np.maximum(start, 0)
+    high = np.minimum(start + box, data.shape)
+    inside = np.asarray(data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    if inside.shape == (box,) * 3:
+        return inside
+    cube = np.full((box,) * 3, inside.mean(), dtype=np.float32)
+    cube[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))] = inside
+    return cube
+
+
+def _normalised(data: np.ndarray) -> np.ndarray:
+    """Each box less its mean, over its deviation; a constant box becomes 0."""
+    centred = data - data.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
+    deviation = centred.std(axis=(1, 2, 3), keepdims=True)
+    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12).astype(np.float32)

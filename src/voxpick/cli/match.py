@@ -1,0 +1,186 @@
+"""voxpick match"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxpick.cli import detect_options as option
+from voxpick.cli.detect_output import print_summary, read_formats, searched, write_picks, write_settings
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.detect.pipeline import Detection, Progress
+    from voxpick.match.search import Matched
+    from voxpick.particles import Particles
+    from voxpick.volume import Volume
+
+TEMPLATES = typer.Option(
+    "--template", "-t",
+    help="What to look for; give it several times for several. The name of a built-in structure ('voxpick structures "
+    "list' shows them), or a file: PDB, mmCIF, a density map (MRC), or a bank of structures (.npz).",
+    show_default="all twelve built-in structures",
+)  # fmt: skip
+METHOD = typer.Option(
+    help="tm-f: a pick never overlaps one of a larger structure; tm-t: the best of each structure, even where they "
+    "overlap; dog: no template, only --radius."
+)
+STEP = typer.Option(
+    help="Angle in degrees between the orientations that are tried. Half of it takes eight times as long.",
+    show_default="12.85",
+)
+EXACT = typer.Option("--exact", help="Try every orientation by itself: slower; the scores of picks are the same.")
+NUMBER = typer.Option(min=1, help="Picks of each structure at most.", show_default="217")
+FALSE_POSITIVES = typer.Option(
+    help="Keep only scores that noise alone would exceed so many times, for each structure in the whole tomogram.",
+    show_default="no such limit",
+)
+CTF = typer.Option(
+    help="What of the microscope's transfer function acts on the templates: first-zero (up to its first zero), full, "
+    "or off, for tomograms that were corrected.",
+    show_default="first-zero",
+)
+DEFOCUS = typer.Option(help="Underfocus of the tilt series in um.", show_default="3")
+TILTS = typer.Option(help="Lowest and highest tilt in degrees, such as -60:60; off ignores the missing wedge.",
+                     show_default="-60:60")  # fmt: skip
+RADIUS = typer.Option(help="Radius in A of the particles (dog), or of the mask about each template (tm-f, tm-t).")
+OUTPUT = typer.Option("--output", "-o", help="Folder that receives the picks.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("match")(match_command)
+
+
+def match_command(
+    volumes: option.Tomograms,
+    output: Annotated[Path, OUTPUT],
+    template: Annotated[list[str] | None, TEMPLATES] = None,
+    method: Annotated[str, METHOD] = "tm-f",
+    step: Annotated[float | None, STEP] = None,
+    exact: Annotated[bool, EXACT] = False,
+    number: Annotated[int | None, NUMBER] = None,
+    false_positives: Annotated[float | None, FALSE_POSITIVES] = None,
+    ctf: Annotated[str | None, CTF] = None,
+    defocus: Annotated[float | None, DEFOCUS] = None,
+    tilt_range: Annotated[str | None, TILTS] = None,
+    radius: Annotated[float | None, RADIUS] = None,
+    min_score: option.MinimumScore = None,
+    format: option.Formats = "star,csv,shrec",
+    voxel_size: option.VoxelSize = None,
+    invert: option.Invert = False,
+    slab: option.Slab = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
+    set_: option.Changes = None,
+) -> None:
+    """Find particles of known structure by template matching, with the orientation of every pick; nothing is trained.
+
+    Each structure is turned to thousands of orientations and compared with the tomogram at every voxel. For each
+    tomogram NAME.mrc the folder receives NAME.star, NAME.csv and NAME.txt, best picks first.
+    """
+    from voxpick.cli.assignments import read_assignments
+    from voxpick.cli.threads import set_threads
+
+    given = {
+        "angular_step": step, "path": "exact" if exact else None, "number": number, "ctf": ctf, "defocus": defocus,
+        "false_positives": false_positives, "tilt_range": None if tilt_range is None else _tilts(tilt_range),
+        "radius" if method == "dog" else "mask_radius": radius, "minimum_score": min_score, "invert": invert or None,
+        "slab": slab,
+    }  # fmt: skip
+    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
+    changes |= {name: value for name, value in given.items() if value is not None}
+    set_threads(threads)
+    _match(
+        volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
+        voxel_size=voxel_size, device=device,
+    )  # fmt: skip
+
+
+def _match(
+    volumes: list[Path], output: Path, *, names: list[str], method: str, changes: dict[str, Any], formats: list[str],
+    voxel_size: float | None, device: str,
+) -> None:  # fmt: skip
+    """Read, match, write, one tomogram after the other."""
+    from voxpick.cli.detect import _check_volumes, _name, _naming, _warnings_on_one_line
+    from voxpick.cli.progress import step_bars
+    from voxpick.io.atomic import require_writable
+    from voxpick.io.mrc import read_mrc
+    from voxpick.precision import choose_device
+
+    _check_method(method, names, changes)
+    _check_volumes(volumes)
+    require_writable(output)
+    where = str(choose_device(device))
+    found: dict[str, Particles] = {}
+    made_with: dict[str, Any] = {}
+    with _warnings_on_one_line():
+        for path in volumes:
+            volume = read_mrc(path, voxel_size=voxel_size)
+            with _naming(path, volume.name), step_bars(path.name) as progress:
+                detection = _detection(volume, method, names, changes, where, progress)
+            typer.echo(searched(detection), err=True)
+            write_picks(output / _name(path), detection.particles, formats, volume.voxel_size, volume.shape)
+            found[_name(path)], made_with = detection.particles, detection.settings
+    templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
+    write_settings(output / "match.yaml", {"method": method, **templates, "device": where, "settings": made_with})
+    print_summary(found, output)
+
+
+def _detection(
+    volume: Volume, method: str, names: list[str], changes: dict[str, Any], device: str, progress: Progress
+) -> Detection:
+    import numpy as np
+
+    from voxpick.cli.templates import read_templates
+    from voxpick.match.rotations import coverage, rotation_grid
+    from voxpick.match.settings import MatchSettings, make_match_settings
+    from voxpick.methods.catalogue import find_method
+    from voxpick.methods.template_matching import match
+
+    if method == "dog":
+        return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress)
+    defaults: dict[str, Any] = getattr(find_method(method), "DETECTION", {})
+    settings = make_match_settings(MatchSettings, {**defaults, **changes})
+    grid = rotation_grid(settings.angular_step, settings.rotations)
+    typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
+    return match(
+        volume, read_templates(names, volume), settings, device=device, progress=progress, report=_say
+    )  # fmt: skip
+
+
+def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> None:
+    from voxpick.match.settings import DogSettings, MatchSettings, make_match_settings
+
+    if method not in ("tm-f", "tm-t", "dog"):
+        raise VoxpickError(f"--method {method}: one of tm-f, tm-t, dog; methods with a model run with 'voxpick detect'")
+    if method == "dog" and names:
+        raise VoxpickError("--method dog looks for no structure; leave --template out, or match with --method tm-f")
+    if "classes" in changes:
+        raise VoxpickError("--set classes: name what to look for with --template, once for each")
+    make_match_settings(DogSettings if method == "dog" else MatchSettings, changes)
+
+
+def _tilts(text: str) -> list[float] | str:
+    if text == "off":
+        return text
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError as error:
+        raise VoxpickError(f"--tilt-range {text}: give the lowest and highest tilt, such as -60:60, or off") from error
+    return [low, high]
+
+
+def _say(name: str, matched: Matched) -> None:
+    peaks, (mean, least) = matched.peaks, matched.energy
+    if not len(peaks):
+        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}", err=True)
+        return
+    lost = "" if least > 0.99999 else f"; the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
+    typer.echo(
+        f"{name}: {len(peaks)} candidates, scores {peaks.scores[-1]:.3f} to {peaks.scores[0]:.3f}, noise "
+        f"{matched.noise:.3f}{lost}",
+        err=True,
+    )

@@ -1,0 +1,68 @@
+"""Templates for `voxpick match`, from names of built-in structures and from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.match.bank import Template
+    from voxpick.simulate.structures import BeadModel
+    from voxpick.volume import Volume
+
+
+def read_templates(names: list[str], volume: Volume) -> list[Template]:
+    """Templates at the voxel size of `volume`, in the order of names; no name at all takes the twelve built-in ones.
+
+    A name is that of a built-in structure, or a file: PDB, mmCIF, a density map (MRC, bright, of the same voxel size,
+    centred), or a bank of structures (.npz), which gives all it holds.
+    """
+    from voxpick.io.structures import read_map, structure_kind
+    from voxpick.match.bank import Template
+    from voxpick.methods.template_matching import bead_templates
+    from voxpick.simulate.bank import load_bank
+
+    found: list[Template] = []
+    for name in names:
+        path = Path(name)
+        if not (path.is_file() or path.suffix or len(path.parts) > 1):
+            found += bead_templates(load_bank([name]), volume)
+        elif path.suffix != ".npz" and structure_kind(path) == "map":
+            data, voxel_size = read_map(path)
+            _check_voxel_size(path, voxel_size, volume)
+            found.append(Template(_label(path), data, voxel_size))
+        else:
+            found += bead_templates(_bead_models(path), volume)
+    if not names:
+        found = bead_templates(load_bank(), volume)
+    labels = [template.name for template in found]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise VoxpickError(f"two templates are called {twice}; rename one of the files")
+    return found
+
+
+def _bead_models(path: Path) -> dict[str, BeadModel]:
+    from voxpick.cli.structures import read_bank
+    from voxpick.io.structures import assemblies, read_atoms
+    from voxpick.simulate.beads import beads_from_atoms
+
+    if path.suffix == ".npz":
+        return read_bank(path)
+    positions, electrons, weight = read_atoms(path, assembly=next(iter(assemblies(path)), None))
+    label = _label(path)
+    return {label: beads_from_atoms(label, positions, electrons, molecular_weight_kda=weight)}
+
+
+def _check_voxel_size(path: Path, voxel_size: float, volume: Volume) -> None:
+    if abs(voxel_size / volume.voxel_size - 1) > 0.01:
+        raise VoxpickError(
+            f"{path}: the map has voxels of {voxel_size:g} A and {volume.name} of {volume.voxel_size:g} A; resample "
+            f"the map to {volume.voxel_size:g} A, or set the tomogram's voxel size with --voxel-size if it is wrong"
+        )
+
+
+def _label(path: Path) -> str:
+    return path.name.split(".")[0].lower()

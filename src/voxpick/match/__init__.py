@@ -1,0 +1,1 @@
+"""Template matching, and picking by size alone."""

@@ -1,0 +1,42 @@
+"""From the peaks of many templates to one list of picks, as template matching took part in SHREC'20."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxpick.match.bank import Template
+from voxpick.match.peaks import Peaks
+
+
+def ball_radius(template: Template, *, share: float = 0.1) -> float:
+    """Radius in A of a ball of the volume above a tenth of the template's maximum."""
+    voxels = int((template.density > share * template.density.max()).sum())
+    return float(template.voxel_size * (3 * voxels / (4 * np.pi)) ** (1 / 3))
+
+
+def choose(
+    peaks: Sequence[Peaks], radii: Sequence[float], *, number: int | None, overlap: bool
+) -> list[tuple[int, np.ndarray]]:
+    """(class, rows of its peaks that are kept, best first) from the class with the largest radius to the smallest.
+
+    Each takes its best `number` peaks (all if None). Without overlap a candidate nearer to a pick already kept, of any
+    class, than the sum of both radii is passed over and the next one taken. radii: in voxels, of each class.
+    """
+    order = sorted(range(len(peaks)), key=lambda k: -radii[k])
+    centers, reach = np.zeros((0, 3)), np.zeros(0)
+    chosen = []
+    for k in order:
+        rows: list[int] = []
+        for row in range(len(peaks[k])):
+            if number is not None and len(rows) >= number:
+                break
+            place = peaks[k].places[row]
+            if not overlap:
+                if (np.linalg.norm(centers - place, axis=1) < reach + radii[k]).any():
+                    continue
+                centers, reach = np.vstack([centers, place]), np.append(reach, radii[k])
+            rows.append(row)
+        chosen.append((k, np.array(rows, dtype=np.int64)))
+    return chosen

@@ -1,0 +1,149 @@
+"""A tomogram in overlapping tiles, each Fourier transformed once and correlated with many templates.
+
+A tile gives the scores of its core: the places whose template lies within the tile, so that nothing wraps around. At
+the faces of the tomogram templates hang over; what they meet there is the tomogram's mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.match.bank import Bank
+from voxpick.volume import read_sections
+
+LARGEST_TILE = 108
+SMALLEST_VARIANCE = 1e-8
+"""Of the tomogram's own: places that vary less, as in empty corners, score 0."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles of `sides` over a volume of `shape` for templates of `template` voxels; `core` places of each are used."""
+
+    shape: tuple[int, int, int]
+    template: int
+    sides: tuple[int, int, int]
+
+    @property
+    def core(self) -> tuple[int, int, int]:
+        """Sides of the part of a tile that gets scores."""
+        z, y, x = (side - self.template + 1 for side in self.sides)
+        return z, y, x
+
+    def starts(self) -> list[tuple[int, int, int]]:
+        """First place (z, y, x) of each core."""
+        ranges = (range(0, n, core) for n, core in zip(self.shape, self.core, strict=True))
+        z_range, y_range, x_range = ranges
+        return [(z, y, x) for z in z_range for y in y_range for x in x_range]
+
+    def windows(self) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
+        """(places in the volume, the same places in the core) of each tile."""
+        for start in self.starts():
+            sizes = [min(core, n - s) for core, n, s in zip(self.core, self.shape, start, strict=True)]
+            whole = tuple(slice(s, s + size) for s, size in zip(start, sizes, strict=True))
+            part = tuple(slice(0, size) for size in sizes)
+            yield (whole[0], whole[1], whole[2]), (part[0], part[1], part[2])
+
+
+def make_tiling(shape: tuple[int, int, int], template: int, *, largest: int = LARGEST_TILE) -> Tiling:
+    """The tiles, at most `largest` voxels a side, that cover `shape` with the fewest transformed voxels.
+
+    Raises VoxpickError for a template that does not fit into a tile with room to move.
+    """
+    if template + 7 > largest:
+        raise VoxpickError(
+            f"a template of {template} voxels a side is too large for tiles of {largest}; match at a larger voxel size "
+            f"(bin the tomogram), give a smaller radius, or set tile={2 * template}"
+        )
+    z, y, x = (_best_side(n, template, largest) for n in shape)
+    return Tiling(shape, template, (z, y, x))
+
+
+def transform_sides(largest: int) -> list[int]:
+    """Even lengths up to `largest` whose only prime factors are 2, 3 and 5: fast to transform."""
+    powers = range(8)
+    products = {2**a * 3**b * 5**c for a in powers for b in powers for c in powers if a}
+    return sorted(side for side in products if side <= largest)
+
+
+def _best_side(length: int, template: int, largest: int) -> int:
+    fitting = [side for side in transform_sides(largest) if side >= template + 7]
+    return min(fitting, key=lambda side: (math.ceil(length / (side - template + 1)) * side, side))
+
+
+class TiledVolume:
+    """A volume [z, y, x] made ready to be matched: mean 0 and deviation 1, cut into tiles on a device.
+
+    sign: -1 where particles are dark. Raises VoxpickError for NaN and for constant volumes.
+    """
+
+    def __init__(self, data: np.ndarray, *, sign: float = 1.0, device: torch.device | str = "cpu") -> None:
+        mean = sum(float(section.mean(dtype=np.float64)) for _, section in read_sections(data)) / len(data)
+        squares = (float(np.square(section - mean, dtype=np.float64).mean()) for _, section in read_sections(data))
+        variance = sum(squares) / len(data)
+        if not np.isfinite(variance):
+            raise VoxpickError("the volume holds NaN or infinite values; replace them before matching")
+        if variance <= 1e-12 * max(mean**2, 1e-300):
+            raise VoxpickError(f"the volume is constant ({mean:g}); there is nothing to match")
+        self.data, self.mean, self.scale = data, mean, sign / math.sqrt(variance)
+        self.device = torch.device(device)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along z, y, x."""
+        z, y, x = self.data.shape
+        return z, y, x
+
+    def box(self, start: tuple[int, int, int], sides: tuple[int, int, int]) -> torch.Tensor:
+        """The voxels of a box, which may hang over the faces, where it is 0: float64 [z, y, x] on the device."""
+        box = np.zeros(sides, dtype=np.float64)
+        inside, target = [], []
+        for first, side, n in zip(start, sides, self.shape, strict=True):
+            low, high = max(first, 0), max(min(first + side, n), 0)
+            inside.append(slice(low, max(high, low)))
+            target.append(slice(low - first, max(high, low) - first))
+        box[tuple(target)] = (self.data[tuple(inside)].astype(np.float64) - self.mean) * self.scale
+        return torch.from_numpy(box).to(self.device)
+
+    def tile(self, start: tuple[int, int, int], tiling: Tiling) -> torch.Tensor:
+        """The tile whose core begins at the place `start`: float64 [z, y, x]."""
+        reach = tiling.template // 2
+        return self.box((start[0] - reach, start[1] - reach, start[2] - reach), tiling.sides)
+
+
+def correlate(spectrum: torch.Tensor, templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """sum over u of template(u) tile(v + u) for the places v of a core.
+
+    spectrum: rfftn of a tile; templates: rfftn of templates in a tile's frame, conjugated, [b, ...]. [b, z, y, x].
+    One axis after the other, and each only where something is left to compute: half the work of the whole transform.
+    """
+    (z, y, x), (_, _, width) = tiling.core, tiling.sides
+    values = torch.fft.ifft(spectrum * templates, dim=-3)[..., :z, :, :]
+    values = torch.fft.ifft(values, dim=-2)[..., :y, :]
+    return torch.fft.irfft(values, n=width, dim=-1)[..., :x]
+
+
+def in_frame(templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """Conjugated rfftn of templates [b, n, n, n] in a tile's frame, for `correlate`; axis by axis, as most is 0."""
+    values = torch.fft.rfft(templates, n=tiling.sides[2], dim=-1)
+    values = torch.fft.fft(values, n=tiling.sides[1], dim=-2)
+    return torch.fft.fft(values, n=tiling.sides[0], dim=-3).conj().resolve_conj()
+
+
+def inverse_deviation(tile: torch.Tensor, bank: Bank, tiling: Tiling) -> torch.Tensor:
+    """1 / (weight of the mask times the weighted standard deviation under it), at the places of a core: float32.
+
+    It turns a correlation with a normalised template into a score within -1..1. 0 where nothing varies.
+    """
+    mask = in_frame(bank.mask.double()[None], tiling)[0]
+    mean = correlate(torch.fft.rfftn(tile), mask, tiling) / bank.weight
+    square = correlate(torch.fft.rfftn(tile.square()), mask, tiling) / bank.weight
+    variance = square - mean.square()
+    safe = variance.clamp(min=SMALLEST_VARIANCE)
+    return torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0).float()

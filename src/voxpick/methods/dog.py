@@ -1,0 +1,61 @@
+"""DoG: picking by size alone, with a difference of Gaussians.
+
+Voss et al., DoG Picker and TiltPicker, J. Struct. Biol. 166 (2009), for images; here in three dimensions. Nothing is
+trained and nothing is known of the particles but their radius. Otherwise than there:
+- the widths of the two Gaussians, 1.2 apart, are those that respond most to a ball of the radius;
+- the threshold is in standard deviations of the response's noise, told from its median absolute deviation;
+- picks are local maxima a radius apart; all are called 'particle'; a pick's score is z / (z + deviations) for a
+  response of z deviations, so 0.5 at the threshold;
+- sections without specimen are left out (slab = off takes all).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.prepare import prepare
+from voxpick.match.dog import difference_of_gaussians, noise_level
+from voxpick.match.peaks import peaks_of
+from voxpick.match.settings import DogSettings, make_match_settings
+from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
+from voxpick.networks.model import Model
+from voxpick.volume import Volume
+
+__all__ = [
+    "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train", "training_settings",
+]  # fmt: skip
+
+TITLE = "picking by size alone: a difference of Gaussians"
+PAPER = "Voss et al., J. Struct. Biol. (2009), in three dimensions"
+STAGES: tuple[str, ...] = ()
+PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "minutes": {}}
+TINY: dict[str, dict[str, Any]] = {}
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, device: str = "auto",
+    progress: Progress | None = None,
+) -> Detection:  # fmt: skip
+    """Places that look like balls of the radius, most like first.
+
+    models: not looked at. changes: settings of `match.settings.DogSettings`. device: it runs on the processor.
+    """
+    settings = make_match_settings(DogSettings, changes)
+    ready = prepare(volume, volume.voxel_size, shared_settings(settings))
+    values = (np.asarray(ready.data, dtype=np.float32) - np.float32(ready.mean)) / np.float32(-ready.deviation)
+    response = difference_of_gaussians(values, settings.radius / volume.voxel_size)
+    response /= noise_level(response)
+    distance = settings.minimum_distance or settings.radius
+    places = peaks_of(
+        response, distance=distance / volume.voxel_size, number=settings.number, above=settings.deviations
+    )
+    strength = response[tuple(places.T)].astype(np.float64)
+    if progress:
+        progress("picking by size", 1, 1)
+    shifted = places + np.array([ready.sections.start, 0, 0])
+    labels = np.ones(len(places), dtype=np.int64)
+    scores = strength / (strength + settings.deviations)
+    return as_detection(ready, settings, ["particle"], labels, shifted, scores)

@@ -1,0 +1,157 @@
+"""TM-F, template matching as the baseline of SHREC'20, filtered; tm_t.py is its thresholded sister.
+
+G. van der Schot and I. Gubins in Gubins et al., SHREC 2020, Computers & Graphics 91 (2020), section 3.7: each of the
+twelve densities is a template, modulated by the CTF at 3 um defocus and cut at its first zero; spherical masks with
+Gaussian edges; the 2000 best candidates of each class; of these N = 217 a class, from the largest class to the
+smallest. TM-F passes over candidates nearer to a pick than the sum of both radii. Nothing is trained.
+What the section leaves open, or we do otherwise:
+- the paper's program is PyTom; the score here is PyTom's, and equal to pytme's (tests/match);
+- the number of orientations: about 7000, one per cube of 12.85 degrees, from a super-Fibonacci spiral;
+- the missing wedge (-60 to 60 degrees) acts on the templates too; the section does not mention it, PyTom does so;
+- the CTF: amplitude contrast 0.08 and Cs 2.7 mm, as the data were made; no envelope;
+- densities are the built-in bead models at the tomogram's voxel size, or what the caller gives;
+- the mask reaches one voxel beyond the farthest voxel above a tenth of the density's maximum, its edge falls as a
+  Gaussian of 10 A beyond;
+- candidates of a class are local maxima at least a radius apart;
+- "radii" are those of balls of the densities' volumes, above a tenth of the maximum; "biggest" goes by them;
+- in TM-F, the picks of one class do not overlap each other either;
+- scores are searched on the low-rank path; those of the candidates and their orientations are exact;
+- sections without specimen are left out (slab = off takes all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.prepare import Prepared, prepare
+from voxpick.errors import VoxpickError
+from voxpick.match.bank import Bank, Template, box_side
+from voxpick.match.peaks import Peaks
+from voxpick.match.rotations import rotation_grid
+from voxpick.match.search import Matched, find
+from voxpick.match.select import ball_radius, choose
+from voxpick.match.settings import MatchSettings, make_match_settings
+from voxpick.match.tiles import TiledVolume, make_tiling
+from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
+from voxpick.networks.model import Model
+from voxpick.precision import choose_device
+from voxpick.simulate.bank import load_bank
+from voxpick.simulate.structures import BeadModel, density
+from voxpick.volume import Volume
+
+__all__ = [
+    "DETECTION", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "match", "train",
+    "training_settings",
+]  # fmt: skip
+
+TITLE = "template matching; candidates that overlap a pick are passed over (TM-F)"
+PAPER = "van der Schot and Gubins in Gubins et al., Computers & Graphics (2020)"
+STAGES: tuple[str, ...] = ()
+PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "minutes": {}}
+TINY: dict[str, dict[str, Any]] = {}
+DETECTION: dict[str, Any] = {"candidates": 2000, "number": 217, "overlap": False}
+FINEST = 4.0
+"""A; bead models are coarser than smaller voxels."""
+
+
+def detect(
+    volume: Volume, models: dict[str, Model], *, changes: dict[str, Any] | None = None, **options: Any
+) -> Detection:
+    """Match the built-in structures; scored, named picks with orientations, most confident first.
+
+    models: not looked at. changes: settings of `match.settings.MatchSettings`. options: device and progress.
+    """
+    settings = make_match_settings(MatchSettings, changes, **DETECTION)
+    templates = bead_templates(load_bank(settings.classes), volume)
+    return match(volume, templates, settings, **options)
+
+
+def bead_templates(models: dict[str, BeadModel], volume: Volume) -> list[Template]:
+    """Densities of bead models at a tomogram's voxel size. Raises VoxpickError for voxels finer than beads can fill."""
+    if volume.voxel_size < FINEST:
+        raise VoxpickError(
+            f"{volume.name}: voxels of {volume.voxel_size:g} A are too fine for templates from bead models, which hold "
+            f"down to {FINEST:g} A; bin the tomogram, set the right one with --voxel-size, or give maps as templates"
+        )
+    return [
+        Template(name, density(model, voxel_size=volume.voxel_size), volume.voxel_size)
+        for name, model in models.items()
+    ]
+
+
+def match(
+    volume: Volume,
+    templates: Sequence[Template],
+    settings: MatchSettings,
+    *,
+    device: str = "auto",
+    progress: Progress | None = None,
+    report: Callable[[str, Matched], None] | None = None,
+) -> Detection:
+    """Match templates of the tomogram's voxel size; report(name, what was found) after each of them.
+
+    Raises VoxpickError for templates of another voxel size, or larger than the tile.
+    """
+    if settings.mask_radius is not None:
+        masked = [replace(template, radius=settings.mask_radius) for template in templates]
+    else:
+        masked = list(templates)
+    _check(volume, masked, settings)
+    ready = prepare(volume, volume.voxel_size, shared_settings(settings))
+    sign = 1.0 if settings.invert else -1.0
+    tiled = TiledVolume(ready.data, sign=sign, device=choose_device(device))
+    rotations = rotation_grid(settings.angular_step, settings.rotations)
+    found: list[Peaks] = []
+    radii = [ball_radius(template) for template in templates]
+    for template, radius in zip(masked, radii, strict=True):
+        bank = Bank(
+            template, rotations, optics=settings.optics(), tilt_range_deg=settings.wedge(),
+            edge=settings.mask_edge / template.voxel_size, device=tiled.device,
+        )  # fmt: skip
+        matched = find(
+            tiled, bank, settings.wanted(template, radius), path=settings.path, residual=settings.residual,
+            volumes=settings.volumes, tile=settings.tile, progress=_named(progress, f"matching {template.name}"),
+        )  # fmt: skip
+        found.append(_in_ice(matched.peaks, ready))
+        if report:
+            report(template.name, matched)
+    in_voxels = [radius / volume.voxel_size for radius in radii]
+    chosen = choose(found, in_voxels, number=settings.number, overlap=settings.overlap)
+    names = [template.name for template in templates]
+    labels = np.concatenate([np.full(len(rows), k + 1) for k, rows in chosen])
+    picks = [found[k][rows] for k, rows in chosen]
+    places = np.concatenate([part.places for part in picks]) + np.array([ready.sections.start, 0, 0])
+    scores = np.concatenate([part.scores for part in picks])
+    turns = rotations[np.concatenate([part.rows for part in picks])]
+    return as_detection(ready, settings, names, labels, places, scores, turns)
+
+
+def _check(volume: Volume, templates: Sequence[Template], settings: MatchSettings) -> None:
+    """Refuse before the first search what would fail in a later one."""
+    if not templates:
+        raise VoxpickError("there is no template to match; name one of the built-in structures or give a file")
+    for template in templates:
+        if abs(template.voxel_size / volume.voxel_size - 1) > 0.01:
+            raise VoxpickError(
+                f"template {template.name}: voxels of {template.voxel_size:g} A, but {volume.name} has "
+                f"{volume.voxel_size:g} A; resample the map, or set the right one with --voxel-size"
+            )
+        try:
+            make_tiling(volume.shape, box_side(template, settings.mask_edge / volume.voxel_size), largest=settings.tile)
+        except VoxpickError as error:
+            raise VoxpickError(f"template {template.name}: {error}") from error
+
+
+def _in_ice(peaks: Peaks, ready: Prepared) -> Peaks:
+    return peaks[ready.slab.holds(peaks.places[:, 0] + ready.sections.start)]
+
+
+def _named(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(step, done, total)

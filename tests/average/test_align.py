@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+from conftest import angles_deg, beads
+
+from voxpick.average.align import Alignment, Poses, align
+from voxpick.average.spectra import Spectrum, band, frequencies_of, map_spectrum
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.match.rotations import rotation_grid
+from voxpick.wedge import wedge_mask
+
+SETTINGS = Alignment(radius=100, low_pass=40, max_shift=30, step_deg=20, finest_deg=2.5)
+
+
+def poses(n, seed=3):
+    rng = np.random.default_rng(seed)
+    return uniform_rotations_zyx(n, rng), rng.uniform(-1.5, 1.5, (n, 3))
+
+
+def slow_transform(data, frequencies):
+    """The transform about the box centre at any frequency, term by term."""
+    axes = [np.arange(n) - n // 2 for n in data.shape]
+    phases = [np.exp(-2j * np.pi * np.outer(frequencies[:, k], axis)) for k, axis in enumerate(axes)]
+    return np.einsum("zyx,mz,my,mx->m", data, *phases)
+
+
+@pytest.mark.parametrize("n", [16, 15])
+def test_a_map_s_spectrum_is_read_between_its_samples(n):
+    box = beads(n, sigma=1.2) * np.random.default_rng(0).uniform(0.5, 1, (n,) * 3)
+    frequencies = np.random.default_rng(1).uniform(-0.3, 0.3, (200, 3))
+    exact = slow_transform(box, frequencies)
+    read = map_spectrum(torch.as_tensor(box, dtype=torch.float32))(torch.as_tensor(frequencies).float()).numpy()
+    assert np.abs(read - exact).max() < 0.04 * np.abs(exact).max()
+    assert np.corrcoef(read.real, exact.real)[0, 1] > 0.998
+
+
+def test_at_its_own_samples_a_spectrum_is_exact():
+    half = torch.fft.rfftn(torch.as_tensor(np.random.default_rng(2).normal(size=(12, 12, 12))))
+    points = frequencies_of(12).double()[:6, :6]
+    assert Spectrum(half)(points).numpy() == pytest.approx(half[:6, :6].numpy(), abs=1e-3)
+    assert Spectrum(half)(-points[1:, 1:]).numpy() == pytest.approx(
+        half[1:6, 1:6].conj().resolve_conj().numpy(), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("n", [12, 13])
+def test_a_band_s_weights_make_the_sum_over_all_frequencies(n):
+    box = np.random.default_rng(4).normal(size=(n,) * 3)
+    chosen = band(n, highest=0.4, lowest=0.1, tilt_range_deg=(-50, 60))
+    values = chosen.coefficients(torch.as_tensor(box, dtype=torch.float32)[None])[0]
+    whole = np.abs(np.fft.fftn(box)) ** 2
+    radius = np.sqrt(sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(n)] * 3, indexing="ij")))
+    half = wedge_mask((n,) * 3, (-50, 60)).numpy()
+    mirrored = half[(-np.arange(n)) % n][:, (-np.arange(n)) % n]
+    mask = np.concatenate([half, mirrored[:, :, 1 : n - n // 2][:, :, ::-1]], axis=2)
+    expected = (whole * mask)[(radius > 0.1) & (radius <= 0.4)].sum()
+    assert float((chosen.weights * values.abs() ** 2).sum()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("tilts", "box"), [(None, 28), ((-60, 60), 28), ((-40, 60), 27)])
+def test_known_rotations_and_shifts_are_found_to_the_finest_step(simulate, tilts, box):
+    rotations, shifts = poses(8)
+    subtomograms = simulate(rotations, shifts, tilts=tilts, box=box)
+    settings = Alignment(**{**SETTINGS.__dict__, "tilt_range_deg": tilts})
+    found = align(subtomograms, beads(box), settings, rotations=rotation_grid(20))
+    assert angles_deg(found.rotations, rotations).max() < 2.5
+    assert np.linalg.norm(found.shifts_zyx - shifts, axis=1).max() < 0.2
+    assert found.scores.min() > 0.97
+
+
+def test_noise_leaves_rotations_within_the_grid_s_step(simulate):
+    rotations, shifts = poses(8, seed=5)
+    subtomograms = simulate(rotations, shifts, noise=0.3)
+    found = align(subtomograms, beads(28), SETTINGS, rotations=rotation_grid(20))
+    assert angles_deg(found.rotations, rotations).max() < 10
+    assert 0.5 < found.scores.min() < found.scores.max() < 0.9
+
+
+def test_a_local_search_starts_from_given_poses(simulate):
+    rotations, shifts = poses(6)
+    subtomograms = simulate(rotations, shifts)
+    off = uniform_rotations_zyx(1, np.random.default_rng(7))[0]
+    small = torch.matrix_exp(torch.as_tensor(0.1 * (off - off.T))).numpy()
+    start = Poses(rotations @ small, np.zeros((6, 3)), np.zeros(6))
+    settings = Alignment(**{**SETTINGS.__dict__, "step_deg": 5.0, "finest_deg": 1.0})
+    found = align(subtomograms, beads(28), settings, start=start)
+    assert angles_deg(found.rotations, rotations).max() < 1.5 < angles_deg(start.rotations, rotations).min()
+
+
+def test_shifts_stay_within_their_limit(simulate):
+    rotations, shifts = poses(4)
+    settings = Alignment(**{**SETTINGS.__dict__, "max_shift": 5.0})
+    start = Poses(rotations, np.zeros((4, 3)), np.zeros(4))
+    found = align(simulate(rotations, shifts), beads(28), settings, start=start)
+    assert np.linalg.norm(found.shifts_zyx, axis=1).max() <= 0.5 + 1e-5
+    fixed = Alignment(**{**SETTINGS.__dict__, "max_shift": 0.0})
+    assert np.abs(align(simulate(rotations, shifts), beads(28), fixed, start=start).shifts_zyx).max() == 0
+
+
+def test_mistakes_are_named(simulate):
+    subtomograms = simulate(*poses(1), box=16)
+    with pytest.raises(VoxpickError, match=r"reference has shape \(28, 28, 28\)"):
+        align(subtomograms, beads(28), SETTINGS, rotations=np.eye(3)[None])
+    with pytest.raises(VoxpickError, match="rotations to search"):
+        align(subtomograms, beads(16), SETTINGS)
+    with pytest.raises(VoxpickError, match="no detail coarser than 500 A fits"):
+        coarse = Alignment(**{**SETTINGS.__dict__, "low_pass": 500.0})
+        align(subtomograms, beads(16), coarse, rotations=np.eye(3)[None])
+    with pytest.raises(VoxpickError, match="low_pass is -1"):
+        Alignment(radius=100, low_pass=-1, max_shift=30, step_deg=20, finest_deg=2.5)

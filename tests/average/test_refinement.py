@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from conftest import angles_deg, beads
+
+from voxpick.average.align import Alignment
+from voxpick.average.fsc import shell_correlation, soft_sphere
+from voxpick.average.mean import average
+from voxpick.average.refinement import in_turned_frame, refine, register
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.match.rotations import rotation_grid
+
+SETTINGS = Alignment(radius=100, low_pass=60, max_shift=30, step_deg=24, finest_deg=3)
+GRID = rotation_grid(24)
+
+
+def truth(n, seed=3):
+    rng = np.random.default_rng(seed)
+    return uniform_rotations_zyx(n, rng), rng.uniform(-1.5, 1.5, (n, 3))
+
+
+def seeded(seed=0):
+    return np.random.default_rng(seed)
+
+
+def structure_found(subtomograms, refined):
+    """The pose of the refined map against the structure, the poses in the structure's frame, and their FSC."""
+    turn = register(refined.map.data, beads(28), SETTINGS, voxel_size=10.0, rotations=GRID)
+    poses = in_turned_frame(refined.poses, turn)
+    mask = soft_sphere((28,) * 3, radius=9, edge=3)
+    again = average(subtomograms, poses).data
+    return poses, shell_correlation(again, beads(28), voxel_size=10, mask=mask)
+
+
+def test_poses_and_structure_are_found_from_nothing(simulate):
+    rotations, shifts = truth(16)
+    subtomograms = simulate(rotations, shifts, noise=0.15)
+    refined = refine(subtomograms, SETTINGS, iterations=4, rng=seeded(), rotations=GRID)
+    poses, fsc = structure_found(subtomograms, refined)
+    assert np.median(angles_deg(poses.rotations, rotations)) < 8
+    assert fsc.resolution(0.5) < 40 and refined.fsc.resolution(0.143) < 40
+    assert refined.low_passes[0] == 60 > refined.low_passes[-1]
+
+
+def test_with_a_reference_the_map_stays_in_its_frame_and_centres_move(simulate):
+    rotations, shifts = truth(12)
+    subtomograms = simulate(rotations, shifts, noise=0.1)
+    refined = refine(subtomograms, SETTINGS, iterations=3, rng=seeded(), rotations=GRID, reference=beads(28))
+    assert np.median(angles_deg(refined.particles.rotations, rotations)) < 5
+    moved = refined.particles.centers_zyx - 500
+    assert np.median(np.linalg.norm(moved - 10 * shifts, axis=1)) < 4
+    assert refined.poses.scores.min() > 0.5
+
+
+def test_halves_share_no_particle_and_the_map_is_that_of_all(simulate):
+    rotations, shifts = truth(9)
+    subtomograms = simulate(rotations, shifts)
+    given = type(subtomograms)(
+        subtomograms.data, subtomograms.particles.with_columns(rotations=rotations), 10.0, shifts
+    )
+    still = refine(given, SETTINGS, iterations=0, rng=seeded())
+    assert sorted(np.bincount(still.half_set)) == [4, 5]
+    assert still.poses.rotations == pytest.approx(rotations)
+    assert still.particles.centers_zyx == pytest.approx(np.full((9, 3), 500.0))
+    assert still.map.data == pytest.approx(average(given, still.poses).data, abs=1e-6)
+    rows = np.flatnonzero(still.half_set == 1)
+    mine = type(given)(given.data[rows], given.particles[rows], 10.0, shifts[rows])
+    assert still.halves[1].data == pytest.approx(average(mine, still.poses[rows]).data, abs=1e-6)
+    assert np.abs(still.halves[0].data - still.halves[1].data).max() > 1e-3
+
+
+def test_a_half_does_not_see_the_other(simulate):
+    """Other particles in half 2 change nothing in half 1, in an iteration at a fixed low-pass."""
+    rotations, shifts = truth(8)
+    a = simulate(rotations, shifts, noise=0.2)
+    first = refine(a, SETTINGS, iterations=1, rng=seeded(), rotations=GRID, reference=beads(28))
+    data = a.data.copy()
+    data[first.half_set == 1] = simulate(rotations, shifts, noise=1.0, seed=5, empty=True).data[first.half_set == 1]
+    b = type(a)(data, a.particles, 10.0, a.offsets_zyx)
+    second = refine(b, SETTINGS, iterations=1, rng=seeded(), rotations=GRID, reference=beads(28))
+    assert np.array_equal(first.half_set, second.half_set)
+    assert second.halves[0].data == pytest.approx(first.halves[0].data, abs=1e-6)
+    assert np.abs(second.halves[1].data - first.halves[1].data).max() > 1e-2
+
+
+def test_random_positions_agree_only_where_the_reference_was_read(simulate):
+    """Noise turned to fit a reference looks like it up to the first low-pass (60 A), and not beyond."""
+    rotations, shifts = truth(24)
+    noise = simulate(rotations, shifts, noise=1.0, empty=True)
+    refined = refine(noise, SETTINGS, iterations=1, rng=seeded(), rotations=GRID, reference=beads(28))
+    beyond = refined.fsc.frequencies > 1.3 / 60
+    assert np.abs(refined.fsc.correlation[beyond]).mean() < 0.15
+    assert refined.fsc.resolution(0.5) > 55 or np.isnan(refined.fsc.resolution(0.5))
+
+
+def test_too_few_particles_and_no_rotations_are_refused(simulate):
+    with pytest.raises(VoxpickError, match="1 particle makes no two half-sets"):
+        refine(simulate(*truth(1)), SETTINGS, iterations=1, rng=seeded(), rotations=GRID)
+    with pytest.raises(VoxpickError, match="have no orientations"):
+        refine(simulate(*truth(3)), SETTINGS, iterations=1, rng=seeded())

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from voxpick.average.subtomograms import extract, join, shifted
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+SHAPE = (20, 24, 36)
+
+
+def tomogram(seed=0):
+    return Volume(np.random.default_rng(seed).normal(3, 2, SHAPE).astype(np.float32), 10.0, name="tomo")
+
+
+def standard(cube):
+    return (cube - cube.mean()) / cube.std()
+
+
+def test_boxes_are_the_voxels_around_the_centres():
+    volume = tomogram()
+    particles = Particles(np.array([[100, 120, 200], [60, 50, 300]]), ["a", "b"])
+    for box in (8, 7):
+        cut = extract(volume, particles, box=box)
+        expected = volume.data[10 - box // 2 :, 12 - box // 2 :, 20 - box // 2 :][:box, :box, :box]
+        assert cut.data[0] == pytest.approx(standard(expected), abs=1e-5)
+        assert (cut.box, len(cut), cut.dropped, cut.padded) == (box, 2, 0, 0)
+    assert extract(volume, particles, box=8, dark=True).data[1] == pytest.approx(
+        -extract(volume, particles, box=8).data[1]
+    )
+
+
+def test_a_sub_voxel_shift_puts_the_particle_on_the_box_centre():
+    axes = np.meshgrid(*(np.arange(n, dtype=float) for n in SHAPE), indexing="ij")
+    center = np.array([10.3, 11.6, 18.45])
+    blob = np.exp(-sum((a - c) ** 2 for a, c in zip(axes, center, strict=True)) / (2 * 1.5**2))
+    volume, particles = Volume(blob.astype(np.float32), 8.0), Particles(center[None] * 8.0)
+    cut = extract(volume, particles, box=16)
+    grid = np.arange(16) - 8
+    expected = np.exp(-(grid[:, None, None] ** 2 + grid[:, None] ** 2 + grid**2) / (2 * 1.5**2))
+    assert cut.data[0] == pytest.approx(standard(expected), abs=2e-3)
+    assert cut.offsets_zyx.tolist() == [[0, 0, 0]]
+    whole = extract(volume, particles, box=16, subvoxel=False)
+    assert whole.offsets_zyx[0] == pytest.approx([0.3, -0.4, 0.45])
+    assert np.unravel_index(whole.data[0].argmax(), (16,) * 3) == (8, 8, 8)
+
+
+def test_whole_voxel_shifts_are_rolls():
+    data = np.random.default_rng(1).normal(size=(1, 6, 7, 8)).astype(np.float32)
+    assert shifted(data, np.array([[1, -2, 3]]))[0] == pytest.approx(np.roll(data[0], (1, -2, 3), (0, 1, 2)), abs=1e-5)
+
+
+def test_boxes_over_an_edge_are_dropped_or_padded_with_their_mean():
+    volume = tomogram()
+    particles = Particles(np.array([[100, 120, 200], [0, 120, 200], [100, 120, 900]]), ["a", "b", "c"])
+    kept = extract(volume, particles, box=8)
+    assert (len(kept), kept.dropped, kept.padded, kept.particles.classes.tolist()) == (1, 2, 0, ["a"])
+    padded = extract(volume, particles, box=8, edges="pad")
+    assert (len(padded), padded.dropped, padded.padded, padded.particles.classes.tolist()) == (2, 1, 1, ["a", "b"])
+    assert np.ptp(padded.data[1, :4]) < 1e-6
+    assert padded.data[1, 4:].ravel() == pytest.approx(
+        standard(volume.data[0:4, 8:16, 16:24]).ravel() * np.sqrt(2), abs=1e-4
+    )
+
+
+def test_two_tomograms_join_when_their_voxels_agree():
+    particles = Particles(np.array([[100, 120, 200.0]]), ["a"])
+    parts = [extract(tomogram(seed), particles, box=8) for seed in (0, 1)]
+    both = join(parts)
+    assert len(both) == 2 and both.data[1] == pytest.approx(parts[1].data[0])
+    other = extract(Volume(tomogram().data, 5.0), Particles(np.array([[50, 60, 100.0]])), box=8)
+    with pytest.raises(VoxpickError, match="10 A and 5 A"):
+        join([parts[0], other])
+
+
+@pytest.mark.parametrize(
+    ("centers", "box", "message"),
+    [
+        (np.empty((0, 3)), 8, "no picks"),
+        ([[100, 120, 200]], 21, "box of 21 voxels does not fit"),
+        ([[0, 0, 0], [190, 230, 350]], 8, "all 2 boxes of 8 voxels reach over an edge"),
+        ([[1000, 1200, 2000], [100, 120, 200], [1500, 0, 0]], 8, "2 of 3 picks lie outside .* check the voxel size"),
+    ],
+)
+def test_mistakes_are_named(centers, box, message):
+    with pytest.raises(VoxpickError, match=message):
+        extract(tomogram(), Particles(np.array(centers, dtype=float).reshape(-1, 3)), box=box)

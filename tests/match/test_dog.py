@@ -1,0 +1,42 @@
+"""Difference of Gaussians."""
+
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.match.dog import difference_of_gaussians, noise_level, widths
+
+
+def ball(radius, shape=(40, 44, 48), center=(18, 20, 25)):
+    grid = np.indices(shape) - np.array(center)[:, None, None, None]
+    return ((grid**2).sum(axis=0) <= radius**2).astype(np.float32)
+
+
+def test_the_response_is_highest_at_the_centre_of_a_ball():
+    response = difference_of_gaussians(ball(5), 5)
+    assert np.unravel_index(response.argmax(), response.shape) == (18, 20, 25)
+    assert response.dtype == np.float32
+
+
+@pytest.mark.parametrize("radius", [4, 6])
+def test_the_right_radius_responds_most(radius):
+    image = ball(radius)
+    at = {r: difference_of_gaussians(image, r)[18, 20, 25] for r in (radius / 1.5, radius, radius * 1.5)}
+    assert max(at, key=at.get) == radius
+    assert widths(radius)[0] * widths(radius)[1] == pytest.approx(radius**2 / 3)
+
+
+def test_a_slope_does_not_respond():
+    slope = np.broadcast_to(np.arange(60.0), (40, 44, 60)).copy()
+    assert np.abs(difference_of_gaussians(slope, 4)[15:25, 15:25, 25:35]).max() < 1e-3
+
+
+def test_noise_is_measured_beside_particles():
+    noise = np.random.default_rng(0).normal(scale=3, size=(40, 44, 48))
+    assert noise_level(noise + 100 * ball(5)) == pytest.approx(3, rel=0.03)
+
+
+@pytest.mark.parametrize("radius", [0.5, 30])
+def test_impossible_radii_are_refused(radius):
+    with pytest.raises(VoxpickError, match=r"radius of .* voxels"):
+        difference_of_gaussians(ball(5), radius)

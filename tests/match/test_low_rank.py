@@ -1,0 +1,93 @@
+"""The low-rank search against the exact one."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.match import low_rank
+from voxpick.match.bank import Bank
+from voxpick.match.exact import match_exact
+from voxpick.match.low_rank import compress, largest_product, match_low_rank
+from voxpick.match.rotations import super_fibonacci
+from voxpick.match.search import Wanted, find
+from voxpick.match.tiles import TiledVolume
+
+
+@pytest.fixture(scope="module")
+def many(bank):
+    return Bank(bank.template, super_fibonacci(150), edge=1.0, tilt_range_deg=(-60, 60))
+
+
+def test_with_all_volumes_nothing_is_lost(bank, noisy, slow):
+    found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, dtype=torch.float32)
+    assert np.abs(found.score - slow.max(axis=0)).max() < 1e-5
+    assert np.allclose(found.energy, 1, atol=1e-5) and found.rotation is None
+    assert found.noise == pytest.approx(np.sqrt((slow**2).mean()), rel=2e-4)
+
+
+@pytest.mark.parametrize("subset", [2000, 60])
+def test_the_fewest_volumes_that_keep_the_energy(many, subset):
+    low = compress(many, residual=0.05, subset=subset, batch=32)
+    number = len(low.volumes)
+    templates = torch.cat([t for _, t in many.batches(50)]).flatten(1).double()
+    values = torch.linalg.svdvals(templates).square()
+    if subset > 150:
+        kept = values.cumsum(0) / values.sum()
+        assert number == int((kept < 0.95).sum()) + 1
+        assert low.energy.mean() >= 0.949
+    rebuilt = (low.coefficients @ low.volumes.flatten(1)).double()
+    lost = (templates - rebuilt).square().sum(dim=1) / templates.square().sum(dim=1)
+    assert np.allclose(1 - lost.numpy(), low.energy, atol=1e-4)
+    basis = low.volumes.flatten(1)
+    assert torch.allclose(basis @ basis.T, torch.eye(number), atol=1e-4)
+    assert len(compress(many, residual=0, largest=7).volumes) == 7
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_are_near_the_exact_ones(many, noisy, dtype):
+    volume = TiledVolume(noisy[0])
+    exact = match_exact(volume, many, tile=30)
+    found = match_low_rank(volume, many, residual=0.02, tile=30, dtype=dtype)
+    difference = found.score - exact.score
+    assert np.abs(difference).max() < 0.08 and np.sqrt((difference**2).mean()) < 0.02
+    assert found.noise == pytest.approx(exact.noise, rel=0.03)
+
+
+def test_final_scores_and_orientations_are_exact(many, noisy):
+    volume, wanted = TiledVolume(noisy[0]), Wanted(distance=4, number=20)
+    exact = match_exact(volume, many, tile=30)
+    matched = find(volume, many, wanted, residual=0.05, tile=30)
+    at = tuple(matched.peaks.places.T)
+    assert len(matched.peaks) == 20 and (np.diff(matched.peaks.scores) <= 0).all()
+    assert np.abs(matched.peaks.scores - exact.score[at]).max() < 1e-5
+    assert np.array_equal(matched.peaks.rows, exact.rotation[at])
+    assert 0.94 < matched.energy[0] <= 1 and matched.energy[1] <= matched.energy[0]
+    other = find(volume, many, wanted, path="exact", tile=30)
+    common = {tuple(p) for p in other.peaks.places[:10]} & {tuple(p) for p in matched.peaks.places}
+    assert len(common) >= 8 and other.energy == (1, 1)
+    assert np.array_equal(other.peaks.places[:3], matched.peaks.places[:3])
+
+
+def test_only_scores_above_chance_are_kept(bank, noisy):
+    volume = TiledVolume(noisy[0])
+    for path in ("low-rank", "exact"):
+        wanted = Wanted(distance=4, number=None, false_positives=0.01)
+        matched = find(volume, bank, wanted, path=path, tile=30)
+        assert {tuple(p) for p in matched.peaks.places} == set(noisy[1])
+        assert matched.peaks.scores.min() > matched.lowest > 4 * matched.noise
+    with pytest.raises(VoxpickError, match="fast"):
+        find(volume, bank, Wanted(distance=4), path="fast")
+
+
+def test_the_largest_product_is_that_of_the_whole_product(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    a, u = torch.randn(53, 6, generator=generator), torch.randn(6, 107, generator=generator)
+    assert torch.allclose(largest_product(a, u, rows=10, places=20), (a @ u).amax(dim=0), atol=1e-6)
+
+
+def test_many_volumes_take_smaller_tiles(many, noisy, monkeypatch):
+    volume = TiledVolume(noisy[0])
+    whole = match_low_rank(volume, many, largest=10, dtype=torch.float32)
+    monkeypatch.setattr(low_rank, "BASIS_BYTES", 1)
+    assert np.abs(match_low_rank(volume, many, largest=10, dtype=torch.float32).score - whole.score).max() < 1e-5

@@ -1,0 +1,100 @@
+"""voxpick match, from files to files."""
+
+import numpy as np
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from voxpick.cli import match as command
+from voxpick.errors import VoxpickError
+from voxpick.io.formats import read_particles
+from voxpick.io.mrc import write_mrc
+from voxpick.simulate.bank import load_bank
+from voxpick.simulate.structures import density, stamp_density
+from voxpick.volume import Volume
+
+SHAPE, PLACES = (24, 32, 40), [(12, 12, 12), (12, 18, 28)]
+QUICK = ["--step", "60", "--ctf", "off", "--tilt-range", "off", "--slab", "off", "--set", "candidates=20"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tomogram with two Rubiscos, the map of one, and the map in other voxels."""
+    where, model = tmp_path_factory.mktemp("match"), load_bank(["1bxn"])["1bxn"]
+    data = np.random.default_rng(0).normal(scale=0.05, size=SHAPE)
+    for place in PLACES:
+        data -= stamp_density(model.positions_zyx, model.electrons, SHAPE, 10.0, np.array(place) * 10.0)
+    write_mrc(where / "tomo.mrc", Volume(data.astype(np.float32), 10.0))
+    write_mrc(where / "Rubisco.mrc", Volume(density(model), 10.0))
+    write_mrc(where / "fine.mrc", Volume(density(model), 5.0))
+    return where
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    result = CliRunner().invoke(app, ["match", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("template", ["1bxn", "Rubisco.mrc"])
+@pytest.mark.parametrize("extra", [["--exact"], ["--method", "tm-t"]])
+def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
+    name = folder / template if "." in template else template
+    result = run(folder / "tomo.mrc", "-o", tmp_path, "-t", name, "--number", 2, *QUICK, *extra)
+    assert result.exit_code == 0 and "69 rotations; any orientation is" in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"tomo.star", "tomo.csv", "tomo.txt", "match.yaml"}
+    picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
+    assert sorted(map(tuple, np.round(picks.centers_zyx / 10).astype(int).tolist())) == sorted(PLACES)
+    assert set(picks.classes) == {template.split(".")[0].lower()} and picks.rotations.shape == (2, 3, 3)
+    written = yaml.safe_load((tmp_path / "match.yaml").read_text())
+    assert written["settings"]["angular_step"] == 60 and written["templates"] == [str(name)]
+    assert written["settings"]["overlap"] is ("tm-t" in extra)
+
+
+def test_dog_needs_no_template(folder, tmp_path):
+    run(folder / "tomo.mrc", "-o", tmp_path, "--method", "dog", "--radius", 50, "--slab", "off", "--number", 2)
+    picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
+    assert len(picks) == 2 and set(picks.classes) == {"particle"}
+    for place in PLACES:
+        assert np.linalg.norm(picks.centers_zyx / 10 - place, axis=1).min() <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-t", "fine.mrc"], r"fine.mrc: the map has voxels of 5 A and .* of 10 A; resample"),
+        (["-t", "fine.mrc", "--voxel-size", "5", "--set", "tile=24"], r"too large for tiles of 24"),
+        (["-t", "9xyz"], r"unknown structure '9xyz'"),
+        (["-t", "missing.pdb"], r"missing.pdb: no such file"),
+        (["-t", "notes.doc"], r"unknown type of structure file"),
+        (["-t", "1bxn", "-t", "1bxn"], r"two templates are called 1bxn"),
+        (["--tilt-range", "sixty"], r"--tilt-range sixty: give"),
+        (["--tilt-range", "60:-60", "-t", "1s3x"], r"tilt range 60 to -60 degrees"),
+        (["--method", "yopo"], r"one of tm-f, tm-t, dog"),
+        (["--method", "dog", "-t", "1bxn"], r"leave --template out"),
+        (["--method", "dog", "--exact"], r"path = 'exact'.*known: "),
+        (["--step", "0.1"], r"angular_step = 0.1"),
+        (["--set", "classes=[1bxn]"], r"with --template"),
+        (["--voxel-size", "2"], r"2 A are too fine"),
+        (["-t", "1s3x", "--defocus", "-3"], r"defocus = -3"),
+    ],
+)
+def test_bad_input_is_one_clear_line(folder, tmp_path, arguments, message):
+    arguments = [str(folder / a) if a.endswith((".mrc", ".pdb", ".doc")) else a for a in arguments]
+    with pytest.raises(VoxpickError, match=message):
+        run(folder / "tomo.mrc", "-o", tmp_path, "--slab", "off", *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_above_chance_gives_empty_picks(tmp_path):
+    noise = np.random.default_rng(1).normal(size=(20, 24, 28)).astype(np.float32)
+    write_mrc(tmp_path / "noise.mrc", Volume(noise, 10.0))
+    out = tmp_path / "out"
+    result = run(tmp_path / "noise.mrc", "-o", out, "-t", "1s3x", "--false-positives", 0.001, *QUICK)
+    assert "no candidate scores above" in result.output
+    assert len((out / "noise.csv").read_text().splitlines()) == 1
