@@ -78,7 +78,8 @@ def _training(result: dict) -> list[str]:
         "",
         "Score: SHREC F1 of the picks in the middle of a validation tomogram for the localizer, mean class accuracy at",
         "true centres for the classifier. Data: `voxpick simulate shrec20`, specimens of 512 x 128 x 200 voxels",
-        "(x, y, z), setting 0.004, seeds: training 100001, validation 900001, test 510001.",
+        "(x, y, z), setting 0.004, seeds: training 100001 (the classifier's last run: 110001), validation 900001,",
+        "test 510001.",
         "",
     ]
     return lines
