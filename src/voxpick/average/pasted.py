@@ -73,10 +73,20 @@ def outline_of_map(average: Volume, *, radius: float, threshold: float | None = 
 def ball(radius: float, *, voxel_size: float) -> Outline:
     """A ball of `radius` A."""
     reach = radius / voxel_size
-    return Outline(lambda points: np.linalg.norm(points, axis=0) <= reach, reach)
+
+    def inside(points: np.ndarray) -> np.ndarray:
+        distance: np.ndarray = np.linalg.norm(points, axis=0)
+        return distance <= reach
+
+    return Outline(inside, reach)
 
 
-POINT = Outline(lambda points: ((points >= -0.5) & (points < 0.5)).all(0), 1.0)
+def _nearest_voxel(points: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.logical_and.reduce((points >= -0.5) & (points < 0.5), axis=0)
+    return found
+
+
+POINT = Outline(_nearest_voxel, 1.0)
 """The voxel nearest to the centre."""
 
 
