@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxpick.average.align import EDGE, Alignment, Poses, align
+from voxpick.average.align import Alignment, Poses, align
 from voxpick.average.fsc import ShellCorrelation, shell_correlation, soft_sphere
 from voxpick.average.mean import average
 from voxpick.average.subtomograms import Subtomograms
@@ -24,6 +24,8 @@ from voxpick.particles import Particles
 from voxpick.volume import Volume
 
 Report = Callable[[str, int, int], None]
+FSC_EDGE = 5.0
+"""Voxels over which the mask of the correlation falls off; a steep one carries coarse agreement into fine shells."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class _Half:
 
     def correlation(self, other: _Half) -> ShellCorrelation:
         size = self.subtomograms.voxel_size
-        mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=EDGE)
+        mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=FSC_EDGE)
         return shell_correlation(self.map, other.map, voxel_size=size, mask=mask)
 
 

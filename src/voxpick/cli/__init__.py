@@ -9,7 +9,8 @@ import typer
 from voxpick.errors import VoxpickError
 
 COMMANDS = (
-    "demo", "structures", "simulate", "methods", "train", "detect", "match", "evaluate", "report", "cam", "benchmark",
+    "demo", "structures", "simulate", "methods", "train", "detect", "match", "average", "targets", "evaluate", "report",
+    "cam", "benchmark",
 )  # fmt: skip
 
 

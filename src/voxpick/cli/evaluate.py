@@ -51,11 +51,24 @@ def evaluate_command(
         Path | None,
         typer.Option(help="A segmentation (MRC of class numbers), compared voxel by voxel with class_mask.mrc."),
     ] = None,
+    agreement: Annotated[
+        Path | None,
+        typer.Option(help="When TRUTH is another picking: a folder for the picks of both, and of one alone (CSV)."),
+    ] = None,
+    near: Annotated[
+        Path | None, typer.Option(help="With --agreement: a mask (MRC), to whose nearest voxel distances are counted.")
+    ] = None,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
-    if truth.is_dir():
+    if near is not None and agreement is None:
+        raise VoxpickError(f"--near {near}: goes with --agreement")
+    if agreement is not None:
+        from voxpick.cli.agreement import compare_pickings
+
+        result = compare_pickings(picks, truth, agreement, radius=radius, near=near, voxel_size=voxel_size)
+    elif truth.is_dir():
         result = _against_model(
             picks, truth, benchmark, frame, strict=strict, segmentation=segmentation, voxel_size=voxel_size
         )

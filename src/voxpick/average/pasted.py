@@ -1,0 +1,146 @@
+"""Training masks from coordinates alone: an average's outline at every position, spheres, or points.
+
+The first is how DeepFinder labels voxels (Moebel et al. 2018, Fig. 5): positions, average, threshold, and the mask
+pasted at every position in the orientation that alignment found. The paper does not say which threshold: Otsu's, over
+the voxels within the particle's radius, is taken unless one is given, and the part around the centre is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+Inside = Callable[[np.ndarray], np.ndarray]
+"""Whether points (3, n), in voxels from the reference's centre and in its frame, lie in the particle: bool (n,)."""
+
+
+@dataclass(frozen=True)
+class Masks:
+    """class_mask: class number of each voxel, 0 background; occupancy: row + 1 of the particle. Both int16 [z, y, x].
+
+    hidden: rows of the particles that own no voxel, as they lie outside or wholly below earlier ones.
+    """
+
+    class_mask: np.ndarray
+    occupancy: np.ndarray
+    hidden: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The shape of one class: where it is, within `reach` voxels of its centre. turns: whether orientation matters."""
+
+    inside: Inside
+    reach: float
+    turns: bool = False
+
+
+def outline_of_map(average: Volume, *, radius: float, threshold: float | None = None) -> Outline:
+    """The voxels of a map above a threshold, within `radius` A of the box centre and joined to the part nearest it.
+
+    Raises VoxpickError when none are above it, or half of the box is not as far as the radius.
+    """
+    data = np.asarray(average.data, dtype=np.float64)
+    axes = np.meshgrid(*(np.arange(n) - n // 2 for n in data.shape), indexing="ij", sparse=True)
+    distance = np.sqrt(sum(axis.astype(np.float64) ** 2 for axis in axes))
+    near = distance <= radius / average.voxel_size
+    level = otsu(data[near]) if threshold is None else threshold
+    parts, count = ndimage.label((data > level) & near)
+    if count == 0:
+        raise VoxpickError(
+            f"{average.name}: no voxel within {radius:g} A of the centre is above {level:g} (highest "
+            f"{data[near].max():g}); take a lower threshold, or invert the map if particles are dark"
+        )
+    central = parts.flat[np.where(parts > 0, distance, np.inf).argmin()]
+    kept = ndimage.binary_dilation(parts == central) & near
+    field = np.where(kept, data, np.minimum(data, level - 1e-9 * max(abs(level), 1.0)))
+    half = np.array([n // 2 for n in data.shape])[:, None]
+
+    def inside(points: np.ndarray) -> np.ndarray:
+        values = ndimage.map_coordinates(field, points + half, order=1, mode="constant", cval=float(data.min()))
+        return values > level
+
+    return Outline(inside, float(distance[kept].max()) + 1, turns=True)
+
+
+def ball(radius: float, *, voxel_size: float) -> Outline:
+    """A ball of `radius` A."""
+    reach = radius / voxel_size
+
+    def inside(points: np.ndarray) -> np.ndarray:
+        distance: np.ndarray = np.linalg.norm(points, axis=0)
+        return distance <= reach
+
+    return Outline(inside, reach)
+
+
+def _nearest_voxel(points: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.logical_and.reduce((points >= -0.5) & (points < 0.5), axis=0)
+    return found
+
+
+POINT = Outline(_nearest_voxel, 1.0)
+"""The voxel nearest to the centre."""
+
+
+def paste(
+    particles: Particles,
+    outlines: Mapping[str, Outline],
+    numbers: Mapping[str, int],
+    *,
+    shape: tuple[int, int, int],
+    voxel_size: float,
+) -> Masks:
+    """Each particle's outline at its centre (A, in the frame of the mask) and in its orientation.
+
+    outlines, numbers: by class. Where particles overlap, the voxel is that of the earlier row.
+    Raises VoxpickError for no particles, a class without an outline, and orientations that are missing but matter.
+    """
+    if len(particles) == 0:
+        raise VoxpickError("there are no picks to make masks of")
+    missing = sorted({str(name) for name in particles.classes} - (set(outlines) & set(numbers)))
+    if missing:
+        raise VoxpickError(f"class {missing[0]!r} has no shape; give one for each of the classes of the picks")
+    if particles.rotations is None and any(outlines[str(name)].turns for name in particles.classes):
+        raise VoxpickError("pasting an average needs the orientation of every pick; align them first (voxpick average)")
+    class_mask, occupancy = np.zeros(shape, dtype=np.int16), np.zeros(shape, dtype=np.int16)
+    if len(particles) > np.iinfo(np.int16).max:
+        raise VoxpickError(f"{len(particles)} particles are more than a mask can number (32767)")
+    hidden = []
+    for row, center in enumerate(particles.voxels(voxel_size)):
+        name = str(particles.classes[row])
+        outline = outlines[name]
+        low = np.maximum(np.floor(center - outline.reach), 0).astype(int)
+        high = np.minimum(np.ceil(center + outline.reach) + 1, shape).astype(int)
+        if (low >= high).any():
+            hidden.append(row)
+            continue
+        window = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        points = np.indices(high - low).reshape(3, -1) + (low - center)[:, None]
+        if particles.rotations is not None and outline.turns:
+            points = particles.rotations[row].T @ points
+        free = outline.inside(points).reshape(high - low) & (occupancy[window] == 0)
+        class_mask[window][free], occupancy[window][free] = numbers[name], row + 1
+        if not free.any():
+            hidden.append(row)
+    return Masks(class_mask, occupancy, np.array(hidden, dtype=np.int64))
+
+
+def otsu(values: np.ndarray, *, bins: int = 256) -> float:
+    """The threshold that parts values into two groups with the least variance inside them (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=bins)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[::-1][1:]
+    sums = np.cumsum(counts * middles)
+    mean_below = sums[:-1] / np.maximum(below, 1)
+    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    between = below * above * (mean_below - mean_above) ** 2
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float(edges[1:-1][best].mean())

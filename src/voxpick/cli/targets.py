@@ -1,0 +1,106 @@
+"""voxpick targets"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.average.pasted import Outline
+
+SHAPES = ("pasted", "sphere", "point")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("targets")(targets_command)
+
+
+def targets_command(
+    tomogram: Annotated[Path, typer.Argument(help="The tomogram (MRC) that the picks lie in.")],
+    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the masks into.")],
+    shape: Annotated[
+        str, typer.Option(help="pasted (an average's outline, as DeepFinder does), sphere, or point.")
+    ] = "sphere",
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="For pasted: CLASS=map.mrc, once a class; the map of `voxpick average`."),
+    ] = None,
+    radius: Annotated[
+        list[str] | None,
+        typer.Option(help="In A, for all classes, or CLASS=radius once a class: of spheres, or where maps end."),
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
+    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+) -> None:
+    """Make training masks from positions: class_mask.mrc and occupancy_mask.mrc, and the list of particles.
+
+    Put the tomogram beside them as reconstruction.mrc, and the folder is training data for `voxpick train`.
+    """
+    import numpy as np
+
+    from voxpick.average.pasted import paste
+    from voxpick.cli.truth import read_picks
+    from voxpick.io.atomic import require_writable
+    from voxpick.io.mrc import read_mrc, write_mrc
+    from voxpick.io.shrec import write_locations
+    from voxpick.shrec_classes import CLASS_IDS
+
+    if shape not in SHAPES:
+        raise VoxpickError(f"--shape is {shape!r}; choose one of {', '.join(SHAPES)}")
+    require_writable(output)
+    volume = read_mrc(tomogram, voxel_size=voxel_size)
+    particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    names = sorted({str(name) for name in particles.classes})
+    numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
+    radii = {name: _of_class(radius or [], name, "--radius") for name in names}
+    files = {name: _of_class(maps or [], name, "--map") for name in names}
+    outlines = {name: _outline(name, shape, radii[name], files[name], threshold, volume.voxel_size) for name in names}
+    made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
+    write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
+    write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
+    if particles.rotations is None:
+        particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
+    write_locations(output / "particle_locations.txt", particles, voxel_size=volume.voxel_size)
+    share = float((made.class_mask > 0).mean())
+    typer.echo(
+        f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
+    )
+
+
+def _of_class(given: list[str], name: str, option: str) -> str | None:
+    """The value of CLASS=value for a class, else the value given without a class."""
+    common = [text for text in given if "=" not in text]
+    if len(common) > 1:
+        raise VoxpickError(f"{option} is given twice without a class; write CLASS=value")
+    own = [text.partition("=")[2] for text in given if text.partition("=")[0] == name and "=" in text]
+    return own[-1] if own else (common[0] if common else None)
+
+
+def _outline(
+    name: str, shape: str, radius: str | None, file: str | None, threshold: float | None, voxel_size: float
+) -> Outline:
+    from voxpick.average.pasted import POINT, ball, outline_of_map
+    from voxpick.io.mrc import read_mrc
+
+    if shape == "point":
+        return POINT
+    try:
+        length = float(radius) if radius is not None else float("nan")
+    except ValueError as error:
+        raise VoxpickError(f"--radius {radius}: is not a number of A") from error
+    if not length > 0:
+        raise VoxpickError(f"class {name!r}: --shape {shape} needs a positive --radius in A, or --radius {name}=A")
+    if shape == "sphere":
+        return ball(length, voxel_size=voxel_size)
+    if file is None:
+        raise VoxpickError(f"class {name!r}: --shape pasted needs its average, --map {name}=map.mrc")
+    average = read_mrc(Path(file))
+    if abs(average.voxel_size - voxel_size) > 0.01 * voxel_size:
+        raise VoxpickError(f"{file}: has voxels of {average.voxel_size:g} A, the tomogram {voxel_size:g} A; rescale it")
+    return outline_of_map(average, radius=length, threshold=threshold)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from conftest import beads
+
+from voxpick.average.pasted import POINT, ball, otsu, outline_of_map, paste
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+SHAPE = (32, 36, 44)
+
+
+def test_a_map_is_pasted_in_position_and_orientation():
+    rotation = uniform_rotations_zyx(1, np.random.default_rng(1))[0]
+    outline = outline_of_map(Volume(beads(28).astype(np.float32), 10.0), radius=110, threshold=0.15)
+    particles = Particles(np.array([[160.0, 180, 220]]), ["a"], rotations=rotation[None])
+    made = paste(particles, {"a": outline}, {"a": 3}, shape=SHAPE, voxel_size=10.0)
+    expected = np.zeros(SHAPE, dtype=bool)
+    expected[2:30, 4:32, 8:36] = beads(28, rotation) > 0.15
+    found = made.class_mask == 3
+    overlap = 2 * (found & expected).sum() / (found.sum() + expected.sum())
+    assert overlap > 0.9
+    unturned = np.zeros(SHAPE, dtype=bool)
+    unturned[2:30, 4:32, 8:36] = beads(28) > 0.15
+    assert 2 * (found & unturned).sum() / (found.sum() + unturned.sum()) < 0.7
+    assert np.array_equal(made.occupancy == 1, found) and set(np.unique(made.class_mask)) == {0, 3}
+
+
+def test_balls_and_points_by_hand_and_the_earlier_row_keeps_its_voxels():
+    centers = np.array([[100, 100, 100], [100, 100, 130], [0, 0, 0], [900, 0, 0]], dtype=float)
+    particles = Particles(centers, ["a", "b", "b", "b"])
+    outlines = {"a": ball(20, voxel_size=10), "b": ball(20, voxel_size=10)}
+    made = paste(particles, outlines, {"a": 1, "b": 2}, shape=SHAPE, voxel_size=10)
+    assert (made.occupancy == 1).sum() == 33
+    assert made.occupancy[10, 10, 11:16].tolist() == [1, 1, 2, 2, 2]
+    assert made.occupancy[0, 0, :4].tolist() == [3, 3, 3, 0]
+    assert made.hidden.tolist() == [3]
+    points = paste(particles, {"a": POINT, "b": POINT}, {"a": 1, "b": 2}, shape=SHAPE, voxel_size=10)
+    assert np.argwhere(points.class_mask).tolist() == [[0, 0, 0], [10, 10, 10], [10, 10, 13]]
+    half = Particles(np.array([[104.9, 95.1, 105.1]]), ["a"])
+    assert np.argwhere(paste(half, {"a": POINT}, {"a": 1}, shape=SHAPE, voxel_size=10).occupancy).tolist() == [
+        [10, 10, 11]
+    ]
+
+
+def test_otsu_parts_two_groups():
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(0, 0.1, 900), rng.normal(2, 0.1, 100)])
+    assert 0.4 < otsu(values) < 1.7
+
+
+def test_only_the_part_around_the_centre_is_kept():
+    data = np.zeros((20, 20, 20), dtype=np.float32)
+    data[8:13, 8:13, 8:13] = 1
+    data[2:4, 2:4, 2:4] = 1
+    outline = outline_of_map(Volume(data, 10.0), radius=150)
+    made = paste(Particles(np.full((1, 3), 150.0), ["a"], rotations=np.eye(3)[None]), {"a": outline}, {"a": 1},
+                 shape=(30, 30, 30), voxel_size=10)  # fmt: skip
+    assert made.class_mask.sum() == 125
+
+
+def test_mistakes_are_named():
+    dark = Volume(-np.ones((8, 8, 8), dtype=np.float32), 10.0, name="average")
+    with pytest.raises(VoxpickError, match=r"no voxel within 30 A of the centre is above 0\.5"):
+        outline_of_map(dark, radius=30, threshold=0.5)
+    settings = {"shape": SHAPE, "voxel_size": 10.0}
+    with pytest.raises(VoxpickError, match="no picks"):
+        paste(Particles(np.empty((0, 3))), {}, {}, **settings)
+    with pytest.raises(VoxpickError, match="class 'b' has no shape"):
+        paste(Particles(np.zeros((1, 3)), ["b"]), {"a": POINT}, {"a": 1}, **settings)
+    outline = outline_of_map(Volume(beads(16).astype(np.float32), 10.0), radius=70)
+    with pytest.raises(VoxpickError, match="needs the orientation of every pick"):
+        paste(Particles(np.zeros((1, 3)), ["a"]), {"a": outline}, {"a": 1}, **settings)

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.evaluate.agreement import compare, distances_to_mask, histogram
+from voxpick.particles import Particles
+
+EXPERT = Particles(np.array([[0, 0, 0], [0, 0, 100], [0, 90, 0], [300, 0, 0]], dtype=float), ["r"] * 4)
+NETWORK = Particles(np.array([[0, 0, 104], [0, 3, 0], [500, 0, 0]], dtype=float), ["r"] * 3, [0.9, 0.8, 0.3])
+
+
+def test_intersection_and_differences_by_hand():
+    found = compare(EXPERT, NETWORK, radius=10)
+    assert found.rows_a.tolist() == [1, 0] and found.rows_b.tolist() == [0, 1]
+    assert found.both.centers_zyx.tolist() == NETWORK.centers_zyx[:2].tolist()
+    assert found.only_a.centers_zyx.tolist() == EXPERT.centers_zyx[2:].tolist()
+    assert found.only_b.centers_zyx.tolist() == [[500, 0, 0]]
+    assert (found.counts.recall, found.counts.precision) == (0.5, pytest.approx(2 / 3))
+    assert found.counts.f_beta == pytest.approx(4 / 7)
+    assert found.curve.threshold.tolist() == [0.9, 0.8, 0.3]
+    assert found.curve.recall.tolist() == [0.25, 0.5, 0.5] and found.curve.precision.tolist()[:2] == [1, 1]
+    numbers = found.to_dict()
+    assert (numbers["both"], numbers["only_a"], numbers["only_b"], numbers["mean_distance_A"]) == (2, 2, 1, 3.5)
+
+
+def test_parts_hold_every_pick_once_and_a_picking_agrees_with_itself():
+    rng = np.random.default_rng(0)
+    a, b = (Particles(rng.uniform(0, 300, (n, 3))) for n in (40, 55))
+    found = compare(a, b, radius=60)
+    assert len(found.both) + len(found.only_a) == 40 and len(found.both) + len(found.only_b) == 55
+    assert found.distances.max() <= 60
+    same = compare(a, a, radius=5)
+    assert (len(same.both), len(same.only_a), len(same.only_b), same.counts.f_beta) == (40, 0, 0, 1.0)
+
+
+def test_distances_to_a_mask_equal_a_slow_search():
+    rng = np.random.default_rng(1)
+    mask = rng.random((12, 20, 28)) > 0.995
+    picks = Particles(rng.uniform(0, 1, (30, 3)) * (np.array(mask.shape) - 1) * 8)
+    voxels = np.argwhere(mask)
+    expected = [8 * np.linalg.norm(voxels - np.rint(c / 8), axis=1).min() for c in picks.centers_zyx]
+    assert distances_to_mask(picks, mask, voxel_size=8) == pytest.approx(expected)
+    outside = Particles(np.array([[0, 0, 40 * 8.0]]))
+    whole = distances_to_mask(outside, np.ones_like(mask), voxel_size=8)
+    assert whole.tolist() == [8 * 13]
+
+
+def test_histogram_by_hand():
+    assert histogram(np.array([0, 10, 49, 50, 120.0])) == {"edges_A": [0, 50, 100, 150], "counts": [3, 1, 1]}
+    assert histogram(np.empty(0)) == {"edges_A": [0, 50], "counts": [0]}
+
+
+def test_mistakes_are_named():
+    with pytest.raises(VoxpickError, match="radius is 0"):
+        compare(EXPERT, NETWORK, radius=0)
+    with pytest.raises(VoxpickError, match="holds no voxel"):
+        distances_to_mask(EXPERT, np.zeros((4, 5, 6)), voxel_size=10)
+    nothing = compare(EXPERT, Particles(np.empty((0, 3))), radius=10)
+    assert (len(nothing.only_a), nothing.counts.f_beta, nothing.to_dict()["mean_distance_A"]) == (4, 0.0, None)
+
+
+def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
+    import json
+
+    from typer.testing import CliRunner
+
+    from voxpick.cli import build_app
+    from voxpick.io.formats import read_particles, write_particles
+    from voxpick.io.mrc import write_mrc
+
+    write_particles(tmp_path / "expert.csv", EXPERT)
+    write_particles(tmp_path / "network.csv", NETWORK)
+    membrane = np.zeros((60, 12, 14), dtype=np.int8)
+    membrane[0] = 1
+    write_mrc(tmp_path / "membrane.mrc", membrane, voxel_size=10.0)
+    arguments = ["evaluate", "network.csv", "expert.csv", "--agreement", "out", "--near", "membrane.mrc"]
+    line = [str(tmp_path / word) if "." in word or word == "out" else word for word in arguments]
+    run = CliRunner().invoke(build_app(), [*line, "--radius", "10"], standalone_mode=False)
+    assert "2 picks in both, 1 only in network.csv, 2 only in expert.csv" in run.output
+    assert [len(read_particles(tmp_path / "out" / f"{name}.csv")) for name in ("both", "only_picks", "only_other")] == [
+        2, 1, 2,
+    ]  # fmt: skip
+    numbers = json.loads((tmp_path / "out" / "agreement.json").read_text())
+    assert numbers["picks_against_other"]["recall"] == 0.5
+    assert numbers["distance_to_mask"]["only_other"]["counts"] == [1, 0, 0, 0, 0, 0, 1]
+    refused = CliRunner().invoke(build_app(), line, standalone_mode=False)
+    assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
