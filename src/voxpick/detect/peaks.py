@@ -14,7 +14,7 @@ from voxpick.detect.memory import parse_memory
 from voxpick.detect.pipeline import Detection, Progress
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.scan import make_grid, scan
-from voxpick.detect.scan_settings import PeakSettings, ScanSettings
+from voxpick.detect.scan_settings import PeakSettings, PlaceSettings
 from voxpick.detect.select import selected
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
@@ -107,7 +107,7 @@ def detect_peaks(
 
 def as_detection(
     ready: Prepared, model: Model, centers: np.ndarray, labels: np.ndarray, location: np.ndarray, shares: np.ndarray,
-    settings: ScanSettings,
+    settings: PlaceSettings,
 ) -> Detection:  # fmt: skip
     """Centres (n, 3) in voxels of the grid, with a label and two parts of the confidence each, as a detection."""
     n, classes = len(centers), list(model.classes)

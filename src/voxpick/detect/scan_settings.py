@@ -1,23 +1,23 @@
-"""Settings of detections by networks that name one box: how to scan, and what the two papers do with what is found."""
+"""Settings of detections by networks that mark places or name boxes: how to look, and what is done with the finds."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from voxpick.detect.calibration import CONFIDENCE_SETTINGS, ConfidenceSettings
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 
 
-class ScanSettings(BaseModel):
-    """How to scan; lengths in A unless the name says otherwise, voxels are those of the model."""
+class PlaceSettings(ConfidenceSettings):
+    """How to look for places; lengths in A unless the name says otherwise, voxels are those of the model."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    stride: int = Field(1, ge=1, le=64, description="voxels between the places where the network is asked")
     tile: int = Field(
         224, ge=16, description="a tile has at most tile^3 voxels, margins included; fewer if memory asks"
     )
@@ -35,8 +35,27 @@ class ScanSettings(BaseModel):
 
     def shared(self) -> DetectSettings:
         """The settings that every detection has, in the form that preparing and selecting take."""
-        names = ("minimum_score", "minimum_distance", "invert", "slab", "max_memory")
+        names = ("minimum_score", "minimum_distance", "invert", "slab", "max_memory", *CONFIDENCE_SETTINGS)
         return DetectSettings(**{name: getattr(self, name) for name in names})
+
+
+class ScanSettings(PlaceSettings):
+    """How to scan with a network that names one box."""
+
+    stride: int = Field(1, ge=1, le=64, description="voxels between the places where the network is asked")
+
+
+class CentreSettings(PlaceSettings):
+    """voxpick: peaks of a heat map of centres."""
+
+    tile: int = Field(144, ge=32, description="a tile has at most tile^3 voxels, halo included; fewer if memory asks")
+    halo: int = Field(16, ge=0, multiple_of=2, description="voxels at inner sides of a tile that are not kept")
+    threshold: float = Field(0.3, gt=0, lt=1, description="a peak counts as a centre above this height")
+    minimum_distance: float = Field(60.0, ge=0, description="A; picks closer than this to a better one are left out")
+    turns: bool = Field(False, description="mean over the four half turns that keep the wedge; four times the time")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what evaluates the network; auto takes OpenVINO, if installed, for large volumes"
+    )
 
 
 class PeakSettings(ScanSettings):
@@ -58,7 +77,7 @@ class ConsensusSettings(ScanSettings):
     number: int | None = Field(None, ge=1, description="picks altogether; otherwise as many as the density says")
 
 
-Settings = TypeVar("Settings", bound=ScanSettings)
+Settings = TypeVar("Settings", bound=PlaceSettings)
 
 
 def make_scan_settings(kind: type[Settings], model: Model, changes: dict[str, Any] | None = None) -> Settings:

@@ -18,6 +18,7 @@ from voxpick.methods import (
     template_matching,
     tm_t,
     umc,
+    voxpick,
     vp_detector,
     yopo,
 )
@@ -29,7 +30,7 @@ from voxpick.volume import Volume
 
 
 class Method(Protocol):
-    """A published system: one module of this package."""
+    """A system, published or our own: one module of this package."""
 
     TITLE: str
     """What it is, in one line."""
@@ -83,6 +84,7 @@ METHODS: dict[str, Method] = {
     "tm-f": template_matching,
     "tm-t": tm_t,
     "umc": umc,
+    "voxpick": voxpick,
     "vp-detector": vp_detector,
     "yopo": yopo,
 }

@@ -7,6 +7,7 @@ import torch
 from voxpick.networks.densenet import DenseNet
 from voxpick.networks.dncnn import DnCNN
 from voxpick.networks.msdnet import MSDNet
+from voxpick.networks.picknet import PickNet
 from voxpick.networks.resnet3d import ResNet3D
 from voxpick.networks.umc import UMC
 from voxpick.networks.unet import UNet
@@ -17,6 +18,7 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "densenet": DenseNet,
     "dncnn": DnCNN,
     "msdnet": MSDNet,
+    "picknet": PickNet,
     "resnet3d": ResNet3D,
     "umc": UMC,
     "unet": UNet,

@@ -88,7 +88,7 @@ class SpecimenPatches:
         targets = np.stack(
             [
                 volume.labels(start.tolist(), window, touching=self.touching).astype(np.float32),
-                _density(self.clean[index], start - [volume.z_offset, 0, 0], window),
+                patch_density(self.clean[index], start - [volume.z_offset, 0, 0], window),
             ],
             axis=-1,
         )
@@ -134,7 +134,7 @@ def _share(volumes: Sequence[TrainingVolume]) -> np.ndarray:
     return voxels / voxels.sum()
 
 
-def _density(clean: TrainingVolume, start: np.ndarray, window: Sequence[int]) -> np.ndarray:
+def patch_density(clean: TrainingVolume, start: np.ndarray, window: Sequence[int]) -> np.ndarray:
     """Density float32 [z, y, x] of a patch; NaN where the class mask does not reach."""
     patch = clean.image(start.tolist(), window)
     for axis, (first, side, n) in enumerate(zip(start, window, clean.class_mask.shape, strict=True)):

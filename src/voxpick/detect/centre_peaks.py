@@ -1,0 +1,208 @@
+"""Picks of a network that marks centres: peaks of its heat map, moved by its offsets, named by its classes there.
+
+The network's output is on a grid of STRIDE voxels, channels as in `networks.picknet`. After Zhou et al. (2019),
+Objects as Points: a peak is a voxel that no neighbour exceeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from voxpick.detect.budget import SPARE_BYTES
+from voxpick.detect.inference import for_inference, on_engine
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, settled_bytes
+from voxpick.detect.peaks import as_detection
+from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.prepare import prepare
+from voxpick.detect.scan import cut
+from voxpick.detect.scan_settings import CentreSettings
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+from voxpick.networks.picknet import CENTRE_CHANNELS, STRIDE
+from voxpick.precision import choose_device, choose_dtype
+from voxpick.volume import Volume
+
+TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (0, 2), (1, 2))
+"""Axes (of z, y, x) to flip: the half turns that keep the missing wedge."""
+PER_VOXEL = 0.05
+"""Most peaks for each output voxel; more is noise."""
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """n peaks: centres (n, 3) in voxels of the volume, heights (n,) in 0..1, probabilities of names (n, classes)."""
+
+    centers: np.ndarray
+    heights: np.ndarray
+    names: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.heights)
+
+
+def detect_centres(
+    volume: Volume, model: Model, *, settings: CentreSettings, device: str = "auto", progress: Progress | None = None
+) -> Detection:
+    """Scored, named picks, most confident first.
+
+    location_score is the height of the peak, class_score the probability of the name. progress(step, done, total).
+    Raises VoxpickError as `detect.pipeline.detect` does.
+    """
+    ready = prepare(volume, model.voxel_size, settings.shared())
+    where = choose_device(device)
+    network = on_engine(
+        for_inference(model.network, where), settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns)
+    )
+    sides = _tile_sides(ready.data.shape, network, settings, where)
+    windows = list(tile_windows(ready.data.shape, sides, settings.halo, multiple=_multiple(network)))
+    found = []
+    for done, (first, core) in enumerate(windows, start=1):
+        start = (first[0] + ready.sections.start, first[1], first[2])
+        image = torch.from_numpy(cut(ready, list(start), list(sides)))[None, None].to(where)
+        output = evaluate(network, image, turns=settings.turns)
+        found.append(peaks(output, core, threshold=settings.threshold, first=start))
+        if progress:
+            progress("finding centres", done, len(windows))
+    joined = Peaks(
+        *(np.concatenate([getattr(part, name) for part in found]) for name in ("centers", "heights", "names"))
+    )
+    inside = np.clip(joined.centers, 0, np.array(ready.grid.shape) - 1.0)
+    labels = 1 + joined.names.argmax(axis=1)
+    return as_detection(ready, model, inside, labels, joined.heights, joined.names.max(axis=1, initial=0), settings)
+
+
+@torch.inference_mode()
+def evaluate(network: torch.nn.Module, image: torch.Tensor, *, turns: bool = False) -> torch.Tensor:
+    """Heights, offsets and name probabilities (channels, z/2, y/2, x/2) of an image (1, 1, z, y, x).
+
+    turns: the mean over the half turns that keep the wedge. Raises VoxpickError for output that is not finite.
+    """
+    total: torch.Tensor | None = None
+    chosen = TURNS if turns else TURNS[:1]
+    dtype = choose_dtype(image.device)
+    for axes in chosen:
+        dims = tuple(axis + 2 for axis in axes)
+        with torch.autocast(image.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            output = network(image.flip(dims))
+        output = output.float().flip(dims)[0]
+        if not torch.isfinite(output).all():
+            raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+        signs = output.new_tensor([-1.0 if axis in axes else 1.0 for axis in range(3)])
+        parts = (output[:1].sigmoid(), output[1:4] * signs[:, None, None, None], output[4:].softmax(0))
+        here = torch.cat(parts)
+        total = here if total is None else total + here
+    assert total is not None
+    return total / len(chosen)
+
+
+def peaks(
+    output: torch.Tensor, core: tuple[slice, slice, slice], *, threshold: float, first: tuple[int, int, int]
+) -> Peaks:
+    """Peaks above `threshold` of the output of a tile that begins at voxel `first`, in its `core` (output voxels).
+
+    A name is the mean over the 27 voxels around the peak, weighted by their heights; the network learned it there.
+    """
+    heat = output[0]
+    highest = F.max_pool3d(heat[None, None], 3, stride=1, padding=1)[0, 0]
+    inner = (heat >= highest) & (heat > threshold)
+    kept = torch.zeros_like(inner)
+    kept[core] = inner[core]
+    places = kept.nonzero()
+    if len(places) > PER_VOXEL * heat.numel() + 8:
+        raise VoxpickError(
+            f"detect: {len(places)} peaks above the threshold of {threshold:g} in a tile of {heat.numel()} places; "
+            "train longer, or raise the threshold"
+        )
+    z, y, x = places.T
+    weights, names = heat.new_zeros(len(places)), output.new_zeros(len(output) - CENTRE_CHANNELS, len(places))
+    for step in product((-1, 0, 1), repeat=3):
+        at = tuple((p + s).clamp(0, n - 1) for p, s, n in zip((z, y, x), step, heat.shape, strict=True))
+        weights += heat[at]
+        names += heat[at] * output[CENTRE_CHANNELS:][:, at[0], at[1], at[2]]
+    centers = STRIDE * places.T + (STRIDE - 1) / 2 + output[1:CENTRE_CHANNELS, z, y, x].clamp(-STRIDE, STRIDE)
+    centers = centers.double() + torch.tensor(first, device=heat.device)[:, None]
+    return Peaks(
+        centers.T.cpu().numpy(),
+        heat[z, y, x].double().clamp(0, 1).cpu().numpy(),
+        (names / weights).T.double().clamp(0, 1).cpu().numpy(),
+    )
+
+
+def tile_windows(
+    shape: tuple[int, ...], sides: tuple[int, int, int], halo: int, *, multiple: int
+) -> Iterator[tuple[tuple[int, int, int], tuple[slice, slice, slice]]]:
+    """First voxel of every tile, a multiple of `multiple`, and the part of its output that is kept (output voxels).
+
+    The kept parts cover `shape`, each output voxel once; inner ones are at least `halo` voxels from the tile's sides.
+    """
+    axes = []
+    for n, side in zip(shape, sides, strict=True):
+        padded = -(-n // multiple) * multiple
+        starts = [0]
+        while starts[-1] + side < padded:
+            starts.append(min(starts[-1] + side - 2 * halo // multiple * multiple, padded - side))
+        seams = [
+            0,
+            *((a + side + b) // 2 // STRIDE for a, b in pairwise(starts)),
+            padded // STRIDE,
+        ]
+        axes.append([
+            (start, slice(low - start // STRIDE, high - start // STRIDE))
+            for start, low, high in zip(starts, seams[:-1], seams[1:], strict=True)
+        ])  # fmt: skip
+    for z, y, x in product(*axes):
+        yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
+
+
+def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: int) -> tuple[int, int, int] | None:
+    """Sides of tiles of at most `voxels` voxels that cover `shape` with the fewest in all; None if there are none."""
+    options = []
+    for n in shape:
+        padded = -(-n // multiple) * multiple
+        costs = {}
+        for side in range(multiple, padded + 1, multiple):
+            step = side - 2 * halo // multiple * multiple
+            if side == padded:
+                costs[side] = side
+            elif step > 0:
+                costs[side] = (1 + -(-(padded - side) // step)) * side
+        options.append(costs)
+    fitting = [
+        (math.prod(cost for _, cost in sides), tuple(side for side, _ in sides))
+        for sides in product(*(axis.items() for axis in options))
+        if math.prod(side for side, _ in sides) <= voxels
+    ]
+    if not fitting:
+        return None
+    z, y, x = min(fitting)[1]
+    return z, y, x
+
+
+def _tile_sides(
+    shape: tuple[int, ...], network: torch.nn.Module, settings: CentreSettings, device: torch.device
+) -> tuple[int, int, int]:
+    """Tiles as large as `settings` and, on a CPU, the memory allow."""
+    multiple, voxels = _multiple(network), float(settings.tile**3)
+    limit = parse_memory(settings.max_memory)
+    taken = settled_bytes() + SPARE_BYTES
+    if device.type == "cpu":
+        each = bytes_per_voxel(lambda image: evaluate(network, image, turns=settings.turns))
+        voxels = min(voxels, (limit - taken) / each)
+    sides = best_sides(shape, voxels, settings.halo, multiple=multiple)
+    if sides is None:
+        raise VoxpickError(
+            f"detect: max_memory is {in_gigabytes(limit)} and tile {settings.tile}; {in_gigabytes(taken)} are taken "
+            f"before the first tile, and no tile fits around a halo of {settings.halo}; allow more, or a smaller halo"
+        )
+    return sides
+
+
+def _multiple(network: torch.nn.Module) -> int:
+    return math.lcm(STRIDE, int(getattr(network, "multiple_of", 1)))

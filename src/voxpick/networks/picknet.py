@@ -1,0 +1,141 @@
+"""PickNet, voxpick's own network: a residual U-Net at half resolution that marks centres and names them.
+
+No paper describes it as a whole. What it puts together:
+- residual blocks of two 3x3x3 convolutions with batch normalisation, which folds away for inference (He et al. 2016);
+- the U of Ronneberger et al. (2015), summed instead of concatenated, so that no convolution has twice the channels;
+- all stages but the first two convolutions on grids of 2, 4 and 8 voxels: at half resolution a convolution costs an
+  eighth, and centres come back below one voxel by an offset (Zhou et al. 2019, Objects as Points);
+- heads that are 1x1x1 convolutions of the same maps: is there a centre, where exactly, of which class; and two more
+  that only training sees: the class of every voxel, and the specimen without noise (UMC's second task; Gubins et al.
+  2020, section 3.6).
+
+Output channels, in order, at half resolution (voxel i covers input voxels 2 i and 2 i + 1):
+    1             logit of 'the centre of a particle lies here'
+    3             offset of the centre from the middle of the voxel along z, y, x, in input voxels
+    classes - 1   logits of the classes, without background
+    and in training mode only
+    classes       logits of the class of the voxel, background first
+    1             density of the specimen
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from voxpick.errors import VoxpickError
+from voxpick.networks.conv_blocks import mixed_precision
+
+STRIDE = 2
+"""Input voxels along the side of an output voxel."""
+
+CENTRE_CHANNELS = 4
+"""One logit and three offsets, before the classes."""
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions with batch normalisation beside the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_convolution(channels, channels), nn.ReLU(inplace=True), *_convolution(channels, channels)
+        )
+        nn.init.zeros_(self.layers[-1].weight)  # a new block is the identity
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu_(self.layers(x) + x)
+
+
+class PickNet(nn.Module):
+    """Centres and classes (b, 3 + classes, z/2, y/2, x/2) in float32 of volumes (b, 1, z, y, x).
+
+    In training mode the channels of voxel classes and density follow (see the head of the file). Sides are multiples
+    of `multiple_of`. stem: channels at full resolution; widths: on the grids of 2, 4, 8.. voxels; blocks: residual
+    blocks of each of them on the way down, `decoder_blocks` on the way up; centres: the share of voxels that hold a
+    centre at the beginning, from which training starts.
+    compute_dtype: attribute; the convolutions' number format where autocast does not say otherwise.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        classes: int = 13,
+        stem: int = 16,
+        widths: Sequence[int] = (48, 96, 192),
+        blocks: Sequence[int] = (2, 2, 2),
+        decoder_blocks: int = 1,
+        centres: float = 0.003,
+    ) -> None:
+        super().__init__()
+        if in_channels != 1 or classes < 2 or min(stem, *widths) < 1 or len(blocks) != len(widths):
+            raise VoxpickError(
+                f"PickNet: in_channels {in_channels}, classes {classes}, stem {stem}, widths {list(widths)}, blocks "
+                f"{list(blocks)}; take one input channel, at least two classes and as many numbers of blocks as widths"
+            )
+        if not 0 < centres < 1:
+            raise VoxpickError(f"PickNet: centres is {centres}; give a share between 0 and 1")
+        self.classes, self.widths = classes, tuple(int(width) for width in widths)
+        self.multiple_of = STRIDE ** len(self.widths)
+        self.compute_dtype = torch.float32
+        self.stem = nn.Sequential(*_convolution(in_channels, stem), nn.ReLU(inplace=True))
+        inputs = [stem, *self.widths[:-1]]
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                *_convolution(before, after, stride=2),
+                nn.ReLU(inplace=True),
+                *(ResidualBlock(after) for _ in range(number)),
+            )
+            for before, after, number in zip(inputs, self.widths, blocks, strict=True)
+        )
+        self.lift = nn.ModuleList(
+            nn.Sequential(*_convolution(below, here, side=1))
+            for here, below in zip(self.widths[:-1], self.widths[1:], strict=True)
+        )
+        self.up = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(here) for _ in range(decoder_blocks))) for here in self.widths[:-1]
+        )
+        self.picks = nn.Conv3d(self.widths[0], CENTRE_CHANNELS + classes - 1, 1)
+        self.training_heads = nn.Conv3d(self.widths[0], classes + 1, 1)
+        for head in (self.picks, self.training_heads):
+            nn.init.normal_(head.weight, std=0.01)
+            assert head.bias is not None
+            nn.init.zeros_(head.bias)
+        with torch.no_grad():
+            assert self.picks.bias is not None
+            self.picks.bias[0] = math.log(centres / (1 - centres))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 5 or any(side % self.multiple_of for side in x.shape[2:]):
+            raise VoxpickError(
+                f"PickNet: the input has shape {tuple(x.shape)}; expected (batch, 1, z, y, x) with sides that are "
+                f"multiples of {self.multiple_of}"
+            )
+        with mixed_precision(x, self.compute_dtype):
+            x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
+            levels = []
+            for stage in self.down:
+                x = stage(x)
+                levels.append(x)
+            for lift, blocks, level in zip(reversed(self.lift), reversed(self.up), reversed(levels[:-1]), strict=True):
+                x = blocks(F.relu_(F.interpolate(lift(x), scale_factor=2.0, mode="nearest") + level))
+            picks = self.picks(x).float()
+            if not self.training:
+                return picks
+            return torch.cat([picks, self.training_heads(x).float()], 1)
+
+    def extra_repr(self) -> str:
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return f"widths={list(self.widths)}, parameters={count:,}"
+
+
+def _convolution(inputs: int, outputs: int, *, side: int = 3, stride: int = 1) -> list[nn.Module]:
+    """A zero-padded convolution and its batch normalisation; weights as He et al. (2015)."""
+    convolution = nn.Conv3d(inputs, outputs, side, stride=stride, padding=side // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    return [convolution, nn.BatchNorm3d(outputs)]
