@@ -1,0 +1,113 @@
+"""Peaks of a heat map: places below a voxel, names, tiles that leave no seam, turns."""
+
+import numpy as np
+import pytest
+import torch
+
+from voxpick.detect.centre_peaks import best_sides, detect_centres, evaluate, peaks, tile_windows
+from voxpick.detect.scan_settings import CentreSettings
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+from voxpick.networks.picknet import PickNet
+from voxpick.volume import Volume
+
+
+class Marker(torch.nn.Module):
+    """Heat from the mean of 2 x 2 x 2 voxels; offsets by brightness; of two names the first where x is small."""
+
+    multiple_of = 4
+
+    def forward(self, x):
+        mean = torch.nn.functional.avg_pool3d(x, 2)
+        logit = 4 * mean - 6
+        side = torch.linspace(4, -4, mean.shape[4]).expand_as(mean)
+        return torch.cat([logit, 0.25 * mean, -0.25 * mean, 0 * mean, side, -side], 1)
+
+
+def spots(shape, places, height=3.0):
+    data = np.zeros(shape, np.float32)
+    for z, y, x in places:
+        data[2 * z : 2 * z + 2, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] = height
+    return data
+
+
+PLACES = [(2, 3, 4), (5, 9, 2), (8, 4, 14), (3, 12, 15)]
+
+
+def test_a_peak_is_the_middle_of_its_voxel_moved_by_the_offset_and_named_there():
+    output = evaluate(Marker(), torch.from_numpy(spots((20, 28, 36), PLACES))[None, None])
+    assert output.shape == (6, 10, 14, 18)
+    whole = tuple(slice(0, n) for n in output.shape[1:])
+    found = peaks(output, whole, threshold=0.5, first=(100, 0, 8))
+    order = np.lexsort(found.centers.T[::-1])
+    expected = 2 * np.array(sorted(PLACES)) + 0.5 + [0.75, -0.75, 0] + [100, 0, 8]
+    assert np.allclose(found.centers[order], expected, atol=1e-2)
+    assert found.names[order].argmax(axis=1).tolist() == [0, 1, 0, 1]
+    assert np.allclose(found.names.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(found.heights, 1 / (1 + np.exp(-6)), atol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(20, 28, 36), (64, 40, 72), (33, 100, 41)])
+@pytest.mark.parametrize("halo", [0, 8, 12])
+def test_tiles_keep_every_output_voxel_once_and_stay_away_from_their_sides(shape, halo):
+    multiple = 4
+    sides = best_sides(shape, 48**3 / 2, halo, multiple=multiple)
+    counts = np.zeros([-(-n // multiple) * multiple // 2 for n in shape], int)
+    padded = 2 * np.array(counts.shape)
+    for first, core in tile_windows(shape, sides, halo, multiple=multiple):
+        assert all(f % multiple == 0 for f in first)
+        for axis in range(3):
+            before, after = 2 * core[axis].start, sides[axis] - 2 * core[axis].stop
+            assert first[axis] == 0 or before >= halo - multiple
+            assert first[axis] + sides[axis] == padded[axis] or after >= halo - multiple
+        counts[tuple(slice(f // 2 + c.start, f // 2 + c.stop) for f, c in zip(first, core, strict=True))] += 1
+    assert (counts == 1).all()
+
+
+def test_no_side_fits_around_a_large_halo():
+    assert best_sides((64, 64, 64), 32**3, 24, multiple=8) is None
+
+
+def toy(seed=0, shape=(24, 44, 52)):
+    torch.manual_seed(seed)
+    network = PickNet(classes=3, stem=4, widths=(8, 12), blocks=(1, 1), centres=0.3).eval()
+    torch.nn.init.normal_(network.picks.weight, std=0.5)
+    model = Model("picknet", {}, network, ["background", "a", "b"], 10.0)
+    data = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return Volume(data, 10.0, "toy"), model
+
+
+def test_tiled_equals_whole_when_the_halo_holds_the_receptive_field(monkeypatch):
+    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device: torch.float32)
+    volume, model = toy(shape=(24, 44, 140))
+    common = {"slab": "off", "minimum_distance": 0.0, "threshold": 0.3, "engine": "torch"}
+    whole = detect_centres(volume, model, settings=CentreSettings(tile=160, **common), device="cpu").particles
+    tiled = detect_centres(volume, model, settings=CentreSettings(tile=46, halo=32, **common), device="cpu").particles
+    assert len(whole) > 30 and len(whole) == len(tiled)
+    for particles in (whole, tiled):
+        assert (particles.scores[:-1] >= particles.scores[1:]).all()
+    order = [np.lexsort(np.round(p.centers_zyx, 2).T[::-1]) for p in (whole, tiled)]
+    assert np.allclose(whole.centers_zyx[order[0]], tiled.centers_zyx[order[1]], atol=0.05)
+
+
+def test_turning_the_tomogram_turns_the_picks_when_turns_are_averaged(monkeypatch):
+    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device: torch.float32)
+    volume, model = toy(1, shape=(24, 40, 48))
+    settings = CentreSettings(slab="off", turns=True, threshold=0.3, engine="torch")
+    found = detect_centres(volume, model, settings=settings, device="cpu").particles
+    turned = volume.with_data(np.ascontiguousarray(volume.data[::-1, :, ::-1]))
+    again = detect_centres(turned, model, settings=settings, device="cpu").particles
+    centers = again.centers_zyx.copy()
+    centers[:, [0, 2]] = (np.array([23, 47]) * 10.0) - centers[:, [0, 2]]
+    assert len(found) == len(again) > 5
+    for center in found.centers_zyx:
+        assert np.linalg.norm(centers - center, axis=1).min() < 0.1
+
+
+def test_noise_everywhere_is_refused_with_a_way_out():
+    torch.manual_seed(0)
+    heat = torch.rand(1, 16, 16, 16).repeat_interleave(1, dim=1)
+    output = torch.cat([heat, torch.zeros(3, 16, 16, 16), torch.full((2, 16, 16, 16), 0.5)])
+    output[0, ::2, ::2, ::2] += 1
+    with pytest.raises(VoxpickError, match="raise the threshold"):
+        peaks(output, (slice(0, 16),) * 3, threshold=0.1, first=(0, 0, 0))
