@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from voxpick.simulate.shrec20 import Recipe, Simulation
     from voxpick.simulate.structures import BeadModel
+    from voxpick.simulate.variation import Variation
 
 OPTIONS = {
     "size_zyx": "--size", "voxel_size": "--voxel-size", "tilt_limit_deg": "--tilt-limit",
@@ -57,6 +58,10 @@ def shrec20(
     orientations: Annotated[
         str, typer.Option(help="'uniform' over all orientations, or 'shrec20' for the published set's uneven ones.")
     ] = "uniform",
+    vary: Annotated[
+        bool,
+        typer.Option("--vary", help="Draw SNR, tilts, defocus, ice, crowding and contrast anew for each tomogram."),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
@@ -70,6 +75,7 @@ def shrec20(
     from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
     from voxpick.simulate.shrec20 import simulate_shrec20
+    from voxpick.simulate.variation import draw_recipe, varying
 
     set_threads(threads)
     where = choose_device(device)
@@ -84,6 +90,7 @@ def shrec20(
         defocus_um=defocus,
         orientations=orientations,
     )
+    variation = _variation(recipe) if vary else None
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
     if not overwrite:
@@ -93,9 +100,13 @@ def shrec20(
     require_writable(out)
     for k, folder in enumerate(folders):
         model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
+        resolved = recipe if variation is None else draw_recipe(recipe, list(bank), variation, varying(model_seed))
         with step_bars(folder.name) as report:
-            simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=where, progress=report)
-        write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, k), overwrite=overwrite)
+            simulation = simulate_shrec20(bank, resolved, seed=model_seed, device=where, progress=report)
+        record = provenance(resolved, bank, seed, k)
+        if variation is not None:
+            record["variation"] = variation.model_dump(mode="json")
+        write_simulation(folder, simulation, ids, provenance=record, overwrite=overwrite)
         typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
 
 
@@ -114,6 +125,19 @@ def _recipe(**settings: Any) -> Recipe:
         given = settings["thickness"] if name == "thickness" else first["input"]
         reason = first["msg"].removeprefix("Value error, ")
         raise VoxpickError(f"{OPTIONS.get(name, f'--{name}')} {given}: {reason}") from error
+
+
+def _variation(recipe: Recipe) -> Variation:
+    """What --vary draws. Raises VoxpickError where an option was given that it would draw over."""
+    from voxpick.errors import VoxpickError
+    from voxpick.simulate.variation import REPLACED, Variation
+
+    for name in REPLACED:
+        given = getattr(recipe, name)
+        if given != type(recipe).model_fields[name].default:
+            option = OPTIONS.get(name, f"--{name}")
+            raise VoxpickError(f"{option} {given:g}: --vary draws it anew for each tomogram; leave out one of the two")
+    return Variation()
 
 
 def write_simulation(

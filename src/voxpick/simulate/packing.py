@@ -59,14 +59,17 @@ def pack(
     *,
     shape: tuple[int, int, int],
     voxel_size: float,
+    contrast: Mapping[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packing:
     """Place one particle for each rotation (n, 3, 3): class uniform, centre uniform over the slab of `shape` voxels.
 
+    contrast: factor on the density of a structure, by name; where it is not named, 1. The masks do not change with it.
     A particle lies wholly inside the slab along z; along y and x its centre does, and the rest may reach over the edge.
     Raises VoxpickError when a particle finds no room in 2000 attempts.
     """
     names = tuple(structures)
+    factors = [np.float32((contrast or {}).get(name, 1.0)) for name in names]
     n = len(rotations_zyx)
     reach = max(np.linalg.norm(beads.positions_zyx, axis=1).max() for beads in structures.values())
     rim = int(np.ceil(reach / voxel_size)) + 6
@@ -90,7 +93,7 @@ def pack(
                 f"no room for particle {k + 1} of {n} after {PLACEMENT_ATTEMPTS} attempts; "
                 "ask for fewer particles or a larger specimen"
             )
-        density[window] += piece.density
+        density[window] += factors[class_index[k]] * piece.density
         occupancy[window][piece.occupied] = k + 1
         boxes[_tight(piece, window)] = k + 1
         if progress:

@@ -19,7 +19,7 @@ from voxpick.simulate.detector import add_noise
 from voxpick.simulate.optics import Microscope, exit_wave, image
 from voxpick.simulate.packing import Beads, Packing, pack
 from voxpick.simulate.reconstruction import back_project, ramp_filtered, tilt_angles
-from voxpick.simulate.specimen import embed_in_ice, spline_coefficients, tilted_slices
+from voxpick.simulate.specimen import ICE_DEVIATION, ICE_MEAN, embed_in_ice, spline_coefficients, tilted_slices
 
 PARTICLES_PER_SPECIMEN = (2400, 2800)
 REFERENCE_AREA = 512 * 512
@@ -42,7 +42,11 @@ class Recipe(BaseModel):
     cs_mm: float = 2.7
     amplitude_contrast: float = Field(0.08, ge=0, le=1)
     slice_nm: float = Field(5.0, gt=0, description="multislice thickness")
+    envelope_decay: float = Field(0.4, gt=0, description="of the microscope's envelope")
+    ice_mean: float = Field(ICE_MEAN, ge=0)
+    ice_deviation: float = Field(ICE_DEVIATION, ge=0)
     structural_noise: float = Field(0.04, ge=0)
+    contrast: dict[str, float] = Field(default_factory=dict, description="factor on a structure's density; none: 1")
     orientations: Literal["uniform", "shrec20"] = "uniform"
 
     @model_validator(mode="after")
@@ -58,6 +62,7 @@ class Recipe(BaseModel):
             cs_mm=self.cs_mm,
             amplitude_contrast=self.amplitude_contrast,
             defocus_um=self.defocus_um,
+            envelope_decay=self.envelope_decay,
         )
 
     def tilt_angles(self) -> list[float]:
@@ -132,15 +137,26 @@ def pack_specimen(
     """Steps 1 to 3: particles in the slab."""
     if not structures:
         raise VoxpickError("no structures to simulate; name at least one")
-    _, ny, nx = recipe.size_zyx
-    n = recipe.particles
-    if n is None:
-        n = max(1, round(int(rng.integers(*PARTICLES_PER_SPECIMEN)) * ny * nx / REFERENCE_AREA))
+    n = recipe.particles or particle_number(recipe.size_zyx, rng)
     if recipe.orientations == "uniform":
         rotations = uniform_rotations_zyx(n, rng)
     else:
         rotations = swap_axes(zxz_to_matrix_xyz(rng.uniform(0, 360, size=(n, 3))))
-    return pack(structures, rotations, rng, shape=recipe.size_zyx, voxel_size=recipe.voxel_size, progress=progress)
+    return pack(
+        structures,
+        rotations,
+        rng,
+        shape=recipe.size_zyx,
+        voxel_size=recipe.voxel_size,
+        contrast=recipe.contrast,
+        progress=progress,
+    )
+
+
+def particle_number(size_zyx: tuple[int, int, int], rng: np.random.Generator) -> int:
+    """How many particles a specimen of so many voxels gets: 2400 to 2799 on 512 x 512."""
+    _, ny, nx = size_zyx
+    return max(1, round(int(rng.integers(*PARTICLES_PER_SPECIMEN)) * ny * nx / REFERENCE_AREA))
 
 
 def tilt_series(
@@ -163,7 +179,7 @@ def tilt_series(
     extra = (field.shape[2] - nx) // 2 - rim
     rows = torch.from_numpy(field[:, :, extra : field.shape[2] - extra]).to(device).transpose(1, 2)
     wide = torch.nn.functional.pad(rows, (0, 0, nx // 2 - rim, nx - nx // 2 - rim))
-    iced = embed_in_ice(wide, generator)
+    iced = embed_in_ice(wide, generator, mean=recipe.ice_mean, deviation=recipe.ice_deviation)
     grandmodel = iced[:, nx // 2 : nx // 2 + nx].transpose(1, 2)
     coefficients = spline_coefficients(iced)
     angles = recipe.tilt_angles()

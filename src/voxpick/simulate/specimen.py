@@ -16,11 +16,17 @@ ICE_MEAN, ICE_DEVIATION = 0.15, 0.01
 PROTEIN_THRESHOLD = 0.242
 
 
-def embed_in_ice(density: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """density + (1 - min(density, 0.242) / 0.242) N(0.15, 0.01): ice fills what the protein leaves."""
+def embed_in_ice(
+    density: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    mean: float = ICE_MEAN,
+    deviation: float = ICE_DEVIATION,
+) -> torch.Tensor:
+    """density + (1 - min(density, 0.242) / 0.242) N(mean, deviation): ice fills what the protein leaves."""
     noise = torch.randn(density.shape, generator=generator, device=density.device)
     share = 1 - density.clamp(max=PROTEIN_THRESHOLD) / PROTEIN_THRESHOLD
-    return density + share * (ICE_MEAN + ICE_DEVIATION * noise)
+    return density + share * (mean + deviation * noise)
 
 
 def spline_coefficients(rows: torch.Tensor) -> torch.Tensor:
