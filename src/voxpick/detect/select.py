@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy.spatial import cKDTree
 
+from voxpick.detect.class_thresholds import above_thresholds
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import Slab
 from voxpick.particles import Particles
 
 
 def selected(particles: Particles, settings: DetectSettings, slab: Slab, voxel_size: float) -> Particles:
-    """The picks in level ice with at least `minimum_score` and `minimum_distance`, most confident first.
+    """The picks in level ice with calibrated scores, most confident first, that have enough score and distance.
 
+    What is enough: `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`.
     slab: in sections of the tomogram, whose voxels have `voxel_size` A. Networks fire at random in vacuum, rarely; such
     a pick spoils more than itself, for one stray z makes the SHREC scoring move all (`evaluate.shrec`).
     """
+    particles = particles[slab.holds(particles.centers_zyx[:, 0] / voxel_size)].sorted_by_score()
+    better = with_calibrated_scores(particles, settings)
+    assert better.scores is not None
+    kept = above_thresholds(better.scores, better.classes, settings.class_thresholds)
+    particles = better if settings.calibrated else particles
     assert particles.scores is not None
-    particles = particles[slab.holds(particles.centers_zyx[:, 0] / voxel_size)]
+    particles = particles[kept & (particles.scores >= settings.minimum_score)]
+    particles = particles[apart(particles.centers_zyx, settings.minimum_distance)]
+    return particles[apart_by_class(particles.centers_zyx, particles.classes, settings.class_radii)]
+
+
+def with_calibrated_scores(particles: Particles, settings: DetectSettings) -> Particles:
+    """The same picks in the same order, their scores and location scores mapped where the settings hold a map.
+
+    `calibration` is for named picks; the score of those without a class score is a location score.
+    """
+    where, located = settings.location_calibration, particles.location_scores
+    score = where if particles.class_scores is None else settings.calibration
     assert particles.scores is not None
-    particles = particles[particles.scores >= settings.minimum_score].sorted_by_score()
-    return particles[apart(particles.centers_zyx, settings.minimum_distance)]
+    return particles.with_columns(
+        scores=particles.scores if score is None else score(particles.scores),
+        location_scores=located if where is None or located is None else where(located),
+    )
 
 
 def apart(centers: np.ndarray, distance: float) -> np.ndarray:
@@ -28,12 +50,34 @@ def apart(centers: np.ndarray, distance: float) -> np.ndarray:
 
     Bool (n,). Same unit for both; a distance of 0 keeps all.
     """
-    keep = np.ones(len(centers), dtype=bool)
     if distance <= 0 or len(centers) < 2:
-        return keep
+        return np.ones(len(centers), dtype=bool)
+    pairs, lengths = _near(centers, distance)
+    return _best_first(len(centers), pairs[lengths < distance])
+
+
+def apart_by_class(centers: np.ndarray, classes: np.ndarray, radii: Mapping[str, float]) -> np.ndarray:
+    """As `apart`, when a kept centre drops all later ones, of any class, closer than the sum of both classes' radii.
+
+    radii: by class name, in the unit of the centres; a class without one has 0.
+    """
+    reach = np.array([radii.get(str(name), 0.0) for name in classes], dtype=np.float64)
+    if len(centers) < 2 or reach.max() <= 0:
+        return np.ones(len(centers), dtype=bool)
+    pairs, lengths = _near(centers, 2 * reach.max())
+    return _best_first(len(centers), pairs[lengths < reach[pairs].sum(axis=1)])
+
+
+def _near(centers: np.ndarray, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (m, 2) of all pairs up to `distance` away, the lower row first, and how far apart they are."""
     pairs = cKDTree(centers).query_pairs(distance, output_type="ndarray")
-    pairs = pairs[np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1) < distance]
     pairs.sort(axis=1)
+    return pairs, np.linalg.norm(centers[pairs[:, 0]] - centers[pairs[:, 1]], axis=1)
+
+
+def _best_first(number: int, pairs: np.ndarray) -> np.ndarray:
+    """Bool (number,): the rows kept when each kept one drops its later partners."""
+    keep = np.ones(number, dtype=bool)
     for first, second in pairs[np.argsort(pairs[:, 0], kind="stable")]:
         if keep[first]:
             keep[second] = False

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from voxpick.detect.calibration import ConfidenceSettings
 from voxpick.detect.memory import parse_memory
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
@@ -14,7 +15,7 @@ from voxpick.networks.model import Model
 LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
 
 
-class DetectSettings(BaseModel):
+class DetectSettings(ConfidenceSettings):
     """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from voxpick.detect.calibration import OF_NAMES
 from voxpick.detect.pipeline import Detection, Progress, name_particles
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.select import selected
@@ -92,9 +93,13 @@ def named_by(
 
 
 def _settings(detection: Detection, classifier: Model, changes: dict[str, Any] | None) -> DetectSettings:
-    """What the detection was made with, then the classifier's own settings, then changes; those known to both."""
+    """What the detection was made with, then the classifier's own settings, then changes; those known to both.
+
+    How either calibrates its scores was found with other names or other centres, so it is left out.
+    """
     known = DetectSettings.model_fields
-    mine = {key: value for key, value in detection.settings.items() if key in known and key not in OF_CLASSIFIER}
+    other = (*OF_CLASSIFIER, *OF_NAMES)
+    mine = {key: value for key, value in detection.settings.items() if key in known and key not in other}
     own = {key: value for key, value in classifier.detection.items() if key in OF_CLASSIFIER}
     wanted = {key: value for key, value in (changes or {}).items() if key in known and value is not None}
     return make_settings([], {**mine, **own, **wanted})

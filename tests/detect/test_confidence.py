@@ -1,0 +1,174 @@
+"""Calibrated scores, thresholds by class and distances across classes."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn.isotonic import IsotonicRegression
+
+from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
+from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds
+from voxpick.detect.select import apart, apart_by_class, selected
+from voxpick.detect.settings import DetectSettings, make_settings
+from voxpick.detect.slab import Slab
+from voxpick.errors import VoxpickError
+from voxpick.networks.model import Model
+from voxpick.particles import Particles
+
+LEVEL = Slab(0, 1000, "all")
+
+
+def overconfident(n, *, seed=0):
+    """Scores whose square is the chance of being right."""
+    rng = np.random.default_rng(seed)
+    scores = rng.beta(2, 1.2, size=n)
+    return scores, rng.random(n) < scores**2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_isotonic_regression_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 400))
+    x, weights = np.round(rng.random(n), 1 + seed % 3), rng.uniform(0.1, 2, n)
+    y = (rng.random(n) < x).astype(float) if seed % 2 else rng.normal(x)
+    knots, values = isotonic_regression(x, y, weights)
+    expected = IsotonicRegression().fit(x, y, sample_weight=weights).predict(knots)
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-12)
+    assert (np.diff(knots) > 0).all() and (np.diff(values) >= 0).all()
+
+
+@pytest.mark.parametrize(("n", "kind"), [(2000, "isotonic"), (FEW_PICKS - 20, "platt")])
+def test_the_map_makes_scores_the_chance_of_being_right_and_keeps_their_order(n, kind):
+    found = fit_score_map(*overconfident(n))
+    assert found.kind == kind and found.picks == n
+    fresh, _ = overconfident(20_000, seed=1)
+    fresh = np.sort(fresh)
+    better = found(fresh)
+    assert np.mean(np.abs(better - fresh**2)) < 0.04 < 0.15 < np.mean(np.abs(fresh - fresh**2))
+    assert (np.diff(better) > 0).all() and better.min() >= 0 and better.max() <= 1
+    again = ScoreMap(**json.loads(json.dumps(found.plain())))
+    assert np.array_equal(again(fresh), better)
+
+
+def test_ends_stay_off_certainty():
+    scores = np.linspace(0, 1, 400)
+    found = fit_score_map(scores, scores > 0.5)
+    low, high = found(np.array([0.0, 1.0]))
+    assert 0 < low < 0.01 and 0.99 < high < 1
+
+
+def test_few_picks_without_one_wrong_give_a_map_all_the_same():
+    found = fit_score_map(np.array([0.3, 0.6, 0.9]), np.ones(3, bool))
+    low, high = found(np.array([0.0, 1.0]))
+    assert found.kind == "platt" and 0 < low < high <= 1
+    backwards = fit_score_map(np.array([0.1, 0.2, 0.8, 0.9]), np.array([1, 1, 0, 0], bool))
+    assert backwards.slope > 0 and (np.diff(backwards(np.linspace(0, 1, 9))) > 0).all()
+
+
+def test_no_picks_cannot_be_fitted():
+    with pytest.raises(VoxpickError, match="0 scores, 0 outcomes"):
+        fit_score_map(np.empty(0), np.empty(0, bool))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_threshold_is_that_of_trying_all(seed, beta):
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.random(60), 2)
+    right, particles = rng.random(60) < scores, 70
+
+    def f_beta(threshold):
+        kept = scores >= threshold
+        pairs = (kept & right).sum()
+        return (1 + beta**2) * pairs / (beta**2 * particles + kept.sum())
+
+    threshold, value = best_threshold(scores, right, particles=particles, beta=beta)
+    tried = [f_beta(t) for t in np.linspace(0, 1, 1001)]
+    assert value == pytest.approx(max(tried)) and f_beta(threshold) == pytest.approx(value)
+
+
+def test_thresholds_of_classes_and_what_they_keep():
+    scores = np.concatenate([np.linspace(0.05, 0.95, 19), np.linspace(0.05, 0.95, 19), [0.5]])
+    classes = np.repeat(["good", "bad", "rare"], [19, 19, 1])
+    right = np.concatenate([np.ones(19, bool), np.linspace(0.05, 0.95, 19) > 0.7, [True]])
+    chosen = choose_thresholds(scores, classes, right, particles={"good": 19, "bad": 6, "rare": 1, "none": 2})
+    assert chosen["good"] == 0 and chosen["bad"] == pytest.approx(0.7)
+    overall, _ = best_threshold(scores, right, particles=28)
+    assert chosen["rare"] == chosen["none"] == overall
+    kept = above_thresholds(scores, classes, chosen)
+    assert kept[:19].all() and kept[19:38].tolist() == (np.linspace(0.05, 0.95, 19) > 0.7).tolist()
+    assert best_threshold(np.array([0.4]), np.array([False]), particles=3) == (0.0, 0.0)
+    with pytest.raises(VoxpickError, match="beta is 0"):
+        best_threshold(scores, right, particles=3, beta=0.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_across_classes_the_better_pick_stays(seed):
+    rng = np.random.default_rng(seed)
+    centers, classes = rng.uniform(0, 300, (150, 3)), rng.choice(["small", "large", "point"], 150)
+    radii = {"small": 20.0, "large": 45.0}
+    reach = np.array([radii.get(name, 0.0) for name in classes])
+    expected: list[int] = []
+    for row in range(150):
+        if all(np.linalg.norm(centers[row] - centers[k]) >= reach[row] + reach[k] for k in expected):
+            expected.append(row)
+    assert np.flatnonzero(apart_by_class(centers, classes, radii)).tolist() == expected
+    assert apart_by_class(centers, classes, {}).all() and len(expected) < 140
+    same = dict.fromkeys(radii, 30.0) | {"point": 30.0}
+    assert np.array_equal(apart_by_class(centers, classes, same), apart(centers, 60.0))
+    assert apart_by_class(np.empty((0, 3)), np.empty(0, object), radii).shape == (0,)
+
+
+def test_a_detection_ends_with_what_the_model_brings():
+    scores, right = overconfident(600)
+    model = Model("none", {}, None, ["background", "a", "b"], 10.0)
+    model.detection = {
+        "calibration": fit_score_map(scores, right).plain(), "class_thresholds": {"a": 0.5}, "class_radii": {"b": 30.0},
+    }  # fmt: skip
+    assert json.loads(json.dumps(model.detection)) == model.detection
+    settings = make_settings([model])
+    picks = Particles(
+        np.array([[0, 0, 0], [0, 0, 50], [0, 0, 90], [0, 0, 200], [0, 0, 300]]), ["b", "b", "b", "a", "a"],
+        [0.9, 0.8, 0.7, 0.5, 0.95], location_scores=np.full(5, 0.9), class_scores=np.full(5, 0.9),
+    )  # fmt: skip
+    kept = selected(picks, settings, LEVEL, 10.0)
+    assert kept.centers_zyx[:, 2].tolist() == [300, 0, 90]
+    assert kept.scores == pytest.approx(np.array([0.95, 0.9, 0.7]) ** 2, abs=0.08)
+    assert kept.location_scores.tolist() == [0.9, 0.9, 0.9]
+    raw = selected(picks, make_settings([model], {"calibrated": False}), LEVEL, 10.0)
+    assert raw.scores.tolist() == [0.95, 0.9, 0.7]
+    everything = {"class_thresholds": {}, "class_radii": {}}
+    assert len(selected(picks, make_settings([model], everything), LEVEL, 10.0)) == 5
+    least = float(kept.scores[1])
+    assert len(selected(picks, make_settings([model], {"minimum_score": least}), LEVEL, 10.0)) == 2
+
+
+def test_location_scores_have_a_map_of_their_own():
+    found = ScoreMap(kind="platt", slope=1.0, shift=-1.0)
+    settings = DetectSettings(location_calibration=found, calibration=ScoreMap(kind="platt", shift=2.0))
+    picks = Particles(np.zeros((2, 3)), scores=[0.6, 0.4], location_scores=[0.6, 0.4])
+    unnamed = selected(picks, settings, LEVEL, 10.0)
+    assert unnamed.scores == pytest.approx(found(np.array([0.6, 0.4])))
+    assert unnamed.location_scores == pytest.approx(unnamed.scores)
+    named = selected(picks.with_columns(class_scores=np.ones(2)), settings, LEVEL, 10.0)
+    assert named.scores[0] > 0.6 > named.location_scores[0]
+
+
+@pytest.mark.parametrize(
+    ("map_", "message"),
+    [
+        ({"kind": "isotonic"}, "0 knots and 0 values"),
+        ({"kind": "isotonic", "knots": [0.1, 0.5], "values": [0.5, 0.2]}, "values must rise"),
+        ({"kind": "platt", "slope": -1.0}, "greater than 0"),
+    ],
+)
+def test_a_map_that_does_not_rise_is_refused(map_, message):
+    with pytest.raises(VoxpickError, match=message):
+        make_settings([], {"calibration": map_})
+
+
+def test_steps_of_a_map_are_told_by_their_ends():
+    found = fit_score_map(*overconfident(2000))
+    inner = [b for (a, b), (_, c) in pairwise(pairwise(found.values)) if a == b == c]
+    assert len(found.knots) < 200 and not inner
