@@ -14,7 +14,8 @@ from voxpick.io.model import save_models
 from voxpick.io.mrc import write_mrc
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
-from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples, png
+from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
+from voxpick.report.pictures import png
 
 
 def particles(names=("b<1>", "1s3x")):

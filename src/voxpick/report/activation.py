@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import struct
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 
 from voxpick.detect.activation import Activation
 from voxpick.particles import Particles
+from voxpick.report.frame import page
+from voxpick.report.pictures import image
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT
 
 
@@ -59,14 +57,7 @@ def build_activation_page(
     hint: str = "",
 ) -> str:
     """The maps as one HTML file with everything inside. particles: one row for each of the columns' maps."""
-    parts = {
-        "TITLE": escape(title),
-        "SUBTITLE": escape(subtitle),
-        "SECTION": activation_section(particles, columns, truth, hint=hint),
-        "FOOTER": "Made by voxpick.",
-        "STYLE": _asset("style.css") + _asset("activation.css"),
-    }
-    return "".join(parts.get(piece, piece) for piece in _asset("activation.html").split("@"))
+    return page(title, subtitle, activation_section(particles, columns, truth, hint=hint), styles=["activation.css"])
 
 
 def activation_section(
@@ -81,11 +72,11 @@ def activation_section(
     titles = ["input", *(["truth"] if truth is not None else []), *(f"CAM, {column.title}" for column in columns)]
     rows = ["<tr><th>class</th>" + "".join(f"<th>{escape(text)}</th>" for text in titles) + "</tr>"]
     for k, name in enumerate(particles.classes.astype(str)):
-        cells = [_image(_grey(columns[0].activation.images[k], (1, 99)), f"{name}, input")]
+        cells = [image(_grey(columns[0].activation.images[k], (1, 99)), f"{name}, input")]
         if truth is not None:
-            cells.append(_image(_grey(truth[k], (1, 100)), f"{name}, truth"))
+            cells.append(image(_grey(truth[k], (1, 100)), f"{name}, truth"))
         for column in columns:
-            picture = _image(_grey(column.activation.maps[k], (0, 100)), f"{name}, map of {column.title}")
+            picture = image(_grey(column.activation.maps[k], (0, 100)), f"{name}, map of {column.title}")
             cells.append(picture + _called(column, k, name))
         rows.append(f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     note = (
@@ -118,28 +109,3 @@ def _grey(cube: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
     if not high > low:
         return np.full(section.shape, 128, dtype=np.uint8)
     return np.rint(np.clip((section - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-
-
-def _image(grey: np.ndarray, name: str) -> str:
-    data = base64.b64encode(png(grey)).decode("ascii")
-    return f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">'
-
-
-def png(grey: np.ndarray) -> bytes:
-    """A PNG file of an image uint8 [y, x], the first row at the top."""
-    height, width = grey.shape
-    lines = b"".join(b"\0" + row.tobytes() for row in np.ascontiguousarray(grey))
-    chunks: Mapping[bytes, bytes] = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
-        b"IDAT": zlib.compress(lines, 9),
-        b"IEND": b"",
-    }
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks.items()
-    )
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _asset(name: str) -> str:
-    return (files("voxpick.report") / "assets" / name).read_text(encoding="utf-8")

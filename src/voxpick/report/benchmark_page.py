@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from itertools import accumulate
 from typing import Any
 
 from voxpick.report import comparison_charts as compare
 from voxpick.report.charts import confusion_chart
+from voxpick.report.frame import FOOTER, card, page
 from voxpick.shrec_classes import SHREC20_WEIGHTS_KDA
 
 Table = Mapping[str, Any]
 LESS_IS_BETTER = ("FP", "FN", "MH", "RO", "AD", "miss_rate")
-NO_CONTEST = ("RR", "training", "training memory", "inference", "inference memory")
+NO_CONTEST = (
+    "RR",
+    "training",
+    "inference",
+    "with",
+    "without",
+    "difference",
+    *(f"{part}{kind} memory" for part in ("training", "inference") for kind in ("", " GPU")),
+)
 
 
 def build_benchmark_report(
@@ -36,24 +43,17 @@ def build_benchmark_report(
     printed = list(dict.fromkeys(row["name"] for row in classes["rows"] if row["published"]))
     like = {row["name"]: row["like"] for row in location["rows"] if not row["published"]}
     colours = compare.hues(ours, printed, like)
-    body = _overview(location, classes, like, colours)
+    body = _section(tables["claims"]) if "claims" in tables else ""
+    body += _overview(location, classes, like, colours)
     body += _section(location)
     body += _section(classes) + _figures(classes, colours) + _section(tables["size_groups"])
     body += _section(tables["class_accuracy"]) + _matrices(confusions) + _section(tables["costs"])
     for key, table in tables.items():
         if key.startswith("sweep_"):
             body += _sweep(table, colours)
-    style = (files("voxpick.report") / "assets" / "style.css").read_text(encoding="utf-8")
-    page = (files("voxpick.report") / "assets" / "benchmark.html").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": escape(title),
-        "SUBTITLE": escape(subtitle),
-        "STYLE": style,
-        "WARNINGS": "".join(_failure(item) for item in failed),
-        "BODY": body,
-        "FOOTER": "Made by voxpick. † copied from a paper, not measured here: other tomograms, machines and budgets.",
-    }
-    return re.sub("@([A-Z]+)@", lambda found: parts[found[1]], page)
+    failures = "".join(_failure(item) for item in failed)
+    footer = f"{FOOTER} † copied from a paper, not measured here: other tomograms, machines and budgets."
+    return page(title, subtitle, failures + body, styles=["benchmark.css"], footer=footer)
 
 
 def _means(row: Mapping[str, Any]) -> list[float | None]:
@@ -61,11 +61,15 @@ def _means(row: Mapping[str, Any]) -> list[float | None]:
 
 
 def _series(table: Table, *, published: bool, columns: int) -> dict[str, list[float | None]]:
-    """Values of our rows, or of the published ones under 'published NAME', for the first so many columns."""
+    """Values of our rows, or of the published ones under 'published NAME', for the first so many columns.
+
+    Rows without any value there, such as those of picks without classes, are left out.
+    """
     lead = "published " if published else ""
-    return {
+    found = {
         f"{lead}{row['name']}": _means(row)[:columns] for row in table["rows"] if bool(row["published"]) == published
     }
+    return {name: values for name, values in found.items() if any(value is not None for value in values)}
 
 
 def _overview(location: Table, classes: Table, like: Mapping[str, str], colours: Mapping[str, str]) -> str:
@@ -82,9 +86,8 @@ def _overview(location: Table, classes: Table, like: Mapping[str, str], colours:
                 cell = row["cells"][at] or {}
                 rows.append((row["name"], cell.get("mean"), cell.get("spread"), known.get(like.get(row["name"], ""))))
         chart = compare.dots_chart(rows, colours, name=heading)
-        cards += _card(
-            heading, "Hollow: published for this method. Line: standard deviation over tomograms and seeds.", chart
-        )
+        hint = "Hollow: published for this method. Line: standard deviation over tomograms and seeds."
+        cards += card(heading, chart, hint)
     return f'<div class="charts">{cards}</div>'
 
 
@@ -97,13 +100,12 @@ def _figures(classes: Table, colours: Mapping[str, str]) -> str:
         sums = {name: list(accumulate(value or 0.0 for value in row)) for name, row in series.items()}
         chart = compare.class_lines(sums, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
         hint = "Running sum of the class F1 from the smallest class on; dashed: a perfect result. SHREC'20, Fig. 10."
-        cards += _card(f"Cumulative F1, {whose}", hint, chart + compare.key(list(series), colours))
+        cards += card(f"Cumulative F1, {whose}", chart + compare.key(list(series), colours), hint)
     for whose, published in (("this run", False), ("published †", True)):
         series = _series(classes, published=published, columns=len(names))
         chart = compare.weight_lines(series, names, SHREC20_WEIGHTS_KDA, colours, name=f"F1 and weight, {whose}")
-        cards += _card(
-            f"F1 and molecular weight, {whose}", "SHREC'20, Fig. 11.", chart + compare.key(list(series), colours)
-        )
+        chart += compare.key(list(series), colours)
+        cards += card(f"F1 and molecular weight, {whose}", chart, "SHREC'20, Fig. 11.")
     return f'<div class="charts pair">{cards}</div>'
 
 
@@ -116,7 +118,7 @@ def _matrices(confusions: Mapping[str, Mapping[str, Any]]) -> str:
         for name, part in confusions.items()
     )
     hint = "Particles, summed over test tomograms and seeds; the shade is the share of the row. SHREC'20, Fig. 12."
-    return _card("Confusion matrices", hint, f'<div class="matrices">{figures}</div>')
+    return card("Confusion matrices", f'<div class="matrices">{figures}</div>', hint)
 
 
 def _sweep(table: Table, colours: Mapping[str, str]) -> str:
@@ -125,11 +127,11 @@ def _sweep(table: Table, colours: Mapping[str, str]) -> str:
     y_label, _, x_label = table["title"].partition(" against ")
     chart = compare.value_lines(series, values, colours, name=table["title"], x_label=x_label, y_label=y_label)
     content = f'<div class="wide">{chart}</div>{compare.key(list(series), colours)}{_table(table)}'
-    return _card(table["title"], table["note"], content)
+    return card(table["title"], content, table["note"])
 
 
 def _section(table: Table) -> str:
-    return _card(table["title"], table["note"], _table(table))
+    return card(table["title"], _table(table), table["note"])
 
 
 def _table(table: Table) -> str:
@@ -172,8 +174,3 @@ def _failure(item: Mapping[str, Any]) -> str:
     more = f"<details><summary>last lines of its log</summary><pre>{log}</pre></details>" if log else ""
     who = f"<b>{escape(item['title'])}</b>, seed {item['seed']}, failed: "
     return f'<div class="warning">{who}{escape(item["error"])}{more}</div>'
-
-
-def _card(title: str, hint: str, content: str) -> str:
-    note = f'<p class="hint">{escape(hint)}</p>' if hint else ""
-    return f'<section class="card"><h2>{escape(title)}</h2>{note}{content}</section>'

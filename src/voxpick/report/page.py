@@ -6,13 +6,14 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from voxpick.particles import Particles
+from voxpick.report import frame
 from voxpick.report.binning import BinnedVolume, bin_volume
+from voxpick.report.frame import FOOTER, asset, fill
 from voxpick.report.sections import chart_section, score_tables, settings_table, tiles
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_TABLE1
 from voxpick.volume import Volume
@@ -51,20 +52,23 @@ def build_report(
     if binned.factor > 1:
         subtitle += f" · shown binned {binned.factor} times"
     parts = {
-        "TITLE": escape(title),
-        "SUBTITLE": escape(subtitle),
         "WARNINGS": "".join(f'<p class="warning">{escape(text)}</p>' for text in (score or {}).get("warnings", ())),
         "TILES": tiles(picks, truth, score),
         "CHARTS": chart_section(picks, score, hits, colours),
         "TABLES": score_tables(picks, score, colours) + settings_table(settings),
-        "FOOTER": "Made by voxpick. Coordinates are voxels of the full tomogram; the first voxel is 0.",
-        "DATA": _json(_viewer_data(volume, binned, picks, truth, score, hits, classes, colours)),
-        "VOXELS": base64.b64encode(np.ascontiguousarray(binned.voxels).tobytes()).decode("ascii"),
-        "STYLE": _asset("style.css"),
-        "SCRIPT": _asset("viewer.js"),
     }
-    pieces = _asset("page.html").split("@")
-    return "".join(parts.get(piece, piece) for piece in pieces)
+    script = fill(
+        '<script type="application/json" id="data">@DATA@</script>\n'
+        '<script type="text/plain" id="voxels">@VOXELS@</script>\n'
+        "<script>\n@SCRIPT@\n</script>",
+        {
+            "DATA": _json(_viewer_data(volume, binned, picks, truth, score, hits, classes, colours)),
+            "VOXELS": base64.b64encode(np.ascontiguousarray(binned.voxels).tobytes()).decode("ascii"),
+            "SCRIPT": asset("viewer.js"),
+        },
+    )
+    footer = f"{FOOTER} Coordinates are voxels of the full tomogram; the first voxel is 0."
+    return frame.page(title, subtitle, fill(asset("page.html"), parts), footer=footer, script=script)
 
 
 def _class_names(picks: Particles, truth: Particles | None, score: Mapping[str, Any] | None) -> list[str]:
@@ -133,7 +137,3 @@ def _radius(name: str) -> float:
 def _json(value: Any) -> str:
     """JSON that may stand inside a <script> element."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _asset(name: str) -> str:
-    return (files("voxpick.report") / "assets" / name).read_text(encoding="utf-8")
