@@ -51,7 +51,7 @@ class CentreSettings(PlaceSettings):
     tile: int = Field(144, ge=32, description="a tile has at most tile^3 voxels, halo included; fewer if memory asks")
     halo: int = Field(16, ge=0, multiple_of=2, description="voxels at inner sides of a tile that are not kept")
     threshold: float = Field(0.3, gt=0, lt=1, description="a peak counts as a centre above this height")
-    minimum_distance: float = Field(60.0, ge=0, description="A; picks closer than this to a better one are left out")
+    minimum_distance: float = Field(80.0, ge=0, description="A; picks closer than this to a better one are left out")
     turns: bool = Field(False, description="mean over the four half turns that keep the wedge; four times the time")
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="what evaluates the network; auto takes OpenVINO, if installed, for large volumes"

@@ -59,6 +59,7 @@ class PickNet(nn.Module):
     blocks of each of them on the way down, `decoder_blocks` on the way up; centres: the share of voxels that hold a
     centre at the beginning, from which training starts.
     compute_dtype: attribute; the convolutions' number format where autocast does not say otherwise.
+    all_heads: attribute; True gives all channels outside of training as well.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class PickNet(nn.Module):
         self.classes, self.widths = classes, tuple(int(width) for width in widths)
         self.multiple_of = STRIDE ** len(self.widths)
         self.compute_dtype = torch.float32
+        self.all_heads = False
         self.stem = nn.Sequential(*_convolution(in_channels, stem), nn.ReLU(inplace=True))
         inputs = [stem, *self.widths[:-1]]
         self.down = nn.ModuleList(
@@ -125,7 +127,7 @@ class PickNet(nn.Module):
             for lift, blocks, level in zip(reversed(self.lift), reversed(self.up), reversed(levels[:-1]), strict=True):
                 x = blocks(F.relu_(F.interpolate(lift(x), scale_factor=2.0, mode="nearest") + level))
             picks = self.picks(x).float()
-            if not self.training:
+            if not (self.training or self.all_heads):
                 return picks
             return torch.cat([picks, self.training_heads(x).float()], 1)
 
