@@ -1,8 +1,9 @@
 """voxpick, our own method: one network that marks centres and names them, of the kind that won after 2021.
 
-No paper; what it takes from where:
+No paper; what it takes from where (docs/decisions/0004 says why):
 - a heat map of centres and offsets below one voxel, named by the class scores at the peak: Zhou et al. (2019), Objects
-  as Points, with their focal loss; heat maps of point labels also won the 2024-25 CZII challenge of cryo-ET particles;
+  as Points, with their focal loss; U-Nets with heat maps of centres did well in the CZII challenge of 2024-25, such as
+  Uchida and Fukui (2025), 2.5D U-Net with Depth Reduction, arXiv:2502.13484;
 - a denoising task that only training sees: UMC in Gubins et al. (2020), SHREC 2020, section 3.6;
 - class segmentation by cross-entropy and Tversky loss beside it, which only training sees either: its gradient reaches
   every voxel of a particle, that of the names only its middle;
