@@ -41,17 +41,24 @@ class World:
     simulation: Simulation
 
 
-def simulate(*, seed: int, structures: dict[str, Any] | None = None, device: str = "cpu", **settings: Any) -> World:
+def simulate(
+    *, seed: int, structures: dict[str, Any] | None = None, device: str = "cpu", vary: bool = False, **settings: Any
+) -> World:
     """One tomogram by the SHREC'20 recipe; settings are those of `simulate.shrec20.Recipe`.
 
-    structures: bead models by name; none takes the built-in twelve.
+    structures: bead models by name; none takes the built-in twelve. vary: draw SNR, tilts, defocus, ice, crowding and
+    contrast from the seed, around the settings.
     """
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+    from voxpick.simulate.variation import Variation, draw_recipe, varying
 
     bank = load_bank()
     chosen = bank if structures is None else structures
-    simulation = simulate_shrec20(chosen, Recipe(**settings), seed=seed, device=device)
+    recipe = Recipe(**settings)
+    if vary:
+        recipe = draw_recipe(recipe, list(chosen), Variation(), varying(seed))
+    simulation = simulate_shrec20(chosen, recipe, seed=seed, device=device)
     order = list(bank) if all(name in bank for name in chosen) else list(chosen)
     packing, voxel_size = simulation.packing, simulation.recipe.voxel_size
     names = np.array(packing.names, dtype=object)

@@ -4,7 +4,9 @@ import yaml
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from voxpick.cli import app
+from voxpick.api import simulate
+from voxpick.cli import build_app
+from voxpick.errors import VoxpickError
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 from voxpick.simulate.variation import Variation, draw_recipe, varying
@@ -85,8 +87,9 @@ COMMAND = ["--size", "60,40,48", "--thickness", "64", "--classes", "3cf3,1bxn", 
 
 
 def test_varied_command_records_the_recipe_of_each_model(tmp_path):
-    run = CliRunner().invoke(app, ["simulate", "shrec20", str(tmp_path), "--models", "2", "--vary", *COMMAND])
-    assert run.exit_code == 0, run.output
+    line = ["simulate", "shrec20", str(tmp_path), "--models", "2", "--vary", *COMMAND]
+    run = CliRunner().invoke(build_app(), line, standalone_mode=False)
+    assert run.exception is None, run.output
     records = [yaml.safe_load((tmp_path / f"model_{k}" / "simulation.yaml").read_text()) for k in (0, 1)]
     recipes = [Recipe(**record["recipe"]) for record in records]
     seeds = [int(np.random.SeedSequence([7, k]).generate_state(1)[0]) for k in (0, 1)]
@@ -96,7 +99,14 @@ def test_varied_command_records_the_recipe_of_each_model(tmp_path):
     assert Variation(**records[0]["variation"]) == Variation()
 
 
+def test_a_varied_world_is_drawn_from_its_seed():
+    world = simulate(seed=3, structures=load_bank(NAMES), vary=True, size_zyx=(40, 30, 36), particles=2, thickness=40)
+    given = Recipe(size_zyx=(40, 30, 36), particles=2, thickness=40)
+    assert world.simulation.recipe == draw_recipe(given, NAMES, Variation(), varying(3))
+
+
 def test_vary_refuses_what_it_would_draw_over(tmp_path):
-    run = CliRunner().invoke(app, ["simulate", "shrec20", str(tmp_path), "--vary", "--snr", "0.02", *COMMAND])
-    assert run.exit_code == 2
-    assert "--snr 0.02: --vary draws it anew" in run.output
+    line = ["simulate", "shrec20", str(tmp_path), "--vary", "--snr", "0.02", *COMMAND]
+    run = CliRunner().invoke(build_app(), line, standalone_mode=False)
+    assert isinstance(run.exception, VoxpickError)
+    assert str(run.exception).startswith("--snr 0.02: --vary draws it anew")

@@ -77,9 +77,12 @@ class CentredBoxes:
         groups = [np.flatnonzero(self.labels == label) for label in range(1, len(classes) + 1)]
         self.groups = [group for group in groups if len(group)] if balanced else [np.arange(len(rows))]
         self.trees = [cKDTree(volume.centers()) if len(volume.particles) else None for volume in volumes]
+        self.known = [volume.known_background() for volume in volumes]
         voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
         self.by_voxels = voxels / voxels.sum()
         self.epoch = max(1, round(len(rows) / (1 - background)))
+        if background > 0 and any(known is not None and len(known) == 0 for known in self.known):
+            raise VoxpickError("no voxel is known to be background; widen the shell around labelled particles")
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented box [z, y, x] and its label, an array without axes."""
@@ -100,13 +103,13 @@ class CentredBoxes:
 
     def background_place(self, index: int, rng: np.random.Generator) -> np.ndarray:
         """A voxel (z, y, x) of the specimen far enough from all particles, else the farthest of many tried ones."""
-        volume, tree = self.volumes[index], self.trees[index]
+        volume, tree, known = self.volumes[index], self.trees[index], self.known[index]
         first, last = volume.z_offset, volume.z_offset + volume.class_mask.shape[0]
         low = np.array([max(first - self.size, 0), 0, 0])
         high = np.array([min(last + self.size, volume.tomogram.shape[0]), *volume.class_mask.shape[1:]])
         best, reach = low, -1.0
         for _ in range(TRIES):
-            place = rng.integers(low, high)
+            place = rng.integers(low, high) if known is None else known[rng.integers(len(known))]
             found = np.inf if tree is None else float(tree.query(place)[0])
             if found >= self.distance:
                 return place

@@ -74,7 +74,7 @@ def fit(
     set_compute_dtype(network, settings.dtype, device)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = averaged(network, settings.average_decay) if settings.average_decay else None
-    fingerprint = json.dumps(settings.model_dump(exclude=ADJUSTABLE), sort_keys=True)
+    fingerprint = json.dumps(settings.model_dump(exclude=ADJUSTABLE | _unused(settings)), sort_keys=True)
     state = Progress() if resume is None else restore(resume, network, average, optimiser, rng, fingerprint=fingerprint)
 
     started = time.monotonic() - 60 * state.minutes
@@ -116,6 +116,11 @@ def fit(
         step=state.step, minutes=state.minutes, best_score=state.best_score, best_step=state.best_step,
         best_validation=state.best_validation, interrupted=interrupted, sampling_share=share,
     )  # fmt: skip
+
+
+def _unused(settings: TrainSettings) -> set[str]:
+    """Settings that earlier versions did not have, where they change nothing: their checkpoints can be resumed."""
+    return set() if settings.stream else {"stream"}
 
 
 def _step(

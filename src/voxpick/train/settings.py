@@ -39,7 +39,7 @@ class TrainSettings(BaseModel):
     intensity_shift: float = Field(0.1, ge=0, description="brightness is shifted by +- this, in standard deviations")
     noise: float = Field(0.0, ge=0, description="standard deviation of added white noise")
 
-    loss: Literal["focal", "cross_entropy", "dice", "generalised_dice", "tversky"] = "focal"
+    loss: Literal["focal", "cross_entropy", "dice", "generalised_dice", "tversky", "squared_error"] = "focal"
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss")
     background_weight: float = Field(1.0, gt=0, description="weight of background voxels; particle classes average 1")
     class_weights: list[float] | None = Field(
@@ -47,6 +47,11 @@ class TrainSettings(BaseModel):
     )
 
     options: dict[str, Any] = Field(default_factory=dict, description="settings that this method alone knows")
+
+    stream: dict[str, Any] = Field(
+        default_factory=dict,
+        description="settings of an endless stream of simulated specimens; none: train on given data",
+    )
 
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.0, ge=0)

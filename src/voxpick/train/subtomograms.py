@@ -30,6 +30,7 @@ class LabelledSubtomograms:
     ) -> None:  # fmt: skip
         self.volumes, self.size, self.jitter, self.augmentation = volumes, size, jitter, augmentation
         self.background = background
+        self.known = [volume.known_background() for volume in volumes]
         numbers = {name: k for k, name in enumerate(classes, start=1)}
         rows = [
             (index, center, str(name))
@@ -66,10 +67,16 @@ class LabelledSubtomograms:
         for _ in range(TRIES):
             index = int(rng.integers(len(self.volumes)))
             volume = self.volumes[index]
-            place = rng.integers(volume.class_mask.shape)
+            known, offset = self.known[index], np.array([volume.z_offset, 0, 0])
+            if known is None:
+                place = rng.integers(volume.class_mask.shape)
+            elif len(known) == 0:
+                continue
+            else:
+                place = known[rng.integers(len(known))] - offset
             near = tuple(slice(max(c - CLEARANCE, 0), c + CLEARANCE + 1) for c in place.tolist())
             if not np.asarray(volume.class_mask[near]).any():
-                return index, place + np.array([volume.z_offset, 0, 0])
+                return index, place + offset
         raise VoxpickError(
             f"{TRIES} random places of the training data all lie within {CLEARANCE} voxels of a particle; "
             "train with options.background=0"

@@ -25,6 +25,7 @@ class TrainingVolume:
     particle. Both begin at section z_offset of the tomogram and span its y and x.
     particles: centres in the frame of the tomogram, A.
     density: float [z, y, x] in the frame of class_mask, the specimen without noise; for methods that learn to denoise.
+    known: bool [z, y, x] in the frame of class_mask, whether a voxel's label is known; None: all are (`train.partial`).
     Raises VoxpickError when the mask does not fit into the tomogram.
     """
 
@@ -35,6 +36,7 @@ class TrainingVolume:
     z_offset: int = 0
     intensity: tuple[float, float] = (0.0, 1.0)
     density: np.ndarray | None = None
+    known: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         name, shape = self.tomogram.name, self.tomogram.shape
@@ -44,10 +46,9 @@ class TrainingVolume:
                 f"{name}: a class mask of shape {mask_shape} at z offset {self.z_offset} does not fit into the "
                 f"tomogram of shape {shape}; take both from one data set"
             )
-        if self.occupancy is not None and self.occupancy.shape != mask_shape:
-            raise VoxpickError(
-                f"{name}: the occupancy mask has shape {self.occupancy.shape}, the class mask {mask_shape}"
-            )
+        for what, array in (("occupancy mask", self.occupancy), ("mask of known voxels", self.known)):
+            if array is not None and array.shape != mask_shape:
+                raise VoxpickError(f"{name}: the {what} has shape {array.shape}, the class mask {mask_shape}")
 
     def image(self, start: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """Normalised float32 patch [z, y, x] that begins at voxel `start`; 0, the mean, outside the tomogram."""
@@ -60,15 +61,20 @@ class TrainingVolume:
         return patch
 
     def labels(self, start: Sequence[int], size: Sequence[int], *, touching: str = "keep") -> np.ndarray:
-        """Class numbers int64 [z, y, x] of a patch; IGNORE outside the tomogram, 0 above and below the mask.
+        """Class numbers int64 [z, y, x] of a patch; IGNORE where not known and outside the tomogram.
+
+        Above and below the mask they are 0, or IGNORE where not all labels are known.
 
         touching: 'keep', 'ignore' or 'background', for voxels with another particle next to them (needs occupancy).
         """
         patch = np.full(tuple(size), IGNORE, dtype=np.int64)
-        patch[_overlap(self.tomogram.shape, start, size)[1]] = 0
+        if self.known is None:
+            patch[_overlap(self.tomogram.shape, start, size)[1]] = 0
         shifted = (start[0] - self.z_offset, *start[1:])
         inside, within = _overlap(self.class_mask.shape, shifted, size)
         patch[within] = self.class_mask[inside]
+        if self.known is not None:
+            patch[within][~self.known[inside]] = IGNORE
         if touching != "keep":
             if self.occupancy is None:
                 raise VoxpickError(f"{self.tomogram.name}: touching = {touching} needs an occupancy mask; use 'keep'")
@@ -77,6 +83,14 @@ class TrainingVolume:
             ids[within] = self.occupancy[inside]
             patch[(patch > 0) & touching_voxels(ids)] = IGNORE if touching == "ignore" else 0
         return patch
+
+    def known_background(self) -> np.ndarray | None:
+        """Voxels (n, 3) of the tomogram that are known to be background; None where all labels are known."""
+        if self.known is None:
+            return None
+        found = [np.argwhere(known & (mask == 0)) for known, mask in zip(self.known, self.class_mask, strict=True)]
+        sections = np.repeat(np.arange(len(found)), [len(part) for part in found])
+        return np.column_stack([sections + self.z_offset, np.concatenate(found)])
 
     def centers(self) -> np.ndarray:
         """Voxels nearest to the particles' centres: (n, 3) integers."""

@@ -1,0 +1,104 @@
+"""Simulated specimens as training data, for scripts and for streams that never repeat one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.simulate.shrec20 import Recipe, Simulation, simulate_shrec20
+from voxpick.simulate.structures import BeadModel
+from voxpick.simulate.variation import Variation, draw_recipe, varying
+from voxpick.train.stream import StreamSettings
+from voxpick.train.targets import TrainingVolume
+from voxpick.volume import Volume, intensity_statistics
+
+MARGIN = 16
+"""Sections of vacuum above and below a specimen of a stream."""
+
+ATTEMPTS = 5
+"""How often a specimen is drawn anew when its particles find no room."""
+
+STREAM = 7
+"""What tells a stream's specimens from those of 'voxpick simulate' with the same seed."""
+
+
+def training_volume(simulation: Simulation, class_ids: Mapping[str, int], *, name: str = "tomogram") -> TrainingVolume:
+    """A simulated tomogram with its truth. class_ids: number of each structure in the class mask.
+
+    Intensities are brought to mean 0 and standard deviation 1 and kept as float16, as the density is, to fit more
+    specimens into memory.
+    """
+    packing, voxel_size = simulation.packing, simulation.recipe.voxel_size
+    mean, deviation = intensity_statistics(Volume(simulation.reconstruction, voxel_size, name))
+    z_offset = (simulation.reconstruction.shape[0] - packing.occupancy.shape[0]) // 2
+    names = np.array(packing.names, dtype=object)
+    ids = np.array([class_ids[structure] for structure in packing.names])
+    return TrainingVolume(
+        Volume(((simulation.reconstruction - mean) / deviation).astype(np.float16), voxel_size, name),
+        packing.class_of(packing.occupancy, ids),
+        Particles(
+            (packing.centers_zyx + [z_offset, 0, 0]) * voxel_size,
+            classes=names[packing.class_index],
+            rotations=packing.rotations_zyx,
+        ),
+        packing.occupancy,
+        z_offset=z_offset,
+        density=simulation.grandmodel.astype(np.float16),
+    )
+
+
+@dataclass(frozen=True)
+class SpecimenMaker:
+    """make(k): specimen k of a stream of these structures, always the same one. variation: None repeats the recipe."""
+
+    structures: dict[str, BeadModel]
+    recipe: Recipe
+    variation: Variation | None
+    seed: int
+    device: str = "cpu"
+
+    def __call__(self, number: int) -> TrainingVolume:
+        """Specimen `number`. Raises VoxpickError when its particles find no room in several drawings."""
+        ids = {name: k for k, name in enumerate(self.structures, start=1)}
+        for attempt in range(ATTEMPTS):
+            seed = int(np.random.SeedSequence([self.seed, number, STREAM, attempt]).generate_state(1)[0])
+            recipe = self.recipe
+            if self.variation is not None:
+                recipe = draw_recipe(recipe, list(ids), self.variation, varying(seed))
+            try:
+                simulation = simulate_shrec20(self.structures, recipe, seed=seed, device=self.device)
+            except VoxpickError as error:
+                if attempt == ATTEMPTS - 1 or not str(error).startswith("no room"):
+                    raise
+            else:
+                return training_volume(simulation, ids, name=f"specimen {number}")
+        raise AssertionError("unreachable")
+
+
+def specimen_maker(structures: dict[str, BeadModel], settings: StreamSettings, *, device: str) -> SpecimenMaker:
+    """What makes the specimens of a stream with these settings."""
+    recipe = Recipe(size_zyx=settings.size, thickness=settings.size[0] + 2 * MARGIN)
+    return SpecimenMaker(structures, recipe, Variation() if settings.vary else None, settings.seed, device)
+
+
+def background_worker(device: str) -> Executor:
+    """Where specimens are made while a network is trained: on a GPU beside it, on a CPU in a process of its own."""
+    if torch.device(device).type != "cpu":
+        return ThreadPoolExecutor(1, thread_name_prefix="specimens")
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_work_quietly)
+
+
+def _work_quietly() -> None:
+    """One thread, less priority than the training, and no Ctrl-C: the training answers that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    os.nice(5)

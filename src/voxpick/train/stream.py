@@ -1,0 +1,129 @@
+"""Training on an endless stream of specimens, so that no volume is learnt by heart.
+
+A pool of specimens is in memory. Specimen k is a pure function of the stream's seed and k, and at step s the pool holds
+the specimens s // every to s // every + pool - 1; so an interrupted run that is resumed sees what it would have seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from voxpick.errors import VoxpickError
+from voxpick.train.fit import Fitted
+from voxpick.train.settings import TrainSettings
+from voxpick.train.targets import TrainingVolume
+
+Make = Callable[[int], TrainingVolume]
+
+
+class StreamSettings(BaseModel):
+    """What the specimens of a stream are, and how fast they change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    pool: int = Field(4, ge=1, description="specimens in memory")
+    every: int = Field(200, ge=1, description="steps after which a new specimen takes the oldest one's place")
+    size: tuple[int, int, int] = Field((200, 256, 256), description="voxels of a specimen, z, y, x")
+    vary: bool = Field(True, description="draw SNR, tilts, defocus, ice, crowding and contrast anew for each specimen")
+    seed: int = Field(0, ge=0, description="of the specimens; none is one that 'voxpick simulate' makes")
+
+
+def stream_settings(settings: TrainSettings) -> StreamSettings:
+    """The checked `stream` of a run. Raises VoxpickError naming the setting, and for a budget in epochs."""
+    try:
+        chosen = StreamSettings(**settings.stream)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = f"; known: {', '.join(StreamSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise VoxpickError(f"training settings: stream.{name} = {first['input']!r}: {first['msg']}{known}") from error
+    if settings.epochs is not None:
+        raise VoxpickError(
+            f"epochs is {settings.epochs}, but an endless stream of specimens has none; give --steps or --minutes"
+        )
+    return chosen
+
+
+class SpecimenStream:
+    """The pool of specimens at any step. `make(k)` runs in the executor, one specimen ahead of its need.
+
+    Whatever make raises is raised where the specimen is needed.
+    """
+
+    def __init__(self, make: Make, executor: Executor, *, pool: int, every: int) -> None:
+        self.make, self.executor = make, executor
+        self.pool, self.every = pool, every
+        self.coming: dict[int, Future[TrainingVolume]] = {}
+
+    def volumes(self, step: int) -> list[TrainingVolume]:
+        """The pool at a step; waits for specimens that are not made yet."""
+        first = step // self.every
+        for number in [number for number in self.coming if not first <= number <= first + self.pool]:
+            self.coming.pop(number).cancel()
+        for number in range(first, first + self.pool + 1):
+            if number not in self.coming:
+                self.coming[number] = self.executor.submit(self.make, number)
+        return [self.coming[number].result() for number in range(first, first + self.pool)]
+
+    def changes_at(self, step: int) -> int:
+        """The first step after `step` at which the pool is another one."""
+        return (step // self.every + 1) * self.every
+
+
+def train_on_stream(
+    train: Callable[..., Fitted],
+    stream: SpecimenStream,
+    *,
+    checkpoint_seconds: float,
+    resume: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Fitted:
+    """Train as `train(volumes, resume=, save=, stop=, **options)` does, going on with the next pool when it changes.
+
+    train: of a method, with all but these given; it goes on from a checkpoint as if it had not stopped (`train.fit`),
+    so the steps on one pool are a run that is interrupted and resumed. Time spent waiting for specimens counts.
+    """
+    state, written = resume, time.monotonic()
+    while True:
+        step = 0 if state is None else int(state["progress"]["step"])
+        begun = time.monotonic()
+        volumes = stream.volumes(step)
+        if state is not None and state is not resume:
+            state["progress"]["minutes"] += (time.monotonic() - begun) / 60
+        turn = _Turn(stream.changes_at(step) - step, stop)
+        fitted = train(volumes, resume=state, save=turn.keep, stop=turn.over, **options)
+        state = turn.state
+        ended = not fitted.interrupted or turn.stopped
+        if save is not None and state is not None and (ended or time.monotonic() - written >= checkpoint_seconds):
+            save(state)
+            written = time.monotonic()
+        if ended:
+            return fitted
+
+
+class _Turn:
+    """The steps on one pool: stops after so many, or when asked to, and keeps the checkpoint."""
+
+    def __init__(self, steps: int, stop: Callable[[], bool]) -> None:
+        self.left, self.ask = steps, stop
+        self.stopped = False
+        self.state: dict[str, Any] | None = None
+
+    def over(self) -> bool:
+        """Whether to stop before the next step; asked once a step."""
+        self.stopped = self.ask()
+        if self.stopped or self.left == 0:
+            return True
+        self.left -= 1
+        return False
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Take a checkpoint."""
+        self.state = state

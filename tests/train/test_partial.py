@@ -1,0 +1,109 @@
+"""Partly labelled tomograms: what is not known is left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from voxpick.errors import VoxpickError
+from voxpick.particles import Particles
+from voxpick.train.augment import Augmentation
+from voxpick.train.centred import CentredBoxes
+from voxpick.train.partial import SECTIONS, partly_labelled, with_particles
+from voxpick.train.subtomograms import LabelledSubtomograms
+from voxpick.train.targets import IGNORE, TrainingVolume
+from voxpick.volume import Volume
+
+SHAPE = (90, 24, 28)
+CENTERS = np.array([[10, 8, 9], [62, 14, 17], [80, 8, 20]])
+RADIUS, OFFSET = 3.0, 4
+
+
+def distance_to(center, shape=SHAPE):
+    return np.sqrt(((np.stack(np.indices(shape), -1) - center) ** 2).sum(-1))
+
+
+@pytest.fixture
+def volume():
+    ids = np.zeros(SHAPE, dtype=np.int16)
+    for row, center in enumerate(CENTERS):
+        ids[distance_to(center) <= RADIUS] = row + 1
+    mask = np.array([0, 1, 2, 1], dtype=np.int8)[ids]
+    particles = Particles((CENTERS + [OFFSET, 0, 0]) * 10.0, classes=np.array(["a", "b", "a"], dtype=object))
+    data = np.random.default_rng(1).standard_normal((100, 24, 28)).astype(np.float32)
+    return TrainingVolume(Volume(data, 10.0, "toy"), mask, particles, ids, z_offset=OFFSET)
+
+
+def test_a_shell_around_each_particle_is_known(volume):
+    known = partly_labelled(volume, shell=25.0).known
+    nearest = np.full(SHAPE, np.inf)
+    for voxel in np.argwhere(volume.class_mask > 0):
+        near = tuple(slice(max(c - 4, 0), c + 5) for c in voxel)
+        window = np.stack(np.indices(SHAPE), -1)[near]
+        nearest[near] = np.minimum(nearest[near], np.sqrt(((window - voxel) ** 2).sum(-1)))
+    assert CENTERS[1, 0] + RADIUS + 2.5 > SECTIONS
+    assert np.array_equal(known, nearest <= 2.5)
+
+
+def test_labels_are_ignored_elsewhere_and_beyond_the_mask(volume):
+    part = partly_labelled(volume, shell=20.0)
+    labels = part.labels((0, 0, 0), (100, 24, 28))
+    assert (labels[:OFFSET] == IGNORE).all() and (labels[-6:] == IGNORE).all()
+    inner = labels[OFFSET:-6]
+    assert np.array_equal(inner == IGNORE, ~part.known)
+    assert np.array_equal(inner[part.known], volume.class_mask[part.known])
+    assert np.array_equal(inner > 0, volume.class_mask > 0)
+    whole = volume.labels((0, 0, 0), (100, 24, 28))
+    assert (whole[:OFFSET] == 0).all() and (whole[OFFSET:-6] == volume.class_mask).all()
+
+
+def test_given_background_is_known(volume):
+    spot = np.array([40, 12, 14])
+    part = partly_labelled(volume, shell=0.0, background=(spot[None] + [OFFSET, 0, 0]) * 10.0, radius=35.0)
+    assert np.array_equal(part.known, (volume.class_mask > 0) | (distance_to(spot) <= 3.5))
+
+
+def test_only_the_chosen_particles_are_marked(volume):
+    part = with_particles(volume, [2, 1])
+    assert np.array_equal(part.occupancy > 0, volume.occupancy >= 2)
+    assert part.occupancy[tuple(CENTERS[2])] == 1 and part.occupancy[tuple(CENTERS[1])] == 2
+    assert part.class_mask[tuple(CENTERS[0])] == 0 and part.class_mask[tuple(CENTERS[1])] == 2
+    assert part.particles.classes.tolist() == ["a", "b"]
+    with pytest.raises(VoxpickError, match="occupancy mask, which is missing"):
+        with_particles(replace(volume, occupancy=None), [0])
+
+
+PLAIN = Augmentation(turns=False, scale=0.0, shift=0.0)
+
+
+def test_background_boxes_lie_where_background_is_known(volume):
+    part = partly_labelled(volume, shell=40.0)
+    boxes = CentredBoxes(
+        [part], ["a", "b"], size=8, background=0.5, distance=6.0, jitter=0.0, balanced=True, augmentation=PLAIN
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        place = boxes.background_place(0, rng) - [OFFSET, 0, 0]
+        assert part.known[tuple(place)] and part.class_mask[tuple(place)] == 0
+        assert min(np.linalg.norm(place - center) for center in CENTERS) >= 6.0
+    with pytest.raises(VoxpickError, match="no voxel is known to be background"):
+        CentredBoxes([partly_labelled(volume, shell=0.0)], ["a", "b"], size=8, background=0.5, distance=6.0,
+                     jitter=0.0, balanced=True, augmentation=PLAIN)  # fmt: skip
+
+
+def test_empty_subtomograms_lie_where_background_is_known(volume):
+    part = partly_labelled(volume, shell=60.0)
+    drawn = LabelledSubtomograms(
+        [part], classes=["a", "b"], size=8, jitter=0.0, balanced=True, background=1.0, augmentation=PLAIN
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        _, place = drawn._empty_place(rng)
+        assert part.known[tuple(place - [OFFSET, 0, 0])]
+
+
+def test_wrong_shells_and_masks_are_refused(volume):
+    with pytest.raises(VoxpickError, match=r"shell around labelled particles is -1\.0 A"):
+        partly_labelled(volume, shell=-1.0)
+    with pytest.raises(VoxpickError, match="mask of known voxels has shape"):
+        replace(volume, known=np.ones((3, 24, 28), dtype=bool))
