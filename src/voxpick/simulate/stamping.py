@@ -8,10 +8,11 @@ recipe, leaves out the blur of its resampling and comes out 5-10 % smaller and s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from scipy import ndimage
+
+from voxpick.simulate.trilinear import trilinear_histogram
 
 OCCUPANCY_THRESHOLD = 0.001
 _CAVITY_CLOSING = 2
@@ -36,7 +37,7 @@ def stamp(positions_zyx: np.ndarray, electrons: np.ndarray, *, voxel_size: float
     voxels = positions_zyx / voxel_size
     corner = np.floor(voxels.min(axis=0)).astype(int) - margin
     shape = tuple(np.floor(voxels.max(axis=0)).astype(int) + 1 + margin - corner + 1)
-    density = _trilinear_histogram(voxels - corner, electrons, shape) / voxel_size**3
+    density = trilinear_histogram(voxels - corner, electrons, shape) / voxel_size**3
     return Stamp(density.astype(np.float32), occupied_voxels(density), corner)
 
 
@@ -56,15 +57,3 @@ def _opening_shell(occupied: np.ndarray) -> np.ndarray:
         after = np.flip(np.maximum.accumulate(np.flip(occupied, axis), axis=axis), axis)
         sees_out |= ~(before & after)
     return sees_out
-
-
-def _trilinear_histogram(points: np.ndarray, weights: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Spread each weight over the 8 grid points around its position (n, 3) in grid units."""
-    low = np.floor(points).astype(np.int64)
-    fraction = points - low
-    grid = np.zeros(int(np.prod(shape)))
-    for offset in product((0, 1), repeat=3):
-        share = np.where(offset, fraction, 1 - fraction).prod(axis=1)
-        index = np.ravel_multi_index(tuple((low + offset).T), shape)
-        grid += np.bincount(index, weights=weights * share, minlength=len(grid))
-    return grid.reshape(shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.simulate.trilinear import trilinear_histogram
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,7 @@ def stamp_density(
     fine = tuple(oversampling * n for n in shape)
     origin = np.asarray(positions_zyx, np.float64) + np.asarray(center_zyx, np.float64)
     index = origin * (oversampling / voxel_size) + (oversampling - 1) / 2
-    lower = np.floor(index).astype(np.int64)
-    upper_share = index - lower
-    histogram = np.zeros(int(np.prod(fine)))
-    for corner in np.ndindex(2, 2, 2):
-        cell = lower + corner
-        share = electrons * np.where(corner, upper_share, 1 - upper_share).prod(axis=1)
-        inside = ((cell >= 0) & (cell < fine)).all(axis=1)
-        flat = np.ravel_multi_index(tuple(cell[inside].T), fine)
-        histogram += np.bincount(flat, share[inside], minlength=histogram.size)
+    histogram = trilinear_histogram(index, electrons, fine)
     nz, ny, nx = shape
     blocks = histogram.reshape(nz, oversampling, ny, oversampling, nx, oversampling).sum(axis=(1, 3, 5))
     return (blocks / voxel_size**3).astype(np.float32)
