@@ -34,7 +34,7 @@ def test_the_documented_default_has_as_many_parameters_as_its_layers():
     for before, after in ((stem, a), (a, b), (b, c)):
         expected += 27 * before * after + 2 * after + 2 * block(after)
     expected += (c * b + 2 * b) + (b * a + 2 * a) + block(b) + block(a)
-    expected += (a + 1) * (CENTRE_CHANNELS + 12) + (a + 1) * 14
+    expected += (a + 1) * (CENTRE_CHANNELS + 12) + (a + 1) * 14 + (b + c) * 12
     assert sum(p.numel() for p in PickNet(widths=(a, b, c)).parameters()) == expected
 
 

@@ -41,7 +41,7 @@ PAPER = "voxpick; no paper"
 STAGES: tuple[str, ...] = ("picker",)
 
 OPTIONS: dict[str, Any] = {
-    "spread": 2.0, "reach": 3.0, "class_weight": 1.0, "offset_weight": 0.2, "segmentation_weight": 0.5,
+    "spread": 2.0, "reach": 3.0, "class_weight": 1.5, "offset_weight": 0.2, "segmentation_weight": 0.5,
     "denoising_weight": 0.5, "voxel_background": 0.2,
 }  # fmt: skip
 """Of the settings' `options`: widths in voxels of a centre's peak and of where it is named, weights of the losses."""

@@ -5,9 +5,10 @@ No paper describes it as a whole. What it puts together:
 - the U of Ronneberger et al. (2015), summed instead of concatenated, so that no convolution has twice the channels;
 - all stages but the first two convolutions on grids of 2, 4 and 8 voxels: at half resolution a convolution costs an
   eighth, and centres come back below one voxel by an offset (Zhou et al. 2019, Objects as Points);
-- heads that are 1x1x1 convolutions of the same maps: is there a centre, where exactly, of which class; and two more
-  that only training sees: the class of every voxel, and the specimen without noise (UMC's second task; Gubins et al.
-  2020, section 3.6).
+- heads that are 1x1x1 convolutions: is there a centre, where exactly, of which class; and two more that only training
+  sees: the class of every voxel, and the specimen without noise (UMC's second task; Gubins et al. 2020, section 3.6).
+  The classes are a sum over the maps of all grids on the way up, as Long et al. (2015) sum theirs: what tells two
+  complexes apart spans many voxels, and the coarse grids have the channels for it.
 
 Output channels, in order, at half resolution (voxel i covers input voxels 2 i and 2 i + 1):
     1             logit of 'the centre of a particle lies here'
@@ -103,6 +104,9 @@ class PickNet(nn.Module):
         )
         self.picks = nn.Conv3d(self.widths[0], CENTRE_CHANNELS + classes - 1, 1)
         self.training_heads = nn.Conv3d(self.widths[0], classes + 1, 1)
+        self.coarse_names = nn.ModuleList(nn.Conv3d(width, classes - 1, 1, bias=False) for width in self.widths[1:])
+        for head in self.coarse_names:
+            nn.init.zeros_(head.weight)
         for head in (self.picks, self.training_heads):
             nn.init.normal_(head.weight, std=0.01)
             assert head.bias is not None
@@ -124,9 +128,14 @@ class PickNet(nn.Module):
             for stage in self.down:
                 x = stage(x)
                 levels.append(x)
-            for lift, blocks, level in zip(reversed(self.lift), reversed(self.up), reversed(levels[:-1]), strict=True):
-                x = blocks(F.relu_(F.interpolate(lift(x), scale_factor=2.0, mode="nearest") + level))
+            names: torch.Tensor | None = None
+            for k in reversed(range(len(levels) - 1)):
+                here = self.coarse_names[k](x)
+                names = _doubled(here if names is None else names + here)
+                x = self.up[k](F.relu_(_doubled(self.lift[k](x)) + levels[k]))
             picks = self.picks(x).float()
+            if names is not None:
+                picks = torch.cat([picks[:, :CENTRE_CHANNELS], picks[:, CENTRE_CHANNELS:] + names.float()], 1)
             if not (self.training or self.all_heads):
                 return picks
             return torch.cat([picks, self.training_heads(x).float()], 1)
@@ -134,6 +143,11 @@ class PickNet(nn.Module):
     def extra_repr(self) -> str:
         count = sum(parameter.numel() for parameter in self.parameters())
         return f"widths={list(self.widths)}, parameters={count:,}"
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    """Every voxel repeated along z, y and x."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _convolution(inputs: int, outputs: int, *, side: int = 3, stride: int = 1) -> list[nn.Module]:
