@@ -61,6 +61,11 @@ def main() -> None:
         if text:
             print(f"voxpick: error: {text}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        if "torch" in sys.modules:
+            from voxpick.cli.device_memory import note_device_memory
+
+            note_device_memory()
 
 
 def _one_line(error: Exception) -> str | None:

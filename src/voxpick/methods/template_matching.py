@@ -45,8 +45,8 @@ from voxpick.simulate.structures import BeadModel, density
 from voxpick.volume import Volume
 
 __all__ = [
-    "DETECTION", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "match", "train",
-    "training_settings",
+    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "match",
+    "train", "training_settings",
 ]  # fmt: skip
 
 TITLE = "template matching; candidates that overlap a pick are passed over (TM-F)"
@@ -54,6 +54,7 @@ PAPER = "van der Schot and Gubins in Gubins et al., Computers & Graphics (2020)"
 STAGES: tuple[str, ...] = ()
 PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "minutes": {}}
 TINY: dict[str, dict[str, Any]] = {}
+DETECTION_SETTINGS = MatchSettings
 DETECTION: dict[str, Any] = {"candidates": 2000, "number": 217, "overlap": False}
 FINEST = 4.0
 """A; bead models are coarser than smaller voxels."""

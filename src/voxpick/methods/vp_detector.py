@@ -46,6 +46,7 @@ import torch
 
 from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
+from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
 from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
@@ -85,6 +86,7 @@ TINY: dict[str, dict[str, Any]] = {
 }
 """By stage: changes to the preset 'minutes' that train within seconds, for tests."""
 
+DETECTION_SETTINGS = DetectSettings
 PAPER_DETECTION: dict[str, Any] = {"merge": "border", "opening": 1, "split": "mean-shift", "voting": "majority"}
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
@@ -130,7 +132,9 @@ def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], cl
 
 
 def make_loss(settings: TrainSettings, weights: torch.Tensor) -> Loss:
-    """The weighted focal loss of section 2.4, or plain weighted cross-entropy."""
+    """The weighted focal loss of section 2.4, or plain weighted cross-entropy. Raises VoxpickError for another."""
+    if settings.loss not in ("focal", "cross_entropy"):
+        raise VoxpickError(f"loss is {settings.loss!r}; VP-Detector has focal and cross_entropy")
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         alpha = weights.to(logits.device)
