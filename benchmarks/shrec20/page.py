@@ -1,7 +1,8 @@
-"""Keep the tables of a benchmark run: benchmarks/shrec20/NAME.json and docs/benchmark.md from its output folder.
+"""Keep the tables of a benchmark run: benchmarks/shrec20/NAME.json and a page in docs/ from its output folder.
 
     python benchmarks/shrec20/page.py OUTPUT [--name replica]
 
+The page is docs/benchmark.md for the replica, docs/benchmark-NAME.md for other settings.
 OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
 the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables.
 """
@@ -34,7 +35,8 @@ def main() -> None:
     title, _, rest = (options.output / "tables.md").read_text().partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
-    page = FOLDER.parents[1] / "docs" / "benchmark.md"
+    suffix = "" if options.name == "replica" else f"-{options.name}"
+    page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 

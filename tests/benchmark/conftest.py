@@ -1,6 +1,7 @@
 """A stand-in for voxpick's commands, and small settings."""
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,27 @@ from pathlib import Path
 import pytest
 import yaml
 
+from voxpick.benchmark.abilities import Ability
 from voxpick.benchmark.runner import Runner
 from voxpick.benchmark.settings import load_settings
+from voxpick.errors import VoxpickError
 
-STAGES = {
-    "vp-detector": ("localizer", "classifier"),
-    "umc": ("segmenter",),
-    "densenet": ("classifier",),
-    "template": (),
+KNOWN = ("threshold", "split", "classes", "subtomogram")
+
+
+def check_detection(changes, named):
+    """Like a method that knows few settings."""
+    for key in changes:
+        if key not in KNOWN or (key == "subtomogram" and not named):
+            raise VoxpickError(f"detection: {key}: unknown")
+
+
+METHODS = {
+    "vp-detector": Ability(("localizer", "classifier"), check_detection=check_detection),
+    "umc": Ability(("segmenter",), check_detection=check_detection, paper_detection=False),
+    "densenet": Ability(("classifier",), finds=False, check_detection=check_detection),
+    "template": Ability((), check_detection=check_detection, paper_detection=False),
+    "blobs": Ability((), names=False, check_detection=check_detection, paper_detection=False),
 }
 
 FAKE = """
@@ -40,10 +54,13 @@ if command == "train":
     output.write_text(json.dumps({**parts, option("--stage"): option("--method")}))
     run = output.with_name(f"{output.stem}_{option('--stage')}_run")
     run.mkdir(exist_ok=True)
-if command == "detect":
+    gpu = Path(__file__).with_name("gpu")
+    if gpu.exists():
+        Path(os.environ["VOXPICK_DEVICE_MEMORY"]).write_text(gpu.read_text())
+if command in ("detect", "match"):
     folder = Path(option("--output"))
     folder.mkdir(parents=True)
-    parts = {}
+    parts = {"match": option("--method")} if command == "match" else {}
     for file in filter(None, (option("--model"), option("--classifier"))):
         parts |= json.loads(Path(file).read_text())
     (folder / "reconstruction.csv").write_text(json.dumps(parts))
@@ -71,6 +88,7 @@ class Bench:
     """A settings folder, an output folder and the stand-in."""
 
     root: Path
+    methods = METHODS
 
     def settings(self, entries: dict[str, dict], **changes) -> None:
         data = {"training": {"seed": 1, "models": 2}, "validation": {"seed": 2}, "test": {"seed": 3}}
@@ -84,17 +102,21 @@ class Bench:
     def trouble(self, *lines: str) -> None:
         (self.root / "trouble").write_text("\n".join(lines))
 
-    def runner(self) -> Runner:
+    def runner(self, methods=METHODS) -> Runner:
         (self.root / "fake.py").write_text(FAKE)
         program = (sys.executable, "-I", "-S", str(self.root / "fake.py"))
         return Runner(
-            load_settings(self.root / "settings"), self.root / "settings", self.root / "out", STAGES,
+            load_settings(self.root / "settings"), self.root / "settings", self.root / "out", methods,
             lambda picks, truth: {**score_of(), "parts": json.loads(picks.read_text())}, program, lambda text: None,
         )  # fmt: skip
 
-    def run(self, **options) -> dict[str, dict]:
+    def copy_settings(self, folder: Path) -> None:
+        """Take committed settings."""
+        shutil.copytree(folder, self.root / "settings")
+
+    def run(self, methods=METHODS, **options) -> dict[str, dict]:
         """Run; the result of the first seed by entry."""
-        runner = self.runner()
+        runner = self.runner(methods)
         runner.run(**options)
         return {result["entry"]: result for result in reversed(runner.results())}
 

@@ -1,11 +1,14 @@
 from pathlib import Path
 
 import pytest
+import typer
+import yaml
 
-from voxpick.benchmark.plan import check, stage_minutes
+from voxpick.benchmark.abilities import abilities
+from voxpick.benchmark.plan import check, described, stage_minutes, stages_to_train
 from voxpick.benchmark.settings import load_settings
+from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
-from voxpick.methods.catalogue import METHODS
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "shrec20"
 VP = {"vp": {"method": "vp-detector"}}
@@ -58,10 +61,17 @@ def test_refused_entries(bench, entry, complaint):
 
 
 @pytest.mark.parametrize("entries, complaint", [
-    ({"one": {"method": "bogus"}}, "one: unknown method 'bogus'"),
+    ({"one": {"method": "bogus"}}, r"one\.yaml: unknown method 'bogus'"),
     ({"one": {"method": "umc", "changes": {"localizer": {}}}}, "no stage 'localizer'"),
     ({"one": {"method": "densenet"}}, "only names particles"),
-    ({"one": {"method": "template"}}, "nothing to train"),
+    ({"one": {"method": "densenet", "classifier": "vp"}, **VP}, "nothing to train here"),
+    ({"one": {"method": "template", "changes": {"localizer": {}}}}, "no stage 'localizer' to train"),
+    ({"one": {"method": "template", "model": "a.pt"}}, "template learns nothing"),
+    ({"one": {"method": "template", "classifier": "vp"}, **VP}, "template learns nothing"),
+    ({"one": {"method": "densenet", "localizer": "tm"}, "tm": {"method": "template"}}, "template learns nothing"),
+    ({"one": {"method": "umc", "detection": {"tresh": 0.5}}}, r"one\.yaml: detection: tresh: unknown"),
+    ({"one": {"method": "umc", "detection": {"subtomogram": 8}}}, "subtomogram: unknown"),
+    ({"one": {"method": "umc", "paper_detection": True}}, "umc has no steps beside its usual ones"),
     ({"one": {"method": "vp-detector", "split": {"localizer": 1}}}, "give a share to each"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc", "classifier": "one"}}, "need each other"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc"}}, "'two' trains no classifier"),
@@ -87,23 +97,94 @@ def test_folders_of_one_specimen_are_refused(bench):
         bench.run()
 
 
-@pytest.mark.parametrize("name, entries", [("replica", 10), ("ablations", 9), ("robustness", 3)])
+@pytest.mark.parametrize("name, entries", [("replica", 14), ("ablations", 9), ("robustness", 3), ("claims", 6)])
 def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
     assert len(settings.entries) == entries
     assert list(settings.entries) == settings.benchmark.order
-    check(settings, {method: found.STAGES for method, found in METHODS.items()})
-    for entry in settings.entries.values():
-        for stage, changes in entry.changes.items():
-            METHODS[entry.method].training_settings(stage, entry.preset, changes)
+    check(settings, abilities())
+
+
+def parsed(words):
+    """Whether the command line is one that voxpick knows; typer says what is wrong with it."""
+    command = typer.main.get_command(build_app()).commands[words[0]]
+    group = words[0] == "simulate"
+    if group:
+        command = command.commands[words[1]]
+    return command.make_context(words[0], list(words[1 + group :]))
+
+
+@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims"])
+def test_every_command_of_the_committed_settings_parses(bench, name):
+    bench.copy_settings(COMMITTED / name)
+    methods = abilities()
+    results = bench.run(methods)
+    settings = bench.runner(methods).settings
+    assert {result["status"] for result in results.values()} == {"done"} and set(results) == set(settings.entries)
+    calls = bench.calls()
+    for call in {
+        (call[0], call[call.index("--method") + 1] if "--method" in call else ""): call for call in calls
+    }.values():
+        parsed(call)
+    trained = [(stage, call) for call in calls if call[0] == "train" for stage in [call[call.index("--stage") + 1]]]
+    wanted = [
+        stage
+        for entry, seed in bench.runner(methods).runs()
+        for stage in stages_to_train(settings.entries[entry], methods)
+    ]
+    assert sorted(stage for stage, _ in trained) == sorted(wanted)
+    swept = settings.benchmark.sweep
+    points = len(swept.points()) if swept else 0
+    found = [call for call in calls if call[0] in ("detect", "match")]
+    assert len(found) == len(bench.runner(methods).runs()) * (settings.benchmark.data.test.count + points)
+
+
+def test_the_ablations_train_what_the_paper_varied(bench):
+    bench.copy_settings(COMMITTED / "ablations")
+    bench.run(abilities())
+    calls = [call for call in bench.calls() if call[0] == "train"]
+    folders = {Path(call[call.index("--output") + 1]).parent.parent.name: call for call in calls}
+    assert len([word for word in folders["focal-100"] if "data/training" in word]) == 7
+    few = [Path(word).name for word in folders["focal-100-two-tomograms"] if "data/training" in word]
+    assert few == ["model_0", "model_1"]
+    for layers in (40, 60, 80, 100):
+        config = folders[f"cross-entropy-{layers}"]
+        changes = yaml.safe_load(Path(config[config.index("--config") + 1]).read_text())
+        weights = [0.3] + [1] * 12  # without the effective radii, which belong to the focal loss
+        assert changes == {"loss": "cross_entropy", "class_weights": weights, "network_settings": {"depth": layers}}
+    assert not any(name.startswith("split-") for name in folders)
+
+
+def test_the_robustness_study_varies_noise_and_tilts(bench):
+    bench.copy_settings(COMMITTED / "robustness")
+    results = bench.run(abilities())
+    varied = {(test["varied"], test["value"]) for test in results["deepfinder"]["sweep"]}
+    assert {value for what, value in varied if what == "snr"} == {0.002, 0.004, 0.01, 0.02}
+    assert {value for what, value in varied if what == "tilt_limit"} == {50, 60, 70}
+    simulated = [call for call in bench.calls() if call[0] == "simulate" and "sweep" in call[2]]
+    limits = sorted(float(call[call.index("--tilt-limit") + 1]) for call in simulated)
+    assert limits == [50, 60, 60, 60, 60, 60, 70]
 
 
 def test_the_replica_compares_every_method_on_equal_terms():
-    settings = load_settings(COMMITTED / "replica")
-    stages = {method: found.STAGES for method, found in METHODS.items()}
-    learning = {method for method, parts in stages.items() if parts}
-    assert {entry.method for entry in settings.entries.values()} == learning
+    settings, methods = load_settings(COMMITTED / "replica"), abilities()
+    assert {entry.method for entry in settings.entries.values()} == set(methods)
     for name, entry in settings.entries.items():
-        minutes = sum(value or 0 for value in stage_minutes(name, settings, stages).values())
-        borrowed = stage_minutes(entry.localizer, settings, stages)["localizer"] if entry.localizer else 0
-        assert minutes + borrowed == (0 if entry.model_of else 60), name
+        minutes = sum(value or 0 for value in stage_minutes(name, settings, methods).values())
+        borrowed = stage_minutes(entry.localizer, settings, methods)["localizer"] if entry.localizer else 0
+        untrained = entry.model_of or not methods[entry.method].stages
+        assert minutes + borrowed == (0 if untrained else 60), name
+
+
+def test_what_a_benchmark_would_run_is_said_without_running_it(bench):
+    bench.settings({
+        **VP, "named": {"method": "densenet", "localizer": "vp", "changes": {"classifier": {"steps": 3}}},
+        "tm": {"method": "template", "detection": {"threshold": 0.5}},
+    }, seeds=[0, 3])  # fmt: skip
+    lines = described(load_settings(bench.root / "settings"), bench.methods, [])
+    assert lines == [
+        "tm (template), seeds 0: no training; detection: threshold=0.5",
+        "vp (vp-detector), seeds 0, 3: localizer 5 min, classifier 5 min",
+        "named (densenet), seeds 0, 3: classifier its own budget, localizer of vp",
+        "3 entries, 20 minutes of training in all",
+    ]

@@ -1,10 +1,17 @@
 """`voxpick benchmark shrec20` with the real commands, on specimens of a few particles."""
 
 import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import yaml
 
+from voxpick.benchmark.launch import DEVICE_MEMORY
 from voxpick.cli import main
+from voxpick.cli.device_memory import note_device_memory
 
 
 def voxpick(monkeypatch, *words) -> int:
@@ -40,7 +47,12 @@ def test_from_settings_to_report(tmp_path, monkeypatch, capsys):
     }
     entries = {
         "vp": {"method": "vp-detector", "changes": small},
-        "bad": {"method": "vp-detector", "model_of": "vp", "detection": {"tresh": 0.5}},
+        "bad": {"method": "vp-detector", "model_of": "vp", "detection": {"slab": "900:950"}},
+        "tm": {
+            "method": "tm-f",
+            "detection": {"classes": ["4d8q"], "angular_step": 90, "candidates": 20, "number": 3, "path": "exact"},
+        },
+        "dog": {"method": "dog", "detection": {"radius": 90, "deviations": 2}},
     }
     for name, content in {"benchmark": benchmark, **entries}.items():
         (settings / f"{name}.yaml").write_text(yaml.safe_dump(content))
@@ -55,13 +67,23 @@ def test_from_settings_to_report(tmp_path, monkeypatch, capsys):
     assert score["localisation"]["TP"] + score["localisation"]["FN"] == 5
     assert result["tests"][0]["score"]["strict"]["localisation"]["MH"] == 0
     failed = json.loads((out / "bad/seed_0/result.json").read_text())
-    assert "tresh" in "".join(failed["log"])
+    assert "900:950" in "".join(failed["log"])
+    for name in ("tm", "dog"):
+        untrained = json.loads((out / name / "seed_0" / "result.json").read_text())
+        assert untrained["status"] == "done" and untrained["stages"] == []
+        assert untrained["tests"][0]["score"]["localisation"]["RR"] > 0
 
     tables = json.loads((out / "tables.json").read_text())["tables"]
     row = next(row for row in tables["localisation"]["rows"] if row["name"] == "vp")
     assert [cell["mean"] for cell in row["cells"][:2]] == [score["localisation"][name] for name in ("RR", "TP")]
     assert "| vp |" in (out / "tables.md").read_text()
-    assert "tresh" in (out / "report.html").read_text()
+    shown = {row["name"]: row["shown"] for row in tables["class_f1"]["rows"] if not row["published"]}
+    assert set(shown["dog"]) == {"-"} and set(shown["tm"]) != {"-"}
+    costs = {
+        row["name"]: dict(zip(tables["costs"]["columns"], row["shown"], strict=True)) for row in tables["costs"]["rows"]
+    }
+    assert costs["dog"]["training"] == "-" != costs["dog"]["inference"]
+    assert "900:950" in (out / "report.html").read_text()
 
 
 def test_unknown_training_settings_are_refused_before_the_first_simulation(tmp_path, monkeypatch, capsys):
@@ -73,3 +95,43 @@ def test_unknown_training_settings_are_refused_before_the_first_simulation(tmp_p
     assert "one.yaml: localizer" in said
     assert "colour" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("entry", "complaint"), [
+    ("method: vp-detector\ndetection: {tresh: 0.5}", "one.yaml: detection: tresh = 0.5: .*known: .*halo"),
+    ("method: yopo\ndetection: {stride: 0}", "one.yaml: detection: stride = 0"),
+    ("method: tm-f\ndetection: {angle: 20}", "one.yaml: detection: angle = 20"),
+    ("method: dog\npaper_detection: true", "one.yaml: paper_detection: dog has no steps"),
+])  # fmt: skip
+def test_misspelt_detection_settings_are_refused_before_the_first_simulation(
+    tmp_path, monkeypatch, capsys, entry, complaint
+):
+    data = {"training": {"seed": 1}, "validation": {"seed": 2}, "test": {"seed": 3}}
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump({"data": data}))
+    (tmp_path / "one.yaml").write_text(entry)
+    assert voxpick(monkeypatch, "benchmark", "shrec20", tmp_path, "--output", tmp_path / "out") == 2
+    assert re.search(complaint, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, monkeypatch, capsys):
+    settings = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "claims"
+    command = ("benchmark", "shrec20", settings, "--output", tmp_path / "out", "--minutes", 4, "--dry-run")
+    assert voxpick(monkeypatch, *command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "focal (vp-detector), seeds 0, 1, 2: localizer 2 min, classifier 2 min"
+    assert lines[-1] == "6 entries, 30 minutes of training in all"  # 3 seeds of 4 + 3 * 2 minutes
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_of_a_gpu_is_written_where_it_is_asked_for(tmp_path, monkeypatch):
+    note, used = tmp_path / "note", {0: 5, 1: 7}
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: len(used), max_memory_allocated=used.__getitem__
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    note_device_memory()
+    assert not note.exists()  # nobody asked
+    monkeypatch.setenv(DEVICE_MEMORY, str(note))
+    note_device_memory()
+    assert note.read_text() == "7"

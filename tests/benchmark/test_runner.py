@@ -102,10 +102,10 @@ def test_parts_of_other_entries(bench):
 def test_minutes_are_split_by_share(bench):
     bench.settings({"vp": {"method": "vp-detector", "split": {"localizer": 1, "classifier": 3}}})
     runner = bench.runner()
-    assert stage_minutes("vp", runner.settings, runner.stages) == {"localizer": 2.5, "classifier": 7.5}
+    assert stage_minutes("vp", runner.settings, runner.methods) == {"localizer": 2.5, "classifier": 7.5}
     bench.settings({"vp": {"method": "vp-detector", "changes": {"classifier": {"steps": 3}}}})
     runner = bench.runner()
-    assert stage_minutes("vp", runner.settings, runner.stages) == {"localizer": 5, "classifier": None}
+    assert stage_minutes("vp", runner.settings, runner.methods) == {"localizer": 5, "classifier": None}
 
 
 def test_training_tomograms_and_sweep(bench):
@@ -123,6 +123,55 @@ def test_training_tomograms_and_sweep(bench):
     found = [(test["varied"], test["value"]) for test in results["two"]["sweep"]]
     assert found == [("snr", 0.01), ("snr", 0.1), ("tilt_limit", 50)]
     assert names(calls).count("detect") == 2 * 4
+
+
+def test_what_learns_nothing_is_run_once_and_scored_beside_the_others(bench):
+    entries = {
+        "tm": {"method": "template", "detection": {"classes": ["1s3x", "4d8q"], "threshold": 0.5}},
+        "dog": {"method": "blobs"},
+        "vp": {"method": "vp-detector"},
+    }
+    bench.settings(entries, seeds=[0, 4])
+    results = bench.run()
+    calls = bench.calls()
+    assert names(calls) == ["simulate"] * 3 + ["match"] * 2 + ["train", "train", "detect"] * 2
+    tm = calls[4]
+    assert option(tm, "--method") == "template" and "--model" not in tm
+    assert [tm[k + 1] for k, word in enumerate(tm) if word == "--template"] == ["1s3x", "4d8q"]
+    assert [tm[k + 1] for k, word in enumerate(tm) if word == "--set"] == ["threshold=0.5"]
+    assert results["tm"]["tests"][0]["score"]["parts"] == {"match": "template"}
+    assert [results[name]["stages"] for name in ("tm", "dog")] == [[], []]
+    assert {name: result["names"] for name, result in results.items()} == {"tm": True, "dog": False, "vp": True}
+    assert bench.runner().runs() == [("dog", 0), ("tm", 0), ("vp", 0), ("vp", 4)]
+    bench.run()
+    assert bench.calls() == []
+    bench.settings({**entries, "dog": {"method": "template", "title": "blobs no more"}}, seeds=[0, 4])
+    bench.run()
+    assert names(bench.calls()) == ["match"]  # another method under the same name
+
+
+def test_a_trained_file_serves_all_seeds(bench):
+    (bench.root / "settings").mkdir()
+    (bench.root / "settings" / "given.pt").write_text(json.dumps({"localizer": "vp-detector"}))
+    bench.settings({
+        "given": {"method": "vp-detector", "model": "given.pt"},
+        "named": {"method": "densenet", "localizer": "given"},
+    }, seeds=[0, 4])  # fmt: skip
+    bench.run()
+    calls = bench.calls()
+    assert names(calls) == ["simulate"] * 3 + ["detect", "train", "detect", "train", "detect"]
+    results = bench.runner().results()
+    assert [(result["entry"], result["seed"], result["status"]) for result in results] == [
+        ("given", 0, "done"), ("named", 0, "done"), ("named", 4, "done"),
+    ]  # fmt: skip
+
+
+def test_memory_of_a_gpu_is_taken_down(bench):
+    bench.settings({"umc": {"method": "umc"}})
+    (bench.root / "gpu").write_text("123456")
+    result = bench.run()["umc"]
+    assert result["stages"][0]["device_bytes"] == 123456
+    assert result["tests"][0]["device_bytes"] is None  # the stand-in's detection uses none
 
 
 def test_only_some_entries(bench):

@@ -4,9 +4,11 @@ import statistics
 import pytest
 
 from voxpick.benchmark import published as paper
-from voxpick.benchmark.settings import Entry
+from voxpick.benchmark.claims import claims_table, verdict
+from voxpick.benchmark.settings import Claim, Entry
 from voxpick.benchmark.tables import build_tables, confusions
 from voxpick.benchmark.writing import duration, memory, tables_to_dict, tables_to_markdown
+from voxpick.report.benchmark_page import build_benchmark_report
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_SIZE_GROUPS
 
 ENTRIES = {"vp": Entry(method="vp-detector", title="Ours"), "umc": Entry(method="umc"), "bad": Entry(method="yopo")}
@@ -74,6 +76,83 @@ def test_confusions_add_up(results):
     assert confusions(results, ENTRIES)["Ours"] == {
         "labels": ["0", "1s3x", "4d8q"], "counts": [[0, 0, 0], [3, 9, 3], [0, 3, 12]],
     }  # fmt: skip
+
+
+def test_every_table_has_mean_and_spread_of_the_seeds(scored):
+    results = []
+    for seed, tp in enumerate((6, 7, 8)):
+        test = {"tomogram": "t", "seconds": 10.0 * tp, "peak_bytes": 1e8 * tp, "score": scored(tp, tp / 20)}
+        swept = [{**test, "varied": what, "value": value} for what, value in (("snr", 0.01), ("tilt_limit", 60))]
+        stage = {"stage": "segmenter", "seconds": 100.0 * tp, "peak_bytes": 2e8 * tp, "device_bytes": 10**9 * tp}
+        results.append(run("umc", seed, [stage], [{**test, "device_bytes": 10**8 * tp}], swept))
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    assert len(tables) == 9
+    for key in tables:
+        constant = ("RR", "MH", "RO", "AD")
+        for column, cell in rows(tables, key)["umc"].items():
+            assert cell["n"] == 3 and (cell["spread"] > 0 or column in constant), (key, column)
+    assert rows(tables, "class_f1")["umc"]["4d8q"] == {
+        "mean": pytest.approx(0.35),
+        "spread": pytest.approx(0.05),
+        "n": 3,
+    }
+    assert shown(tables, "size_groups")["umc"]["large"] == "0.350 ± 0.050"
+    assert shown(tables, "costs")["umc"]["training GPU memory"] == "7.00 GB ± 1.00 GB"
+    assert shown(tables, "costs")["umc"]["inference GPU memory"] == "700 MB ± 100 MB"
+    assert shown(tables, "sweep_tilt_limit_class")["umc"]["60"] == "0.350 ± 0.050"
+
+
+def test_picks_without_names_have_no_place_in_the_tables_of_classes(results):
+    results[2]["names"] = False
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    assert shown(tables, "localisation")["umc"]["F1"] == "0.400"
+    for key in ("class_f1", "size_groups", "class_accuracy"):
+        assert set(shown(tables, key)["umc"].values()) == {"-"} != set(shown(tables, key)["Ours"].values())
+    assert set(confusions(results, ENTRIES)) == {"Ours"}
+    assert "training GPU memory" not in tables["costs"]["columns"]
+
+
+def claimed(measure):
+    return Claim(says="C", source="P", **{"with": "vp", "without": "umc"}, measure=measure)
+
+
+def test_claims_are_told_from_pairs(scored):
+    results = []
+    for seed, (tp, other, f1) in enumerate([(8, 6, 0.5), (9, 6, 0.4), (7, 6, 0.6)]):
+        for name, hits, value in (("vp", tp, 0.5), ("umc", other, f1)):
+            test = {"tomogram": "t", "seconds": 1.0, "peak_bytes": 1, "score": scored(hits, value)}
+            test["score"]["localisation"]["MH"] = hits - 6
+            results.append(run(name, seed, [], [test]))
+    results.append(run("vp", 3, [], [results[0]["tests"][0]]))  # has no partner
+    table = claims_table([claimed("F1"), claimed("small"), claimed("MH")], results, ENTRIES)
+    assert [cell.text for row in table.rows for cell in row.cells[4:]] == ["3", "yes", "3", "open", "3", "no"]
+    assert table.rows[0].cells[3].mean == pytest.approx(0.2)  # of 0.2, 0.3 and 0.1
+    assert table.rows[0].cells[3].spread == pytest.approx(0.1)
+    assert table.rows[1].cells[3].mean == pytest.approx(0.0)
+    assert "Claimed by: P." in table.note
+    assert claims_table([claimed("F1")], results[:2], ENTRIES).rows[0].cells[5].text == "open"  # one pair says nothing
+
+
+def test_the_page_shows_claims_and_leaves_unnamed_picks_out_of_the_class_figures(results):
+    results[2]["names"] = False
+    tables = build_tables(results, ENTRIES)
+    for test in results[0]["tests"] + results[1]["tests"]:
+        test["tomogram"] = "t"
+    tables.append(claims_table([claimed("F1")], results, ENTRIES))
+    page = build_benchmark_report("T", tables_to_dict(tables), confusions(results, ENTRIES))
+    assert "What the papers claim" in page and "<td>open</td>" in page
+    figures = page[page.index("Cumulative F1, this run") :]
+    key = figures[figures.index('<p class="key">') : figures.index("</p>", figures.index('<p class="key">'))]
+    assert "Ours" in key and "umc" not in key
+
+
+def test_a_difference_is_sure_beyond_two_standard_errors():
+    assert verdict([0.1, 0.2, 0.3], less=False) == "yes"  # 0.2 against 2 * 0.058
+    assert verdict([0.1, 0.2, 0.3], less=True) == "no"
+    assert verdict([-3, -4], less=True) == "yes"
+    assert verdict([-0.1, 0.2, 0.3], less=False) == "open"
+    assert verdict([0.1, 0.1], less=False) == "yes"
+    assert verdict([0.0, 0.0], less=False) == "open"
 
 
 def test_published_rows_stand_in_every_table_and_say_so(results):

@@ -108,16 +108,18 @@ def test_picks_keep_the_distance_and_ties_give_their_middle():
     assert rows.tolist() == [0, 2] and centers.tolist() == [[0, 0, 0], [0, 0, 30]]
 
 
-def test_agreement_counts_as_a_plain_loop():
+@pytest.mark.parametrize("background", [True, False])
+def test_agreement_counts_as_a_plain_loop(background):
     rng = np.random.default_rng(4)
     labels, halves = rng.integers(0, 4, (5, 6, 7)).astype(np.uint8), [0, 1, 2, 1]
-    found = agreement(labels, halves)
+    found = agreement(labels, halves, background=background)
     assert len(found.places) == (labels > 0).sum()
     for place, own, count, agrees in zip(found.places, found.labels, found.counts, found.agrees, strict=True):
         low = np.maximum(place - halves[own], 0)
         z, y, x = (slice(a, b) for a, b in zip(low, place + halves[own] + 1, strict=True))
         counts = np.bincount(labels[z, y, x].ravel(), minlength=4)
-        assert own == labels[tuple(place)] and count == counts[own] and agrees == (counts[own] == counts.max())
+        most = counts[0 if background else 1 :].max()
+        assert own == labels[tuple(place)] and count == counts[own] and agrees == (counts[own] == most)
 
 
 def test_clusters_and_the_best_of_each_class():
@@ -135,7 +137,7 @@ def test_clusters_and_the_best_of_each_class():
 def test_touching_particles_of_one_class_are_clusters_of_their_own():
     labels = np.zeros((5, 6, 16), dtype=np.uint8)
     labels[1:4, 1:4, 1:4], labels[1:4, 1:4, 4:7] = 1, 1
-    found = agreement(labels, [0, 1])
+    found = agreement(labels, [0, 1], background=True)
     groups = clusters(found, [0, 1])
     best = best_rows(groups, [0, 2])
     assert groups.counts[best].tolist() == [27, 27]

@@ -123,7 +123,7 @@ def test_the_segmenter_needs_the_denoiser():
     settings, model = untrained("segmenter")
     with pytest.raises(VoxpickError, match="train the stage 'denoiser' first"):
         dn3dunet.train([make_volume()], model, settings, classes=CLASSES)
-    with pytest.raises(VoxpickError, match="needs a 'denoiser' as well"):
+    with pytest.raises(VoxpickError, match="Dn3DUnet needs a 'denoiser'"):
         dn3dunet.detect(make_volume().tomogram, {"segmenter": model})
 
 
@@ -146,6 +146,9 @@ def test_presets_of_the_paper_and_unknown_names():
     minutes = dn3dunet.training_settings("segmenter")
     bias = dn3dunet.create_model(minutes, CLASSES, voxel_size=10.0).network.head.bias
     assert bias.softmax(0).tolist() == pytest.approx([0.9, 0.05, 0.05])
+    assert {denoiser.loss, dn3dunet.training_settings("denoiser").loss} == {"squared_error"}
+    with pytest.raises(VoxpickError, match="loss is 'focal'; Dn3DUnet's denoiser has squared_error"):
+        dn3dunet.denoising_loss(dn3dunet.training_settings("denoiser", changes={"loss": "focal"}))
     with pytest.raises(VoxpickError, match="loss is 'dice'; Dn3DUnet has generalised_dice"):
         dn3dunet.segmentation_loss(dn3dunet.training_settings("segmenter", changes={"loss": "dice"}))
     with pytest.raises(VoxpickError, match="Dn3DUnet has denoiser and segmenter"):

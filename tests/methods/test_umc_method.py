@@ -113,7 +113,7 @@ def test_unknown_names_are_refused():
         umc.make_loss(umc.training_settings("segmenter", changes={"loss": "dice"}))
     with pytest.raises(VoxpickError, match="UMC has one, 'segmenter'"):
         umc.training_settings("localizer")
-    with pytest.raises(VoxpickError, match="unknown option 'gama'; known are alpha, beta"):
+    with pytest.raises(VoxpickError, match="unknown option 'gama' of the segmenter; known: alpha, beta"):
         umc.training_settings("segmenter", changes={"options": {"gama": 1}})
     with pytest.raises(VoxpickError, match="needs a 'segmenter'"):
         umc.detect(make_volume().tomogram, {})

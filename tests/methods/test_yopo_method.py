@@ -64,5 +64,5 @@ def test_on_a_toy_the_loss_falls_and_it_finds_and_names_the_particles():
 def test_unknown_names():
     with pytest.raises(VoxpickError, match="YOPO has one, 'classifier'"):
         yopo.training_settings("localizer")
-    with pytest.raises(VoxpickError, match="detection needs a 'classifier'"):
+    with pytest.raises(VoxpickError, match="YOPO needs a 'classifier'"):
         yopo.detect(make_volume().tomogram, {})

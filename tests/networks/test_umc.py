@@ -129,7 +129,7 @@ def test_training_starts_near_the_background_asked_for(make):
     assert aware == pytest.approx(0.9, abs=0.06)
     assert even < 0.3
     head = torch.nn.Conv3d(2, 5, 1)
-    start_at_background(head, 0.8)
+    start_at_background(head.bias, 0.8)
     assert head.bias.softmax(0).tolist() == pytest.approx([0.8, *[0.05] * 4])
     with pytest.raises(VoxpickError, match="background is 1 for 13 classes; give a probability between 0 and 1"):
         make(classes=13, background=1)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from voxpick.benchmark.commands import simulate_command
+from voxpick.benchmark.data_settings import SETS, DataSet, Recipe
 from voxpick.benchmark.fingerprint import fingerprint, of_model_folder
-from voxpick.benchmark.plan import simulate_command
-from voxpick.benchmark.settings import SETS, DataSet, Recipe, Settings
+from voxpick.benchmark.settings import Settings
 from voxpick.benchmark.steps import Steps
 from voxpick.errors import VoxpickError
 

@@ -32,14 +32,20 @@ with open(sys.argv[1], "w") as file:
 It passes over Ctrl-C, which the command itself has to answer, and ends the command when the benchmark is gone."""
 
 
+DEVICE_MEMORY = "VOXPICK_DEVICE_MEMORY"
+"""Environment variable with the file into which a command on a GPU writes the most bytes its tensors took there."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """code: exit code, negative for a signal. seconds: wall time, start-up included. peak_bytes: largest resident set
-    of the process and those it started, each taken alone."""
+    of the process and those it started, each taken alone. device_bytes: most memory of a GPU that its tensors took;
+    None where it used none."""
 
     code: int
     seconds: float
     peak_bytes: int
+    device_bytes: int | None = None
 
     def explain(self) -> str:
         """What the exit code means."""
@@ -62,32 +68,44 @@ class Interrupted(KeyboardInterrupt):
 def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | None = None) -> Outcome:
     """Run a command to its end. On Ctrl-C it gets one SIGINT, is waited for, and Interrupted is raised."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    note = log.with_suffix(".usage")
-    note.unlink(missing_ok=True)
+    note, device_note = log.with_suffix(".usage"), log.with_suffix(".device")
+    for file in (note, device_note):
+        file.unlink(missing_ok=True)
     starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), *command]
     with log.open("wb") as output:
         process = subprocess.Popen(
             starter, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **(environment or {}), DEVICE_MEMORY: str(device_note.absolute())},
         )  # fmt: skip
         try:
             process.wait()
         except KeyboardInterrupt:
             _stop(process)
-            raise Interrupted(_usage(note, process.returncode)) from None
-    return _usage(note, process.returncode)
+            raise Interrupted(_usage(note, device_note, process.returncode)) from None
+    return _usage(note, device_note, process.returncode)
 
 
-def _usage(note: Path, code: int) -> Outcome:
-    """What the launcher wrote down, or the launcher's own exit code if it could not."""
-    try:
-        found = json.loads(note.read_text())
-    except (OSError, ValueError):
+def _usage(note: Path, device_note: Path, code: int) -> Outcome:
+    """What the launcher and the command wrote down, or the launcher's own exit code if it could not."""
+    found = _read_note(note)
+    device = _read_note(device_note)
+    if not isinstance(found, dict):
         return Outcome(code or 1, 0.0, 0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Outcome(
+        int(found["code"]), float(found["seconds"]), int(found["peak"]) * unit,
+        device if isinstance(device, int) else None,
+    )  # fmt: skip
+
+
+def _read_note(note: Path) -> object:
+    """The content of a note, which is removed; None for none."""
+    try:
+        return json.loads(note.read_text())
+    except (OSError, ValueError):
+        return None
     finally:
         note.unlink(missing_ok=True)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Outcome(int(found["code"]), float(found["seconds"]), int(found["peak"]) * unit)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,19 +1,14 @@
-"""What a benchmark will run: entries in order, the minutes of every stage, and the command lines."""
+"""What a benchmark will run: entries in order, the minutes of every stage, and what is refused before anything runs."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from voxpick.benchmark.settings import Benchmark, Entry, Recipe, Settings
+from voxpick.benchmark.abilities import Methods
+from voxpick.benchmark.settings import MAIN_FILE, Entry, Settings
 from voxpick.errors import VoxpickError
 
 BUDGETS = ("minutes", "steps", "epochs")
-NAMING_ONLY = ("densenet", "dilated-densenet")
-"""Methods that name what another one finds."""
-Stages = Mapping[str, Sequence[str]]
-"""Stages of every method, in the order of training."""
 
 
 def order(entries: Mapping[str, Entry]) -> list[str]:
@@ -29,17 +24,30 @@ def order(entries: Mapping[str, Entry]) -> list[str]:
     return done
 
 
-def stages_to_train(entry: Entry, stages: Stages) -> tuple[str, ...]:
+def with_needed(names: list[str], entries: Mapping[str, Entry]) -> set[str]:
+    """These entries and all whose models they use, directly or not. Raises VoxpickError for an unknown name."""
+    wanted: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in entries:
+            raise VoxpickError(f"there is no entry {name!r}; there are {', '.join(entries)}")
+        wanted.add(name)
+        waiting += [other for other in entries[name].needs if other not in wanted]
+    return wanted
+
+
+def stages_to_train(entry: Entry, methods: Methods) -> tuple[str, ...]:
     """The stages an entry trains itself, in order.
 
     Raises VoxpickError for a method, a stage or a share that does not exist.
     """
-    if entry.method not in stages:
-        raise VoxpickError(f"unknown method {entry.method!r}; one of {', '.join(stages)}")
+    if entry.method not in methods:
+        raise VoxpickError(f"unknown method {entry.method!r}; one of {', '.join(methods)}")
     if entry.model or entry.model_of:
         return ()
     borrowed = {"localizer"} if entry.localizer else {"classifier"} if entry.classifier else set()
-    own = tuple(stage for stage in stages[entry.method] if stage not in borrowed)
+    own = tuple(stage for stage in methods[entry.method].stages if stage not in borrowed)
     for key in (*entry.changes, *entry.split):
         if key not in own:
             raise VoxpickError(
@@ -50,112 +58,126 @@ def stages_to_train(entry: Entry, stages: Stages) -> tuple[str, ...]:
     return own
 
 
-def stage_minutes(name: str, settings: Settings, stages: Stages) -> dict[str, float | None]:
+def stage_minutes(name: str, settings: Settings, methods: Methods) -> dict[str, float | None]:
     """Minutes of each stage that an entry trains: the benchmark's less those of the borrowed parts, split by share.
 
     None for a stage whose changes give a budget of their own, and for all where the benchmark gives none.
     """
     entry, total = settings.entries[name], settings.benchmark.minutes
-    own = stages_to_train(entry, stages)
+    own = stages_to_train(entry, methods)
     if total is None:
         return dict.fromkeys(own)
-    left = total - sum(_borrowed_minutes(entry, settings, stages))
+    left = total - sum(_borrowed_minutes(entry, settings, methods))
     if own and left <= 0:
-        raise VoxpickError(
-            f"{name}: what it takes over was trained for all {total:g} minutes; split those of the other"
-        )
+        raise VoxpickError(f"what it takes over was trained for all {total:g} minutes; split those of the other")
     shares = {stage: entry.split.get(stage, 1.0) for stage in own}
     unit = left / sum(shares.values()) if shares else 0.0
     with_own = {stage for stage in own if any(entry.changes.get(stage, {}).get(key) for key in BUDGETS)}
     return {stage: None if stage in with_own else unit * share for stage, share in shares.items()}
 
 
-def _borrowed_minutes(entry: Entry, settings: Settings, stages: Stages) -> list[float]:
+def _borrowed_minutes(entry: Entry, settings: Settings, methods: Methods) -> list[float]:
     found: list[float] = []
     if entry.localizer:
-        minutes = stage_minutes(entry.localizer, settings, stages)
+        minutes = stage_minutes(entry.localizer, settings, methods)
         found += [value or 0.0 for stage, value in minutes.items() if stage != "classifier"]
     if entry.classifier:
-        found.append(stage_minutes(entry.classifier, settings, stages).get("classifier") or 0.0)
+        found.append(stage_minutes(entry.classifier, settings, methods).get("classifier") or 0.0)
     return found
 
 
-def check(settings: Settings, stages: Stages) -> None:
-    """Raise VoxpickError, with the entry, for what can be known to fail before anything runs."""
-    order(settings.entries)
-    for name, entry in settings.entries.items():
+def seeds_of(name: str, settings: Settings, methods: Methods) -> list[int]:
+    """The benchmark's seeds; the first alone for an entry for which nothing is trained, as all would give the same."""
+    needed = with_needed([name], settings.entries)
+    trains = any(stages_to_train(settings.entries[other], methods) for other in needed)
+    return settings.benchmark.seeds if trains else settings.benchmark.seeds[:1]
+
+
+def finder(name: str, settings: Settings) -> tuple[str, bool]:
+    """The method that finds an entry's particles, and whether a classifier of another model names them."""
+    entry = settings.entries[name]
+    if entry.model_of or entry.localizer:
+        method, named = finder(entry.model_of or entry.localizer or "", settings)
+        return method, bool(named or entry.localizer or entry.classifier)
+    return entry.method, entry.classifier is not None
+
+
+def gives_names(name: str, settings: Settings, methods: Methods) -> bool:
+    """Whether the entry's picks have classes."""
+    method, named = finder(name, settings)
+    return named or methods[method].names
+
+
+def described(settings: Settings, methods: Methods, only: list[str]) -> list[str]:
+    """A line for each entry that would be run: what is trained and for how long, and how it detects."""
+    wanted, lines, total = with_needed(only or list(settings.entries), settings.entries), [], 0.0
+    for name in order(settings.entries):
+        if name not in wanted:
+            continue
+        entry, seeds = settings.entries[name], seeds_of(name, settings, methods)
+        minutes = stage_minutes(name, settings, methods)
+        total += len(seeds) * sum(value or 0.0 for value in minutes.values())
+        parts = [f"{stage} {'its own budget' if n is None else f'{n:g} min'}" for stage, n in minutes.items()]
+        parts += [f"{part} of {other}" for part in ("model_of", "localizer", "classifier")
+                  if (other := getattr(entry, part))]  # fmt: skip
+        detection = [f"{key}={value}" for key, value in entry.detection.items()]
+        detection += ["as its paper"] if entry.paper_detection else []
+        what = f"; detection: {', '.join(detection)}" if detection else ""
+        lines.append(
+            f"{name} ({entry.method}), seeds {', '.join(map(str, seeds))}: {', '.join(parts) or 'no training'}{what}"
+        )
+    return [*lines, f"{len(lines)} entries, {total:g} minutes of training in all"]
+
+
+def check(settings: Settings, methods: Methods) -> None:
+    """Raise VoxpickError, with the file, for what can be known to fail before anything runs."""
+    try:
+        order(settings.entries)
+    except VoxpickError as error:
+        raise VoxpickError(f"{MAIN_FILE}: {error}") from error
+    for name in settings.entries:
         try:
-            own = stages_to_train(entry, stages)
+            _check_entry(name, settings, methods)
+            _check_training(name, settings, methods)
+            _check_detection(name, settings, methods)
         except VoxpickError as error:
-            raise VoxpickError(f"{name}: {error}") from error
-        stage_minutes(name, settings, stages)
-        trained = entry.model or entry.model_of
-        if not own and not trained:
+            raise VoxpickError(f"{name}.yaml: {error}") from error
+
+
+def _check_entry(name: str, settings: Settings, methods: Methods) -> None:
+    entry = settings.entries[name]
+    own = stages_to_train(entry, methods)
+    for other in (name, *entry.needs):
+        method = settings.entries[other].method
+        if method in methods and not methods[method].stages and entry.borrows:
             raise VoxpickError(
-                f"{name}: {entry.method} has nothing to train here; leave it to another entry's model_of"
+                f"{method} learns nothing, so it has no model to lend or to take; give its entry method and detection "
+                "alone"
             )
-        if entry.method in NAMING_ONLY and not (entry.localizer or trained):
-            raise VoxpickError(
-                f"{name}: {entry.method} only names particles; say with localizer whose model finds them"
-            )
-        if entry.classifier and "classifier" not in stages_to_train(settings.entries[entry.classifier], stages):
-            raise VoxpickError(f"{name}: the entry {entry.classifier!r} trains no classifier")
+    if not methods[entry.method].stages:
+        return
+    stage_minutes(name, settings, methods)
+    trained = entry.model or entry.model_of
+    if not own and not trained:
+        raise VoxpickError(f"{entry.method} has nothing to train here; leave it to another entry's model_of")
+    if not methods[entry.method].finds and not (entry.localizer or trained):
+        raise VoxpickError(f"{entry.method} only names particles; say with localizer whose model finds them")
+    if entry.classifier and "classifier" not in stages_to_train(settings.entries[entry.classifier], methods):
+        raise VoxpickError(f"the entry {entry.classifier!r} trains no classifier")
 
 
-def simulate_command(out: str, recipe: Recipe, *, models: int, seed: int, threads: int | None) -> list[str]:
-    """`voxpick simulate shrec20` for a set of tomograms."""
-    command = ["simulate", "shrec20", out, "--models", str(models), "--seed", str(seed), "--overwrite"]
-    values = {**recipe.model_dump(), "size": ",".join(map(str, recipe.size)), "threads": threads}
-    for key, value in values.items():
-        if value is not None:
-            command += [f"--{key.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-    return command
+def _check_training(name: str, settings: Settings, methods: Methods) -> None:
+    entry = settings.entries[name]
+    for stage in stages_to_train(entry, methods):
+        try:
+            methods[entry.method].check_training(stage, entry.preset, entry.changes.get(stage, {}))
+        except VoxpickError as error:
+            raise VoxpickError(f"{stage}: {error}") from error
 
 
-def train_command(
-    entry: Entry, stage: str, benchmark: Benchmark, *, data: Sequence[str], validation: str, output: str, config: str,
-    minutes: float | None, seed: int, resume: bool,
-) -> list[str]:  # fmt: skip
-    """`voxpick train` for one stage; config: a YAML file with the entry's changes."""
-    command = [
-        "train", *data, "--method", entry.method, "--stage", stage, "--preset", entry.preset,
-        "--validation", validation, "--validation-side", str(benchmark.validation_side), "--output", output,
-        "--config", config, "--seed", str(seed), "--device", benchmark.device, "--no-tensorboard",
-    ]  # fmt: skip
-    if minutes is not None:
-        command += ["--minutes", f"{minutes:g}"]
-    if benchmark.threads:
-        command += ["--threads", str(benchmark.threads)]
-    return [*command, "--resume"] if resume else command
-
-
-def detect_command(
-    entry: Entry, benchmark: Benchmark, *, tomogram: str, model: str, classifier: str | None, output: str
-) -> list[str]:
-    """`voxpick detect` for one tomogram."""
-    command = [
-        "detect",
-        tomogram,
-        "--output",
-        output,
-        "--model",
-        model,
-        "--format",
-        "csv",
-        "--device",
-        benchmark.device,
-    ]
-    if classifier:
-        command += ["--classifier", classifier]
-    if benchmark.threads:
-        command += ["--threads", str(benchmark.threads)]
-    if entry.paper_detection:
-        command.append("--paper")
-    for key, value in entry.detection.items():
-        command += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    return command
-
-
-def training_changes(entry: Entry, stage: str) -> dict[str, Any]:
-    """What goes into the stage's configuration file."""
-    return dict(entry.changes.get(stage, {}))
+def _check_detection(name: str, settings: Settings, methods: Methods) -> None:
+    entry = settings.entries[name]
+    method, named = finder(name, settings)
+    if entry.paper_detection and not methods[method].paper_detection:
+        raise VoxpickError(f"paper_detection: {method} has no steps beside its usual ones; leave it out")
+    methods[method].check_detection(entry.detection, named)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from voxpick import __version__
+from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.datasets import Datasets, Tomogram
 from voxpick.benchmark.fingerprint import fingerprint, of_file
-from voxpick.benchmark.plan import Stages, stage_minutes, stages_to_train
+from voxpick.benchmark.plan import stage_minutes, stages_to_train
 from voxpick.benchmark.settings import Settings
 
 
@@ -19,7 +20,7 @@ class Provenance:
 
     settings: Settings
     settings_folder: Path
-    stages: Stages
+    methods: Methods
     data: Datasets
 
     def training(self, name: str) -> list[Tomogram]:
@@ -30,8 +31,8 @@ class Provenance:
     def of_stages(self, name: str, seed: int) -> dict[str, str]:
         """Of every stage the entry trains, in order; that of a stage holds those before it."""
         entry, benchmark = self.settings.entries[name], self.settings.benchmark
-        minutes, marks, before = stage_minutes(name, self.settings, self.stages), {}, ""
-        for stage in stages_to_train(entry, self.stages):
+        minutes, marks, before = stage_minutes(name, self.settings, self.methods), {}, ""
+        for stage in stages_to_train(entry, self.methods):
             before = fingerprint([
                 before, __version__, entry.method, stage, entry.preset, entry.changes.get(stage, {}), minutes[stage],
                 seed, benchmark.device, benchmark.threads, benchmark.validation_side, self.data["validation"][0].mark,
@@ -53,6 +54,8 @@ class Provenance:
         """Of how the entry detects."""
         entry, benchmark = self.settings.entries[name], self.settings.benchmark
         how = [entry.model_of, entry.localizer, entry.classifier, entry.detection, entry.paper_detection]
+        if not self.methods[entry.method].stages:
+            how.append(entry.method)
         return fingerprint([__version__, how, benchmark.device, benchmark.threads])
 
     def of_result(self, name: str, seed: int) -> str:

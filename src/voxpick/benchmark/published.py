@@ -115,6 +115,6 @@ DEEPFINDER18_FIG8 = (
 
 PUBLISHED_NAME = {
     "vp-detector": "VP-Detector", "ms-d": "3D MS-D", "deepfinder": "DeepFinder", "resnet3d": "3D ResNet",
-    "yopo": "YOPO", "dn3dunet": "Dn3DUnet", "umc": "UMC",
+    "yopo": "YOPO", "dn3dunet": "Dn3DUnet", "umc": "UMC", "tm-t": "TM-T", "tm-f": "TM-F",
 }  # fmt: skip
 """What the papers call a method of methods.catalogue."""

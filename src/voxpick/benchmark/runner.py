@@ -13,17 +13,11 @@ from typing import Any
 import yaml
 
 from voxpick import __version__
+from voxpick.benchmark.abilities import Methods
+from voxpick.benchmark.commands import detect_command, train_command, training_changes
 from voxpick.benchmark.datasets import Tomogram, prepare
 from voxpick.benchmark.fingerprint import fingerprint
-from voxpick.benchmark.plan import (
-    Stages,
-    check,
-    detect_command,
-    order,
-    stage_minutes,
-    train_command,
-    training_changes,
-)
+from voxpick.benchmark.plan import check, gives_names, order, seeds_of, stage_minutes, with_needed
 from voxpick.benchmark.provenance import Provenance
 from voxpick.benchmark.settings import Settings
 from voxpick.benchmark.steps import PROGRAM, StepFailed, Steps
@@ -37,66 +31,58 @@ Score = Callable[[Path, Path], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Runner:
-    """A benchmark in its output folder. stages: of every method; program: what runs the commands; say: a listener."""
+    """A benchmark in its output folder. program: what runs the commands; say: a listener."""
 
     settings: Settings
     settings_folder: Path
     output: Path
-    stages: Stages
+    methods: Methods
     score: Score
     program: Sequence[str] = PROGRAM
     say: Callable[[str], None] = print
 
     def run(self, only: Sequence[str] = ()) -> None:
         """Simulate, train, detect and score what is not done yet. only: these entries and those that they need."""
-        check(self.settings, self.stages)
-        wanted = self._wanted(only)
+        check(self.settings, self.methods)
+        wanted = with_needed(list(only or self.settings.entries), self.settings.entries)
         data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data"))
-        made = Provenance(self.settings, self.settings_folder, self.stages, data)
+        made = Provenance(self.settings, self.settings_folder, self.methods, data)
         self._drop_outdated(made)
         for seed in self.settings.benchmark.seeds:
             for name in order(self.settings.entries):
-                if name in wanted:
+                if name in wanted and seed in self.seeds(name):
                     self._entry(name, seed, made)
 
     def results(self) -> list[Result]:
         """The result of every entry and seed there is, in the order of the settings."""
-        found = []
-        for name in self.settings.entries:
-            for seed in self.settings.benchmark.seeds:
-                result = _read(self.folder(name, seed) / "result.json")
-                if result is not None:
-                    found.append(result)
-        return found
+        found = (_read(self.folder(name, seed) / "result.json") for name, seed in self.runs())
+        return [result for result in found if result is not None]
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Every entry with every seed it is run with, in the order of the settings."""
+        return [(name, seed) for name in self.settings.entries for seed in self.seeds(name)]
+
+    def seeds(self, name: str) -> list[int]:
+        """What an entry is run with."""
+        return seeds_of(name, self.settings, self.methods)
 
     def folder(self, name: str, seed: int) -> Path:
-        """Where an entry's model, picks, logs and result lie."""
-        return self.output / name / f"seed_{seed}"
+        """Where an entry's model, picks, logs and result lie; those of another seed where it is not run with this."""
+        seeds = self.seeds(name)
+        return self.output / name / f"seed_{seed if seed in seeds else seeds[0]}"
 
     def _steps(self, folder: Path) -> Steps:
         return Steps(folder / "steps", str(folder.relative_to(self.output)), self.program, self.say)
 
-    def _wanted(self, only: Sequence[str]) -> set[str]:
-        entries = self.settings.entries
-        wanted, waiting = set(), list(only or entries)
-        while waiting:
-            name = waiting.pop()
-            if name not in entries:
-                raise VoxpickError(f"there is no entry {name!r}; there are {', '.join(entries)}")
-            wanted.add(name)
-            waiting += [other for other in entries[name].needs if other not in wanted]
-        return wanted
-
     def _drop_outdated(self, made: Provenance) -> None:
         """Remove results made under other settings, so that no table mixes them with new ones."""
-        for name in self.settings.entries:
-            for seed in self.settings.benchmark.seeds:
-                path = self.folder(name, seed) / "result.json"
-                mark = None
-                with suppress(OSError):  # a model file that was there before
-                    mark = made.of_result(name, seed)
-                if mark is None or (_read(path) or {}).get("fingerprint") != mark:
-                    path.unlink(missing_ok=True)
+        for name, seed in self.runs():
+            path = self.folder(name, seed) / "result.json"
+            mark = None
+            with suppress(OSError):  # a model file that was there before
+                mark = made.of_result(name, seed)
+            if mark is None or (_read(path) or {}).get("fingerprint") != mark:
+                path.unlink(missing_ok=True)
 
     def _entry(self, name: str, seed: int, made: Provenance) -> None:
         """Bring one entry up to date and write its result."""
@@ -108,6 +94,7 @@ class Runner:
         result: Result = {
             "entry": name, "title": entry.title or name, "method": entry.method, "preset": entry.preset, "seed": seed,
             "voxpick": __version__, "settings": entry.model_dump(mode="json", exclude_defaults=True),
+            "names": gives_names(name, self.settings, self.methods),
         }  # fmt: skip
         try:
             result["fingerprint"] = made.of_result(name, seed)
@@ -128,7 +115,7 @@ class Runner:
         entry, folder = self.settings.entries[name], self.folder(name, seed)
         steps, model = self._steps(folder), folder / "model.pt"
         marks = made.of_stages(name, seed)
-        minutes = stage_minutes(name, self.settings, self.stages)
+        minutes = stage_minutes(name, self.settings, self.methods)
         if marks and steps.known(f"train_{next(iter(marks))}", next(iter(marks.values()))) is None:
             model.unlink(missing_ok=True)
         if not model.exists():
@@ -179,17 +166,21 @@ class Runner:
         if known is None or not known.done:
             shutil.rmtree(picks, ignore_errors=True)
         command = detect_command(
-            entry, self.settings.benchmark, tomogram=str(tomogram.folder / "reconstruction.mrc"), model=str(model),
-            classifier=None if classifier is None else str(classifier), output=str(picks),
+            entry, self.settings.benchmark, tomogram=str(tomogram.folder / "reconstruction.mrc"),
+            model=None if model is None else str(model), classifier=None if classifier is None else str(classifier),
+            output=str(picks),
         )  # fmt: skip
         file = picks / "reconstruction.csv"
         record = steps.run(f"detect_{tomogram.name}", mark, command, makes=file)
         about = {} if tomogram.about is None else {"varied": tomogram.about[0], "value": tomogram.about[1]}
         return {"tomogram": tomogram.name, **about, **_cost(asdict(record)), "score": self.score(file, tomogram.folder)}
 
-    def _models(self, name: str, seed: int) -> tuple[Path, Path | None]:
-        """The model file that detection begins with, and that of another classifier."""
+    def _models(self, name: str, seed: int) -> tuple[Path | None, Path | None]:
+        """The model file that detection begins with, none for a method without, and that of another classifier."""
         entry = self.settings.entries[name]
+        if not self.methods[entry.method].stages:
+            return None, None
+        base: Path | None
         own = self.folder(name, seed) / "model.pt"
         if entry.model:
             base = self.settings_folder / entry.model
@@ -205,7 +196,7 @@ class Runner:
 
 
 def _cost(record: Mapping[str, Any]) -> Result:
-    return {key: record[key] for key in ("seconds", "peak_bytes")}
+    return {key: record[key] for key in ("seconds", "peak_bytes", "device_bytes")}
 
 
 def _read(path: Path) -> Result | None:

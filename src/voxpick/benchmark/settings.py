@@ -4,102 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from voxpick.benchmark.data_settings import SETS, Data, Strict, Sweep
 from voxpick.errors import VoxpickError
 
 MAIN_FILE = "benchmark.yaml"
-SETS = ("training", "validation", "test")
-
-
-class Strict(BaseModel):
-    """Unknown keys, infinities and NaN are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Recipe(Strict):
-    """How tomograms are simulated: options of `voxpick simulate shrec20`. size: (z, y, x) voxels; angles in degrees."""
-
-    size: tuple[int, int, int] = (200, 128, 512)
-    thickness: int | None = Field(256, ge=1)
-    particles: int | None = Field(None, ge=1)
-    classes: str | None = None
-    snr: float = Field(0.004, gt=0)
-    tilt_limit: float = Field(60.0, gt=0, lt=90)
-    tilt_step: float = Field(3.0, gt=0)
-    orientations: str = "uniform"
-
-
-class DataSet(Strict):
-    """Model folders that exist, or so many to simulate from a seed; recipe: what differs from data.recipe."""
-
-    folders: list[str] | None = Field(None, min_length=1)
-    models: int = Field(1, ge=1)
-    seed: int | None = Field(None, ge=0)
-    recipe: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataSet:
-        if (self.folders is None) == (self.seed is None):
-            raise ValueError("give either folders or a seed to simulate from")
-        if self.folders is not None and (self.recipe or "models" in self.model_fields_set):
-            raise ValueError("folders exist already; models and recipe go with a seed")
-        return self
-
-    @property
-    def count(self) -> int:
-        """Number of tomograms."""
-        return len(self.folders) if self.folders else self.models
-
-
-class Data(Strict):
-    """What to train on, to choose networks by, and to score on."""
-
-    recipe: Recipe = Recipe()
-    training: DataSet
-    validation: DataSet
-    test: DataSet
-
-    def recipe_of(self, part: DataSet, **changes: Any) -> Recipe:
-        """The recipe of a set: data.recipe, then the set's own, then changes."""
-        return Recipe(**{**self.recipe.model_dump(), **part.recipe, **changes})
-
-    @model_validator(mode="after")
-    def _apart(self) -> Data:
-        if self.validation.count != 1:
-            raise ValueError("validation takes exactly one tomogram")
-        places: dict[str, str] = {}
-        for name in SETS:
-            part: DataSet = getattr(self, name)
-            self.recipe_of(part)
-            for source in part.folders or [f"seed {part.seed}"]:
-                if places.setdefault(_same(source), name) != name:
-                    raise ValueError(f"{source} is in {places[_same(source)]} and in {name}; keep them apart")
-        return self
-
-
-class Sweep(Strict):
-    """Test tomograms simulated per value, all from one seed, on which the trained models are tried again."""
-
-    snr: list[float] = []
-    tilt_limit: list[float] = []
-    seed: int = Field(ge=0)
-    models: int = Field(1, ge=1)
-
-    @field_validator("snr", "tilt_limit")
-    @classmethod
-    def _distinct(cls, values: list[float]) -> list[float]:
-        if any(value <= 0 for value in values) or len(set(values)) < len(values):
-            raise ValueError("values are above 0 and differ from each other")
-        return values
-
-    def points(self) -> list[tuple[str, float]]:
-        """(what is varied, its value) of every simulated set."""
-        return [("snr", value) for value in self.snr] + [("tilt_limit", value) for value in self.tilt_limit]
 
 
 class Entry(Strict):
@@ -142,6 +55,25 @@ class Entry(Strict):
         """Entries whose models this one uses."""
         return tuple(name for name in (self.model_of, self.localizer, self.classifier) if name)
 
+    @property
+    def borrows(self) -> bool:
+        """Whether it uses a model that it does not train."""
+        return bool(self.model or self.needs)
+
+
+class Claim(Strict):
+    """What a paper claims of two entries, to be told from their runs. source: where it stands.
+
+    measure: what has to be higher with `with` than with `without`, or lower for MH: F1 or MH of the localisation, the
+    mean class F1 (mean) or that of a size group (small, medium, large).
+    """
+
+    says: str
+    source: str = ""
+    with_: str = Field(alias="with")
+    without: str
+    measure: Literal["F1", "MH", "mean", "small", "medium", "large"]
+
 
 class Benchmark(Strict):
     """The whole benchmark. minutes: of training per entry, over all its stages; null leaves it to the presets.
@@ -157,7 +89,8 @@ class Benchmark(Strict):
     threads: int | None = Field(None, ge=1)
     validation_side: int = Field(192, ge=0)
     sweep: Sweep | None = None
-    order: list[str] = []
+    order: list[str] = Field(default_factory=list)
+    claims: list[Claim] = Field(default_factory=list)
 
     @field_validator("seeds")
     @classmethod
@@ -196,6 +129,11 @@ def load_settings(folder: Path) -> Settings:
         if name not in entries:
             raise VoxpickError(
                 f"{folder / MAIN_FILE}: order: there is no entry {name!r}; there are {', '.join(entries)}"
+            )
+    for name in (name for claim in benchmark.claims for name in (claim.with_, claim.without)):
+        if name not in entries:
+            raise VoxpickError(
+                f"{folder / MAIN_FILE}: claims: there is no entry {name!r}; there are {', '.join(entries)}"
             )
     entries = {name: entries[name] for name in dict.fromkeys([*benchmark.order, *entries])}
     if not entries:
@@ -237,7 +175,3 @@ def _read(kind: type[S], path: Path) -> S:
             raise VoxpickError(f"{path}: unknown key {key!r}") from error
         reason = first["msg"].removeprefix("Value error, ")
         raise VoxpickError(f"{path}: {key + ': ' if key else ''}{reason}") from error
-
-
-def _same(source: str) -> str:
-    return source if source.startswith("seed ") else str(Path(source))

@@ -25,13 +25,15 @@ class StepFailed(VoxpickError):
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a step. seconds: wall time of all attempts that count; peak_bytes: the largest of them."""
+    """What is known of a step. seconds: wall time of all attempts that count; peak_bytes: the largest of them, as
+    device_bytes, None where no GPU was used."""
 
     fingerprint: str
     done: bool
     seconds: float
     peak_bytes: int
     command: list[str]
+    device_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,4 +95,8 @@ class Steps:
 def _add(earlier: Record | None, outcome: Outcome, record: Record) -> Record:
     """The record with time and memory of this attempt and the one it went on from."""
     seconds, peak = (earlier.seconds, earlier.peak_bytes) if earlier else (0.0, 0)
-    return replace(record, seconds=seconds + outcome.seconds, peak_bytes=max(peak, outcome.peak_bytes))
+    device = [n for n in (earlier.device_bytes if earlier else None, outcome.device_bytes) if n is not None]
+    return replace(
+        record, seconds=seconds + outcome.seconds, peak_bytes=max(peak, outcome.peak_bytes),
+        device_bytes=max(device, default=None),
+    )  # fmt: skip

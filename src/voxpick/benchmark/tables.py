@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,14 +62,27 @@ def build_tables(results: Sequence[Result], entries: Mapping[str, Entry]) -> lis
     titles = {name: entry.title or name for name, entry in entries.items() if ours[name]}
     tests = {titles[name]: [test for r in ours[name] for test in r["tests"]] for name in titles}
     runs = {titles[name]: ours[name] for name in titles}
+    unnamed = {titles[name] for name in titles if not _named(ours[name][0])}
     return [
         _localisation(tests, {titles[name]: paper.PUBLISHED_NAME.get(entries[name].method, "") for name in titles}),
-        _class_f1(tests),
-        _size_groups(tests),
-        _class_accuracy(tests),
+        *(_without_names(table, unnamed) for table in (_class_f1(tests), _size_groups(tests), _class_accuracy(tests))),
         _costs(runs, tests),
-        *_sweeps(runs),
+        *(_without_names(table, unnamed) if table.key.endswith("_class") else table for table in _sweeps(runs)),
     ]
+
+
+def _named(result: Result) -> bool:
+    """Whether the picks have classes."""
+    return bool(result.get("names", True))
+
+
+def _without_names(table: Table, unnamed: Collection[str]) -> Table:
+    """The table with empty cells for our rows of these titles, whose picks have no classes."""
+    empty = [Cell()] * len(table.columns)
+    return replace(
+        table,
+        rows=[replace(row, cells=empty) if row.name in unnamed and not row.source else row for row in table.rows],
+    )
 
 
 def _rows(tests: Mapping[str, list[Result]], read: Callable[[Result], Sequence[float | None]]) -> list[Row]:
@@ -134,29 +147,55 @@ def _class_accuracy(tests: Mapping[str, list[Result]]) -> Table:
     return Table("class_accuracy", "Accuracy of every class", note, columns, rows)
 
 
+COSTS = {"": "s", " memory": "bytes", " GPU memory": "bytes"}
+"""Columns of the table of costs, for training and for inference, and their units."""
+
+
 def _costs(runs: Mapping[str, list[Result]], tests: Mapping[str, list[Result]]) -> Table:
-    columns = ["training", "training memory", "inference", "inference memory"]
+    units = {f"{part}{cost}": unit for part in ("training", "inference") for cost, unit in COSTS.items()}
     rows = []
     for title, results in runs.items():
         trained = [result["stages"] for result in results if result["stages"]]
+        used = tests[title]
         rows.append(Row(title, [
             average(sum(stage["seconds"] for stage in stages) for stages in trained),
             average(max(stage["peak_bytes"] for stage in stages) for stages in trained),
-            average(test["seconds"] for test in tests[title]),
-            average(test["peak_bytes"] for test in tests[title]),
+            average(max((n for n in map(_device_bytes, stages) if n), default=None) for stages in trained),
+            average(test["seconds"] for test in used),
+            average(test["peak_bytes"] for test in used),
+            average(map(_device_bytes, used)),
         ]))  # fmt: skip
     for source, values in (
         (f"{paper.SHREC20}, Table 7", paper.SHREC20_TABLE7),
         (f"{paper.VPDETECTOR}, Table 5", paper.VPDETECTOR_TABLE5),
     ):
         for name, (training, inference) in values.items():
-            rows.append(Row(name, [Cell(text=training), Cell(), Cell(text=inference), Cell()], source))
+            cells = [Cell(text=training), Cell(), Cell(), Cell(text=inference), Cell(), Cell()]
+            rows.append(Row(name, cells, source))
     note = (
-        "Wall time with start-up, of all stages and of one tomogram; largest main memory of a process (not of a GPU). "
+        "Wall time with start-up, of all stages and of one tomogram; largest main memory of a process, and the most "
+        "that its tensors took of a GPU where it used one. '-' for the training of a method that learns nothing. "
         "SHREC'20, Table 7. Published times are from other machines and tomograms of 512 x 512 x 512 voxels."
     )
-    units = {"training": "s", "training memory": "bytes", "inference": "s", "inference memory": "bytes"}
-    return Table("costs", "Time and memory", note, columns, rows, units=units)
+    return _without_empty(Table("costs", "Time and memory", note, list(units), rows, units=units), " GPU memory")
+
+
+def _device_bytes(part: Result) -> float | None:
+    """Of a stage or a test; None where no GPU was used."""
+    return part.get("device_bytes")
+
+
+def _without_empty(table: Table, ending: str) -> Table:
+    """The table without those columns of this ending in which no row has a value."""
+    kept = [
+        k for k, column in enumerate(table.columns)
+        if not column.endswith(ending) or any(row.cells[k].mean is not None for row in table.rows)
+    ]  # fmt: skip
+    return replace(
+        table,
+        columns=[table.columns[k] for k in kept],
+        rows=[replace(row, cells=[row.cells[k] for k in kept]) for row in table.rows],
+    )
 
 
 def _sweeps(runs: Mapping[str, list[Result]]) -> list[Table]:
@@ -187,11 +226,11 @@ def _sweeps(runs: Mapping[str, list[Result]]) -> list[Table]:
 
 
 def confusions(results: Sequence[Result], entries: Mapping[str, Entry]) -> dict[str, dict[str, Any]]:
-    """Counts [true, claimed] of every entry, summed over test tomograms and seeds, with their labels."""
+    """Counts [true, claimed] of every entry that names, summed over test tomograms and seeds, with their labels."""
     found: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
         for result in results:
-            if result["entry"] != name or result["status"] != "done":
+            if result["entry"] != name or result["status"] != "done" or not _named(result):
                 continue
             for test in result["tests"]:
                 part = test["score"]["confusion"]

@@ -39,34 +39,49 @@ def shrec20(
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Run nothing; write the tables of the results there are.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Run nothing; check all settings and say what would be trained and run.")
+    ] = False,
 ) -> None:
     """Train methods on equal terms, score them on unseen tomograms, and write the papers' tables and figures.
 
     Give the same command again to go on after Ctrl-C, to try failed entries again, or after a change of settings: what
-    is done stays. OUTPUT receives tables.json, tables.md and report.html.
+    is done stays. OUTPUT receives tables.json, tables.md and report.html. Template matching and other methods that
+    learn nothing take part without training.
     """
-    import signal
-
+    from voxpick.benchmark.abilities import abilities
+    from voxpick.benchmark.plan import check, described
     from voxpick.benchmark.runner import Runner
     from voxpick.benchmark.settings import load_settings
+    from voxpick.errors import VoxpickError
     from voxpick.io.atomic import require_writable
-    from voxpick.methods.catalogue import METHODS
 
     settings = load_settings(settings_dir)
     if minutes is not None:
         settings = settings.model_copy(update={"benchmark": settings.benchmark.model_copy(update={"minutes": minutes})})
+    methods = abilities()
+    try:
+        check(settings, methods)
+    except VoxpickError as error:
+        raise VoxpickError(f"{settings_dir / str(error)}") from error
+    if dry_run:
+        typer.echo("\n".join(described(settings, methods, only or [])))
+        return
     require_writable(output)
-    runner = Runner(
-        settings, settings_dir, output.absolute(), {name: method.STAGES for name, method in METHODS.items()},
-        score_picks, say=typer.echo,
-    )  # fmt: skip
+    runner = Runner(settings, settings_dir, output.absolute(), methods, score_picks, say=typer.echo)
     if tables_only:
         write_tables(runner)
-        return
-    _check_training_settings(runner)
+    else:
+        _run(runner, only or [])
+
+
+def _run(runner: Runner, only: list[str]) -> None:
+    """Run, and write the tables of what there is in any case; ends with code 1 when an entry has failed."""
+    import signal
+
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        runner.run(only or [])
+        runner.run(only)
     finally:
         signal.signal(signal.SIGTERM, before)
         write_tables(runner)
@@ -97,13 +112,17 @@ def write_tables(runner: Runner) -> None:
     """tables.json, tables.md and report.html from the results in the output folder."""
     import json
 
+    from voxpick.benchmark.claims import claims_table
     from voxpick.benchmark.tables import build_tables, confusions
     from voxpick.benchmark.writing import tables_to_dict, tables_to_markdown
     from voxpick.io.atomic import write_text
     from voxpick.report.benchmark_page import build_benchmark_report
 
     results, entries, benchmark = runner.results(), runner.settings.entries, runner.settings.benchmark
-    tables, matrices = tables_to_dict(build_tables(results, entries)), confusions(results, entries)
+    built = build_tables(results, entries)
+    if benchmark.claims:
+        built.append(claims_table(benchmark.claims, results, entries))
+    tables, matrices = tables_to_dict(built), confusions(results, entries)
     failed = [
         {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"], "error": r["error"], "log": r["log"]}
         for r in results
@@ -117,22 +136,7 @@ def write_tables(runner: Runner) -> None:
     budget = (
         "the presets' own budgets" if benchmark.minutes is None else f"{benchmark.minutes:g} minutes of training each"
     )
-    subtitle = f"{done} of {len(entries) * len(benchmark.seeds)} runs done · {budget} · device {benchmark.device}"
+    subtitle = f"{done} of {len(runner.runs())} runs done · {budget} · device {benchmark.device}"
     page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
     write_text(runner.output / "report.html", page)
     typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")
-
-
-def _check_training_settings(runner: Runner) -> None:
-    """Refuse settings that a method does not know before the first hour of training."""
-    from voxpick.benchmark.plan import check, stages_to_train
-    from voxpick.errors import VoxpickError
-    from voxpick.methods.catalogue import METHODS
-
-    check(runner.settings, runner.stages)
-    for name, entry in runner.settings.entries.items():
-        for stage in stages_to_train(entry, runner.stages):
-            try:
-                METHODS[entry.method].training_settings(stage, entry.preset, entry.changes.get(stage, {}))
-            except VoxpickError as error:
-                raise VoxpickError(f"{runner.settings_folder / name}.yaml: {stage}: {error}") from error

@@ -16,6 +16,7 @@ from voxpick.detect.segment import probabilities
 from voxpick.detect.settings import LOCATE_SETTINGS, make_settings
 from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import Method
+from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.train.settings import TrainSettings
@@ -25,7 +26,7 @@ THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 """Tried in this order; the first of equals wins."""
 
 DETECTION_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
-"""Those that a whole detection is tried at, one after another."""
+"""Those that a whole detection is tried at, one after another; a method's VALIDATION_THRESHOLDS instead, if any."""
 
 Validate = Callable[[torch.nn.Module], dict[str, float]]
 
@@ -36,14 +37,14 @@ def make_validation(
 ) -> Validate | None:  # fmt: skip
     """The validation of a stage on the middle of a tomogram, `side` voxels along y and x (0: all of it).
 
-    A first stage that tells particles from background is judged by where it finds them, a 'classifier' by the names it
-    gives, the last stage of a method without one by all that the method finds with it and the `earlier` ones. Any
-    other stage, such as one that removes noise, has None.
+    A first stage that tells particles from background is judged by where it finds them; a 'classifier' by the names it
+    gives, unless it finds by itself; the last stage of other methods by all that the method finds with it and the
+    `earlier` ones. Any other stage, such as one that removes noise, has None.
     """
     stage = settings.stage
     if model.classes == ["background", "particle"] and stage == method.STAGES[0]:
         return localizer_validation(held_out, model, side=side)
-    if stage == "classifier":
+    if stage == "classifier" and not (finds(method) and method.STAGES == (stage,)):
         return classifier_validation(held_out, model.classes, size=settings.patch)
     if stage == method.STAGES[-1]:
         return detection_validation(held_out, model, method=method, stage=stage, earlier=earlier, side=side)
@@ -119,15 +120,18 @@ def detection_validation(
     """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
-    at which the method gives up, as nearly all is foreground, counts as nothing found.
+    at which the method gives up, as nearly all is foreground, counts as nothing found. A method's VALIDATION are
+    changes to its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
     """
     crop = middle_of(held_out, side=side)
     last = crop.z_offset + len(crop.occupancy)
     shift = np.array([crop.z_offset * crop.tomogram.voxel_size, 0, 0])
     slab = f"{crop.z_offset}:{last}"
 
-    def found(models: dict[str, Model], threshold: float, device: str) -> dict[str, float]:
-        changes = {"slab": slab, "threshold": threshold}
+    changes_here = getattr(method, "VALIDATION", {})
+
+    def found(models: dict[str, Model], threshold: float | None, device: str) -> dict[str, float]:
+        changes = {**changes_here, "slab": slab, **({} if threshold is None else {"threshold": threshold})}
         try:
             picks = method.detect(crop.tomogram, models, changes=changes, device=device).particles
         except VoxpickError:
@@ -136,12 +140,14 @@ def detection_validation(
         named = 0.0 if math.isnan(score.mean_class_f1) else score.mean_class_f1
         return {
             "score": (score.f1 + named) / 2, "f1": score.f1, "class_f1": named, "recall": score.recall,
-            "precision": score.precision, "picks": float(score.reported), "threshold": threshold,
+            "precision": score.precision, "picks": float(score.reported),
+            **({} if threshold is None else {"threshold": threshold}),
         }  # fmt: skip
 
     def validate(network: torch.nn.Module) -> dict[str, float]:
         models = {**earlier, stage: replace(model, network=network)}
-        tried = [found(models, threshold, str(_device(network))) for threshold in DETECTION_THRESHOLDS]
+        thresholds = getattr(method, "VALIDATION_THRESHOLDS", DETECTION_THRESHOLDS)
+        tried = [found(models, threshold, str(_device(network))) for threshold in thresholds]
         return max(tried, key=lambda numbers: numbers["score"])
 
     return validate

@@ -27,7 +27,7 @@ from voxpick.volume import Volume
 class Agreement:
     """n labelled places. places: (n, 3). labels: from 1 on. counts: places of the same label in the box of the class.
 
-    agrees: whether no other label, background among them, is more frequent in that box.
+    agrees: whether no other label is more frequent in that box.
     """
 
     places: np.ndarray
@@ -46,16 +46,17 @@ class Clusters:
     sizes: np.ndarray
 
 
-def agreement(labels: np.ndarray, halves: Sequence[int]) -> Agreement:
+def agreement(labels: np.ndarray, halves: Sequence[int], *, background: bool) -> Agreement:
     """Count the labels [z, y, x] in the box around every labelled place.
 
-    halves[k]: the box of class k reaches so many places to each side; halves[0] is not looked at.
+    halves[k]: the box of class k reaches so many places to each side; halves[0] is not looked at. background: whether
+    it counts as a label that may be the most frequent one.
     """
     places = np.argwhere(labels > 0)
     own = labels[tuple(places.T)]
     counts, most = np.zeros(len(places), dtype=np.int32), np.zeros(len(places), dtype=np.int32)
     rows = [np.flatnonzero(own == k) for k in range(len(halves))]
-    for label in range(len(halves)):
+    for label in range(0 if background else 1, len(halves)):
         sums = np.zeros([n + 1 for n in labels.shape], dtype=np.int32)
         sums[1:, 1:, 1:] = (labels == label).cumsum(0, dtype=np.int32).cumsum(1).cumsum(2)
         for k in range(1, len(halves)):
@@ -137,7 +138,7 @@ def detect_consensus(
     ):  # fmt: skip
         labels[window] = scores.argmax(axis=0)
     halves = box_halves(model.classes, settings, spacing=settings.stride * ready.voxel_size)
-    found = agreement(labels, halves)
+    found = agreement(labels, halves, background=settings.background_votes)
     free = np.array([name in settings.unchecked for name in model.classes])
     keep = found.agrees | free[found.labels]
     found = Agreement(found.places[keep], found.labels[keep], found.counts[keep], found.agrees[keep])

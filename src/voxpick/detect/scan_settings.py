@@ -70,6 +70,7 @@ class ConsensusSettings(ScanSettings):
 
     stride: int = Field(2, ge=1, le=64, description="voxels between the places where the network is asked")
     unchecked: list[str] = Field(["1s3x", "3qm1", "3gl1"], description="small classes: no consensus check")
+    background_votes: bool = Field(False, description="background may be the most frequent label of a box")
     box_sizes: dict[str, float] = Field(default_factory=dict, description="A; side of each class's box")
     class_ratios: dict[str, float] = Field(default_factory=dict, description="share of each class among the picks")
     density: float = Field(0.0, ge=0, description="particles per A^2 of the tomogram's plane in the training data")

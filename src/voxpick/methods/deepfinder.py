@@ -27,7 +27,8 @@ specimen are left out. The defaults split by watershed in all foreground, with c
 vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
 clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
-cross-entropy with less weight on background plus the Dice loss.
+cross-entropy with less weight on background plus the Dice loss. Training starts at P(background) = 0.9 instead of even
+odds.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from voxpick.detect.pipeline import Detection
-from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.detect.settings import DetectSettings
+from voxpick.methods.recipe import create_class_model as create_model
+from voxpick.methods.recipe import preset_settings, require_options, require_stage, require_voxel_size
 from voxpick.methods.voxel_classes import STAGE, TurnedAboutTiltAxis, class_loss, class_patches, detect_classes
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted, fit
@@ -45,6 +47,11 @@ from voxpick.train.patches import Sampler
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
+
+__all__ = [
+    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PAPER_DETECTION", "PRESETS", "STAGES", "TINY", "TITLE",
+    "create_model", "detect", "train", "training_settings",
+]  # fmt: skip
 
 TITLE = "a 3D U-Net names voxels, mean-shift makes particles"
 PAPER = "Moebel et al., hal-01966819 (2018); Moebel in Gubins et al., Comput. Graph. (2020)"
@@ -66,10 +73,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {**AS_PUBLISHED, "loss": "cross_entropy", "steps": 6000},
     "shrec20": {**AS_PUBLISHED, "loss": "dice", "steps": 25_000},
     "minutes": {
-        "network_settings": {**NETWORK, "norm": True}, "batch": 2, "minutes": 60.0, "learning_rate": 2e-3,
-        "schedule": "cosine", "warmup": 0.03, "turns": True, "loss": "cross_entropy", "background_weight": 0.15,
-        "options": {"dice_weight": 1.0, "tilt_axis_turns": False}, "gradient_clip": 1.0, "average_decay": 0.995,
-        "validate_minutes": 10.0,
+        "network_settings": {**NETWORK, "norm": True, "background": 0.9}, "batch": 2, "minutes": 60.0,
+        "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.03, "turns": True, "loss": "cross_entropy",
+        "background_weight": 0.15, "options": {"dice_weight": 1.0, "tilt_axis_turns": False}, "gradient_clip": 1.0,
+        "average_decay": 0.995, "validate_minutes": 10.0,
     },
 }  # fmt: skip
 
@@ -78,24 +85,17 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 DETECTION: dict[str, Any] = {"halo": 24}
+DETECTION_SETTINGS = DetectSettings
 PAPER_DETECTION: dict[str, Any] = {"split": "mean-shift", "voting": "majority", "per_class": True}
 """Settings of `detect` as in SHREC'20; the defaults split by watershed over all foreground."""
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
-    if stage not in STAGES:
-        raise VoxpickError(f"stage is {stage!r}; DeepFinder has one, '{STAGE}'")
+    require_stage(stage, STAGES, title="DeepFinder")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
-    unknown = sorted(set(settings.options) - set(OPTIONS))
-    if unknown:
-        raise VoxpickError(f"deepfinder: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    require_options(settings, OPTIONS)
     return settings
-
-
-def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
-    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
 
 
 def train(

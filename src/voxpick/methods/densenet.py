@@ -33,6 +33,7 @@ from torch.nn.functional import cross_entropy
 
 from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
+from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
 from voxpick.networks.model import Model
@@ -47,6 +48,8 @@ NAME = "densenet"
 TITLE = "3D-DenseNet: names the subtomograms that another method's localizer finds"
 PAPER = "Gao et al., Bioinformatics Research and Applications (ISBRA 2020)"
 STAGES: tuple[str, ...] = ("classifier",)
+FINDS = False
+DETECTION_SETTINGS = DetectSettings
 NETWORK: dict[str, Any] = {"growth": 12, "blocks": 3, "dilations": [1, 1, 1, 1]}
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -13,12 +13,22 @@ from __future__ import annotations
 from typing import Any
 
 from voxpick.methods import densenet
-from voxpick.methods.densenet import PAPER, PRESETS, STAGES, TINY, create_model, detect, train
+from voxpick.methods.densenet import (
+    DETECTION_SETTINGS,
+    FINDS,
+    PAPER,
+    PRESETS,
+    STAGES,
+    TINY,
+    create_model,
+    detect,
+    train,
+)
 from voxpick.train.settings import TrainSettings
 
 __all__ = [
-    "NAME", "NETWORK", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train",
-    "training_settings",
+    "DETECTION_SETTINGS", "FINDS", "NAME", "NETWORK", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model",
+    "detect", "train", "training_settings",
 ]  # fmt: skip
 
 NAME = "dilated-densenet"

@@ -36,11 +36,19 @@ import torch
 from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection, Progress
 from voxpick.detect.prepare import prepare
+from voxpick.detect.settings import DetectSettings
 from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import generalised_dice
 from voxpick.methods.denoised import denoise, denoised_volume
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import (
+    new_model,
+    part_of,
+    preset_settings,
+    require_options,
+    require_stage,
+    require_voxel_size,
+)
 from voxpick.methods.voxel_classes import voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
@@ -59,7 +67,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"denoiser": {}, "segmenter": {"cross_entro
 """Of the settings' `options`, by stage: what is added to generalised Dice."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "denoiser": {"network": "dncnn"},
+    "denoiser": {"network": "dncnn", "loss": "squared_error"},
     "segmenter": {"network": "unet3d", "loss": "generalised_dice", "options": OPTIONS["segmenter"]},
 }
 
@@ -104,6 +112,7 @@ TINY: dict[str, dict[str, Any]] = {
     "segmenter": {"network_settings": {"width": 4, "levels": 2}, "patch": 16, "batch": 2, "learning_rate": 0.02},
 }
 
+DETECTION_SETTINGS = DetectSettings
 DETECTION: dict[str, Any] = {"split": "components", "voting": "majority", "minimum_size": 30, "threshold": 0.5}
 """Settings of `detect` as in section 3.5."""
 
@@ -113,14 +122,10 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
 
     Raises VoxpickError for unknown names.
     """
-    if stage not in STAGES:
-        raise VoxpickError(f"stage is {stage!r}; Dn3DUnet has {' and '.join(STAGES)}")
+    require_stage(stage, STAGES, title="Dn3DUnet")
     values = {"method": "dn3dunet", **SETTINGS[stage]}
     settings = preset_settings(stage, values, STAGE_PRESETS[stage], preset, changes)
-    unknown = sorted(set(settings.options) - set(OPTIONS[stage]))
-    if unknown:
-        known = ", ".join(OPTIONS[stage]) or "none"
-        raise VoxpickError(f"dn3dunet: unknown option {unknown[0]!r} of the {stage}; known: {known}")
+    require_options(settings, OPTIONS[stage])
     return settings
 
 
@@ -136,6 +141,13 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
 def squared_error(denoised: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
     """Mean squared error of the residual, which is that of the denoised slices (b, 1, z, y, x) from (b, z, y, x)."""
     return (denoised[:, 0] - clean).square().mean()
+
+
+def denoising_loss(settings: TrainSettings) -> Loss:
+    """The squared error. Raises VoxpickError for another loss."""
+    if settings.loss != "squared_error":
+        raise VoxpickError(f"loss is {settings.loss!r}; Dn3DUnet's denoiser has squared_error alone")
+    return squared_error
 
 
 def segmentation_loss(settings: TrainSettings) -> Loss:
@@ -171,7 +183,7 @@ def train(
     augmentation = make_augmentation(settings)
     if settings.stage == "denoiser":
         slices = SlicePatches(volumes, size=settings.patch, augmentation=augmentation)
-        return fit(model.network, slices, squared_error, settings, **options)
+        return fit(model.network, slices, denoising_loss(settings), settings, **options)
     if "denoiser" not in (earlier or {}):
         raise VoxpickError("the segmenter is trained on denoised tomograms; train the stage 'denoiser' first")
     assert earlier is not None
@@ -199,10 +211,7 @@ def detect(
     changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. Besides the sections to look at,
     the middle ones are denoised, by which the segmenter's input is normalised.
     """
-    for stage in STAGES:
-        if stage not in models:
-            raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; Dn3DUnet needs a {stage!r} as well")
-    denoiser, segmenter = models["denoiser"], models["segmenter"]
+    denoiser, segmenter = (part_of(models, stage, title="Dn3DUnet") for stage in STAGES)
     settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
     ready = prepare(volume, denoiser.voxel_size, settings)
     nz = ready.grid.shape[0]

@@ -25,7 +25,8 @@ from voxpick.networks.model import Model
 from voxpick.volume import Volume
 
 __all__ = [
-    "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train", "training_settings",
+    "DETECTION_SETTINGS", "NAMES", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train",
+    "training_settings",
 ]  # fmt: skip
 
 TITLE = "picking by size alone: a difference of Gaussians"
@@ -33,6 +34,8 @@ PAPER = "Voss et al., J. Struct. Biol. (2009), in three dimensions"
 STAGES: tuple[str, ...] = ()
 PRESETS: dict[str, dict[str, Any]] = {"paper": {}, "minutes": {}}
 TINY: dict[str, dict[str, Any]] = {}
+NAMES = False
+DETECTION_SETTINGS = DogSettings
 
 
 def detect(

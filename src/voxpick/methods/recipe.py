@@ -1,8 +1,9 @@
-"""What the training of every method shares: settings from presets, an untrained model, names of the classes."""
+"""What the training of every method shares: settings from presets, an untrained model, names of the classes; and all
+of it for methods that name boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES
+from voxpick.train.centred import box_loss, box_options, make_box_sampler
+from voxpick.train.fit import Fitted, fit
 from voxpick.train.settings import TrainSettings, make_settings
 from voxpick.train.targets import TrainingVolume, classes_by_number
 
@@ -40,6 +43,69 @@ def preset_settings(
             raise VoxpickError(f"{name} is {changes[name]!r}; set its parts, such as {name}.{example}")
         changes[name] = {**result.get(name, {}), **changes[name]}
     return make_settings({**result, **changes})
+
+
+def require_stage(stage: str, stages: Sequence[str], *, title: str) -> None:
+    """Raise VoxpickError for a stage that the method called `title` does not have."""
+    if stage not in stages:
+        has = f"has one, {stages[0]!r}" if len(stages) == 1 else f"has {' and '.join(stages)}"
+        raise VoxpickError(f"stage is {stage!r}; {title} {has}")
+
+
+def require_options(settings: TrainSettings, known: Mapping[str, Any]) -> None:
+    """Raise VoxpickError for an option that the method does not know."""
+    unknown = sorted(set(settings.options) - set(known))
+    if unknown:
+        raise VoxpickError(
+            f"{settings.method}: unknown option {unknown[0]!r} of the {settings.stage}; "
+            f"known: {', '.join(known) or 'none'}"
+        )
+
+
+def part_of(models: Mapping[str, Model], stage: str, *, title: str) -> Model:
+    """A trained stage. Raises VoxpickError where the models hold none of this name."""
+    if stage not in models:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; {title} needs a {stage!r}")
+    return models[stage]
+
+
+def create_class_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
+    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
+
+
+def create_box_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
+    """As `create_class_model`, of a network that names boxes as large as the patch."""
+    sided = {**settings.network_settings, "box": settings.patch}
+    return create_class_model(
+        settings.model_copy(update={"network_settings": sided}), classes, voxel_size=voxel_size
+    )  # fmt: skip
+
+
+def box_settings(
+    stage: str, values: dict[str, Any], presets: dict[str, dict[str, Any]], preset: str,
+    changes: dict[str, Any] | None, *, title: str,
+) -> TrainSettings:  # fmt: skip
+    """Settings of the one stage, 'classifier', of a method that names boxes.
+
+    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    """
+    require_stage(stage, ("classifier",), title=title)
+    settings = preset_settings(stage, values, presets, preset, changes)
+    box_options(settings)
+    return settings
+
+
+def train_boxes(
+    volumes: Sequence[TrainingVolume], model: Model, settings: TrainSettings, *, classes: Sequence[str], **options: Any
+) -> Fitted:
+    """Train in place on tomograms with positions and classes of their particles. classes: without background.
+
+    options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    """
+    require_voxel_size(volumes, model)
+    sampler = make_box_sampler(volumes, settings, classes)
+    return fit(model.network, sampler, box_loss(settings, len(model.classes)), settings, **options)
 
 
 def new_model(settings: TrainSettings, outputs: Sequence[str], *, voxel_size: float) -> Model:

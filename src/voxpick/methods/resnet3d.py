@@ -32,18 +32,26 @@ from typing import Any
 from voxpick.detect.consensus import detect_consensus
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.scan_settings import ConsensusSettings, make_scan_settings
-from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import box_settings, part_of, train_boxes
+from voxpick.methods.recipe import create_box_model as create_model
 from voxpick.networks.model import Model
-from voxpick.train.centred import box_loss, box_options, make_box_sampler, particle_statistics
-from voxpick.train.fit import Fitted, fit
+from voxpick.train.centred import particle_statistics
+from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
+__all__ = [
+    "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "VALIDATION_THRESHOLDS", "create_model",
+    "detect", "train", "training_settings",
+]  # fmt: skip
+
 TITLE = "one 3D ResNet asked at every second voxel, labels checked against their neighbours"
 PAPER = "Wang and Kihara in Gubins et al., Computers & Graphics (2020)"
 STAGES: tuple[str, ...] = ("classifier",)
+DETECTION_SETTINGS = ConsensusSettings
+VALIDATION_THRESHOLDS = (None,)
+"""There is no threshold to choose."""
 
 SETTINGS: dict[str, Any] = {
     "method": "resnet3d", "network": "resnet3d", "patch": 32, "batch": 32, "loss": "cross_entropy", "jitter": 0.0,
@@ -74,19 +82,7 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
 
     Raises VoxpickError for unknown names and for options or patches that the network cannot take.
     """
-    if stage not in STAGES:
-        raise VoxpickError(f"stage is {stage!r}; 3D ResNet has one, '{STAGES[0]}'")
-    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
-    box_options(settings)
-    return settings
-
-
-def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained network, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
-    sided = {**settings.network_settings, "box": settings.patch}
-    return new_model(
-        settings.model_copy(update={"network_settings": sided}), ["background", *classes], voxel_size=voxel_size
-    )
+    return box_settings(stage, SETTINGS, PRESETS, preset, changes, title="3D ResNet")
 
 
 def train(
@@ -102,10 +98,8 @@ def train(
 
     There is no earlier stage. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
     """
-    require_voxel_size(volumes, model)
     model.detection = {**model.detection, **particle_statistics(volumes, classes)}
-    sampler = make_box_sampler(volumes, settings, classes)
-    return fit(model.network, sampler, box_loss(settings, len(model.classes)), settings, **options)
+    return train_boxes(volumes, model, settings, classes=classes, **options)
 
 
 def detect(
@@ -115,7 +109,5 @@ def detect(
 
     changes: settings of `detect.scan_settings.ConsensusSettings`. options: device and progress.
     """
-    if STAGES[0] not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a '{STAGES[0]}'")
-    model = models[STAGES[0]]
+    model = part_of(models, STAGES[0], title="3D ResNet")
     return detect_consensus(volume, model, settings=make_scan_settings(ConsensusSettings, model, changes), **options)

@@ -10,12 +10,22 @@ from typing import Any
 
 from voxpick.detect.pipeline import Detection
 from voxpick.methods import template_matching
-from voxpick.methods.template_matching import PAPER, PRESETS, STAGES, TINY, create_model, train, training_settings
+from voxpick.methods.template_matching import (
+    DETECTION_SETTINGS,
+    PAPER,
+    PRESETS,
+    STAGES,
+    TINY,
+    create_model,
+    train,
+    training_settings,
+)
 from voxpick.networks.model import Model
 from voxpick.volume import Volume
 
 __all__ = [
-    "DETECTION", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train", "training_settings",
+    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect", "train",
+    "training_settings",
 ]  # fmt: skip
 
 TITLE = "template matching; the best candidates of each class (TM-T)"

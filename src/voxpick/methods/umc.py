@@ -36,10 +36,12 @@ import torch
 
 from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection
+from voxpick.detect.settings import DetectSettings
 from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, tversky
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import create_class_model as create_model
+from voxpick.methods.recipe import part_of, preset_settings, require_options, require_stage, require_voxel_size
 from voxpick.methods.voxel_classes import voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.train.denoising import SpecimenPatches
@@ -48,6 +50,11 @@ from voxpick.train.patches import make_augmentation
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
+
+__all__ = [
+    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect",
+    "train", "training_settings",
+]  # fmt: skip
 
 TITLE = "U-Net with two decoders: one denoises, one segments"
 PAPER = "Gubins, Veltkamp, Förster in Gubins et al., Comput. Graph. (2020)"
@@ -81,6 +88,7 @@ TINY: dict[str, dict[str, Any]] = {
     "segmenter": {"network_settings": {"filters": [4, 8]}, "patch": 16, "batch": 2, "learning_rate": 0.02}
 }
 
+DETECTION_SETTINGS = DetectSettings
 DETECTION: dict[str, Any] = {
     "split": "components", "voting": "majority", "minimum_size": 10, "minimum_distance": 50.0, "threshold": 0.5,
 }  # fmt: skip
@@ -89,18 +97,10 @@ DETECTION: dict[str, Any] = {
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
-    if stage not in STAGES:
-        raise VoxpickError(f"stage is {stage!r}; UMC has one, 'segmenter'")
+    require_stage(stage, STAGES, title="UMC")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
-    unknown = sorted(set(settings.options) - set(OPTIONS))
-    if unknown:
-        raise VoxpickError(f"umc: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    require_options(settings, OPTIONS)
     return settings
-
-
-def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
-    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
 
 
 def make_loss(settings: TrainSettings) -> Callable[[Any, torch.Tensor], torch.Tensor]:
@@ -157,8 +157,6 @@ def detect(
 
     changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. options: device and progress.
     """
-    if "segmenter" not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; UMC needs a 'segmenter'")
-    model = models["segmenter"]
+    model = part_of(models, "segmenter", title="UMC")
     settings = make_detect_settings([model], changes, defaults=DETECTION)
     return detect_in_one_stage(volume, model, settings=settings, per_class=False, **options)

@@ -13,6 +13,7 @@ from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, dice, weighted_focal
+from voxpick.methods.recipe import part_of
 from voxpick.networks.model import Model
 from voxpick.train.fit import Loss
 from voxpick.train.patches import Sampler, SegmentationPatches, make_augmentation
@@ -88,7 +89,6 @@ def detect_classes(
     **options: Any,
 ) -> Detection:
     """The picks of the part 'segmenter', by the method's `defaults`, the model's settings and then `changes`."""
-    if STAGE not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a '{STAGE}'")
-    settings = make_detect_settings([models[STAGE]], changes, defaults=defaults)
-    return detect_in_one_stage(volume, models[STAGE], settings=settings, per_class=settings.per_class, **options)
+    model = part_of(models, STAGE, title="detection")
+    settings = make_detect_settings([model], changes, defaults=defaults)
+    return detect_in_one_stage(volume, model, settings=settings, per_class=settings.per_class, **options)

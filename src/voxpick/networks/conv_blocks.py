@@ -29,21 +29,21 @@ def convolutions(channels: Sequence[int], *, batch_norm: bool) -> nn.Sequential:
 
 
 @torch.no_grad()
-def start_at_background(head: nn.Conv3d, probability: float) -> None:
-    """Biases of a last layer by which scores of 0 mean P(class 0) = `probability`, the rest shared by the others.
+def start_at_background(bias: torch.Tensor | None, probability: float) -> None:
+    """Set the biases of a last layer so that scores of 0 mean P(class 0) = `probability`, the others sharing the rest.
 
     Few voxels hold particles. From even odds of 13 classes, where P(background) is 1/13, the first minutes of a
     training go into learning that, and all that a detector sees until then is foreground.
     """
-    others = head.out_channels - 1
+    assert bias is not None
+    others = len(bias) - 1
     if not 0 < probability < 1 or others < 1:
         raise VoxpickError(
             f"background is {probability} for {others + 1} classes; give a probability between 0 and 1, for at least "
             "two classes"
         )
-    assert head.bias is not None
-    head.bias.zero_()
-    head.bias[0] = math.log(others * probability / (1 - probability))
+    bias.zero_()
+    bias[0] = math.log(others * probability / (1 - probability))
 
 
 def mixed_precision(x: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[object]:

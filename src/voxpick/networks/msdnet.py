@@ -21,7 +21,7 @@ Where the paper is ambiguous:
   earlier channels with a kernel for each of them; the maps themselves are not added.
 - Initialisation is not given: normal, variance 2 / fan-in (He) as in MS-D networks, for the fan-in of each layer, and
   zero biases; the output layer begins small (standard deviation 0.1 / sqrt(channels)), so that training starts at
-  even odds.
+  even odds, or at P(background) = `background` where that is given.
 - Batch normalisation is not mentioned and not used. The softmax is left to the loss and to the detector.
 """
 
@@ -33,6 +33,7 @@ import torch
 from torch import nn
 
 from voxpick.errors import VoxpickError
+from voxpick.networks.conv_blocks import start_at_background
 from voxpick.networks.dense_blocks import dense_stack
 from voxpick.networks.hdc import check_dilations, receptive_field
 from voxpick.networks.layout import Layout
@@ -42,6 +43,7 @@ class MSDNet(nn.Module):
     """Class scores (b, classes, z, y, x) in float32 of a batch of volumes (b, in_channels, z, y, x).
 
     classes: output channels, background included. dilations: cycled over the layers; refused when they leave holes.
+    background: its probability from which training starts.
     compute_dtype: attribute; float32, or bfloat16 for convolutions in half the bytes (weights stay float32).
     """
 
@@ -52,6 +54,7 @@ class MSDNet(nn.Module):
         depth: int = 49,
         width: int = 2,
         dilations: Sequence[int] = (1, 2, 3, 4, 5, 6, 7),
+        background: float | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("classes", classes), ("depth", depth), ("width", width)):
@@ -69,6 +72,8 @@ class MSDNet(nn.Module):
         self.out_weight = nn.Parameter(torch.empty(classes, channels))
         self.out_bias = nn.Parameter(torch.empty(classes))
         self.reset_parameters()
+        if background is not None:
+            start_at_background(self.out_bias, background)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -68,7 +68,7 @@ class UMC(nn.Module):
         self.specimen_head = nn.Conv3d(self.filters[0], 1, 1)
         self.class_head = nn.Conv3d(self.filters[0], classes, 1)
         if background is not None:
-            start_at_background(self.class_head, background)
+            start_at_background(self.class_head.bias, background)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def _decoder(self, skips: int, *, batch_norm: bool) -> nn.ModuleList:

@@ -19,7 +19,7 @@ Where the papers are silent or ambiguous:
 - up-convolution ("trained and non-linear up-sampling") is read as a transposed convolution of 2x2x2 with stride 2 and
   a ReLU, which keeps the number of filters of the lower stage; "only 3x3x3 filters" is read as the other layers;
 - initialisation: normal, variance 2 / fan-in (He), zero biases, a small output layer so that training starts at even
-  odds. The softmax is left to the loss and to the detector.
+  odds, or at P(background) = `background` where that is given. The softmax is left to the loss and to the detector.
 Batch normalisation (`norm`) stands between convolution and ReLU and folds away for inference (networks/folding.py).
 """
 
@@ -33,14 +33,15 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.conv_blocks import convolutions as convolution_stack
-from voxpick.networks.conv_blocks import mixed_precision
+from voxpick.networks.conv_blocks import mixed_precision, start_at_background
 
 
 class UNet(nn.Module):
     """Class scores (b, classes, z, y, x) of a batch of volumes (b, in_channels, z, y, x).
 
     classes: output channels, background included. filters: maps of each stage, from full resolution down.
-    convolutions: in every stage but the lowest; bottom: in the lowest. norm: batch normalisation.
+    convolutions: in every stage but the lowest; bottom: in the lowest. norm: batch normalisation. background: its
+    probability from which training starts.
     multiple_of: attribute; the sides of the input are multiples of it, 2^(stages - 1). compute_dtype: attribute; the
     number format of the convolutions where autocast does not say otherwise; weights and scores stay float32.
     """
@@ -53,6 +54,7 @@ class UNet(nn.Module):
         convolutions: int = 2,
         bottom: int = 4,
         norm: bool = False,
+        background: float | None = None,
     ) -> None:
         super().__init__()
         numbers = {"in_channels": in_channels, "classes": classes, "convolutions": convolutions, "bottom": bottom}
@@ -78,6 +80,8 @@ class UNet(nn.Module):
         self.pool = nn.MaxPool3d(2)
         self.output = nn.Conv3d(self.filters[0], classes, 1)
         self.reset_parameters()
+        if background is not None:
+            start_at_background(self.output.bias, background)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @torch.no_grad()

@@ -57,7 +57,7 @@ class UNet3D(nn.Module):
         )
         self.head = nn.Conv3d(outputs[0], classes, 1)
         if background is not None:
-            start_at_background(self.head, background)
+            start_at_background(self.head.bias, background)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,64 @@
+"""The command lines that a benchmark runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from voxpick.benchmark.data_settings import Recipe
+from voxpick.benchmark.settings import Benchmark, Entry
+
+
+def simulate_command(out: str, recipe: Recipe, *, models: int, seed: int, threads: int | None) -> list[str]:
+    """`voxpick simulate shrec20` for a set of tomograms."""
+    command = ["simulate", "shrec20", out, "--models", str(models), "--seed", str(seed), "--overwrite"]
+    values = {**recipe.model_dump(), "size": ",".join(map(str, recipe.size)), "threads": threads}
+    for key, value in values.items():
+        if value is not None:
+            command += [f"--{key.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return command
+
+
+def train_command(
+    entry: Entry, stage: str, benchmark: Benchmark, *, data: Sequence[str], validation: str, output: str, config: str,
+    minutes: float | None, seed: int, resume: bool,
+) -> list[str]:  # fmt: skip
+    """`voxpick train` for one stage; config: a YAML file with the entry's changes."""
+    command = [
+        "train", *data, "--method", entry.method, "--stage", stage, "--preset", entry.preset,
+        "--validation", validation, "--validation-side", str(benchmark.validation_side), "--output", output,
+        "--config", config, "--seed", str(seed), "--device", benchmark.device, "--no-tensorboard",
+    ]  # fmt: skip
+    if minutes is not None:
+        command += ["--minutes", f"{minutes:g}"]
+    if benchmark.threads:
+        command += ["--threads", str(benchmark.threads)]
+    return [*command, "--resume"] if resume else command
+
+
+def detect_command(
+    entry: Entry, benchmark: Benchmark, *, tomogram: str, model: str | None, classifier: str | None, output: str
+) -> list[str]:
+    """`voxpick detect` for one tomogram, or `voxpick match` by a method that has no model."""
+    detection = dict(entry.detection)
+    if model is None:
+        command = ["match", tomogram, "--method", entry.method]
+        command += [word for name in detection.pop("classes", None) or () for word in ("--template", name)]
+    else:
+        command = ["detect", tomogram, "--model", model]
+    command += ["--output", output, "--format", "csv", "--device", benchmark.device]
+    if classifier:
+        command += ["--classifier", classifier]
+    if benchmark.threads:
+        command += ["--threads", str(benchmark.threads)]
+    if entry.paper_detection:
+        command.append("--paper")
+    for key, value in detection.items():
+        command += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return command
+
+
+def training_changes(entry: Entry, stage: str) -> dict[str, Any]:
+    """What goes into the stage's configuration file."""
+    return dict(entry.changes.get(stage, {}))

@@ -1,0 +1,55 @@
+"""What a method may say of itself beside what `catalogue.Method` asks for, and what holds where it says nothing.
+
+FINDS = False: it only names what another method finds. NAMES = False: its picks have no classes. DETECTION_SETTINGS:
+the pydantic class of the settings that its `detect` takes as changes. VALIDATION: changes to them while it is trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from voxpick.detect.settings import DetectSettings
+from voxpick.errors import VoxpickError
+from voxpick.methods.catalogue import Method
+from voxpick.methods.naming import NAMING_ALONE
+
+
+def finds(method: Method) -> bool:
+    """Whether a method finds particles by itself."""
+    return bool(getattr(method, "FINDS", True))
+
+
+def gives_names(method: Method) -> bool:
+    """Whether the picks of a method have classes."""
+    return bool(getattr(method, "NAMES", True))
+
+
+def detection_settings(method: Method) -> type[BaseModel] | None:
+    """The class of the settings of a method's detection; None where it does not say."""
+    found = getattr(method, "DETECTION_SETTINGS", None)
+    return found if found is None or issubclass(found, BaseModel) else None
+
+
+def check_detection(method: Method, changes: dict[str, Any], named: bool = False) -> None:
+    """Raise VoxpickError for changes that the detection of a method refuses, as far as can be told beforehand.
+
+    named: another model's classifier names the picks, and its settings are among the changes.
+    """
+    kind = detection_settings(method)
+    if kind is None:
+        return
+    naming = {key: value for key, value in changes.items() if named and key in NAMING_ALONE}
+    _check(kind, {key: value for key, value in changes.items() if key not in naming})
+    _check(DetectSettings, naming)
+
+
+def _check(kind: type[BaseModel], values: dict[str, Any]) -> None:
+    try:
+        kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise VoxpickError(f"detection: {name} = {first['input']!r}: {first['msg']}{known}") from error

@@ -1,0 +1,59 @@
+"""What methods say of themselves beside the catalogue's contract, and what follows from it."""
+
+import inspect
+
+import pytest
+
+from voxpick.benchmark.abilities import abilities
+from voxpick.errors import VoxpickError
+from voxpick.methods.catalogue import METHODS
+from voxpick.methods.traits import check_detection, detection_settings, finds, gives_names
+
+
+def test_who_finds_and_who_names():
+    assert {name for name, method in METHODS.items() if not finds(method)} == {"densenet", "dilated-densenet"}
+    assert {name for name, method in METHODS.items() if not gives_names(method)} == {"dog"}
+    found = abilities()
+    assert {name for name, ability in found.items() if not ability.stages} == {"dog", "tm-f", "tm-t"}
+    assert found["densenet"].finds is False and found["dog"].names is False and found["umc"].paper_detection is False
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_misspelt_detection_settings_are_refused_and_its_own_are_not(name):
+    method = METHODS[name]
+    kind = detection_settings(method)
+    if kind is None:
+        pytest.skip("it does not say what its settings are")
+    assert kind.__name__ in inspect.getsource(inspect.unwrap(method.detect)) or kind.__name__ == "DetectSettings"
+    for own in (
+        getattr(method, "DETECTION", {}),
+        getattr(method, "PAPER_DETECTION", {}),
+        getattr(method, "VALIDATION", {}),
+    ):
+        check_detection(method, own)
+    with pytest.raises(VoxpickError, match=r"detection: tresh = 0\.5: .*; known: .*minimum_score"):
+        check_detection(method, {"tresh": 0.5})
+    with pytest.raises(VoxpickError, match="detection: minimum_score = 2"):
+        check_detection(method, {"minimum_score": 2})
+
+
+def test_the_settings_of_a_borrowed_classifier_go_with_any_finder():
+    check_detection(METHODS["yopo"], {"subtomogram": 24, "threshold": 0.9}, True)
+    with pytest.raises(VoxpickError, match="subtomogram = 24"):
+        check_detection(METHODS["yopo"], {"subtomogram": 24})
+    with pytest.raises(VoxpickError, match="subtomogram = 2: "):
+        check_detection(METHODS["yopo"], {"subtomogram": 2}, True)
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if "segmenter" in method.STAGES])
+def test_networks_that_name_voxels_start_at_the_background_in_minutes_alone(name):
+    method = METHODS[name]
+    for preset, expected in (("minutes", 0.9), ("paper", None)):
+        settings = method.training_settings("segmenter", preset)
+        assert settings.network_settings.get("background") == expected
+    changes = method.TINY["segmenter"]
+    model = method.create_model(method.training_settings("segmenter", changes=changes), ["a", "b"], voxel_size=10.0)
+    bias = [
+        value for key, value in model.network.state_dict().items() if key.endswith("bias") and len(value.ravel()) == 3
+    ]
+    assert bias[-1].ravel().softmax(0).tolist() == pytest.approx([0.9, 0.05, 0.05])
