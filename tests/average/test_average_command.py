@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from conftest import beads
@@ -5,6 +7,7 @@ from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.cli import build_app
+from voxpick.cli.averaging import in_box
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.io.formats import read_particles, write_particles
@@ -46,7 +49,10 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     mask = soft_sphere((28,) * 3, radius=9, edge=3)
     assert shell_correlation(found.data, beads(28), voxel_size=10, mask=mask).correlation[1:9].min() > 0.85
     assert read_mrc(output / "half2.mrc").voxel_size == 10
-    assert (output / "fsc.csv").read_text().startswith("frequency,resolution,correlation\n0,inf,")
+    assert (
+        (output / "fsc.csv").read_text().startswith("frequency,resolution,correlation,masked,unmasked,randomised\n0,")
+    )
+    assert "<td>boxes over an edge</td>" in (output / "report.html").read_text()
     assert len(read_particles(output / "picks.star")) == 6
 
     folder = place / "model_0"
@@ -63,6 +69,45 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     assert len(read_training_volume(folder).particles) == 6
 
 
+def test_a_reference_of_another_box_is_cut_or_padded_about_its_centre(place):
+    write_mrc(place / "small.mrc", beads(20), voxel_size=10.0)
+    text = run("average", place / "picks.star", place / "tomo.mrc", "-o", place / "from", "--iterations", 1, "--box",
+               28, "--reference", place / "small.mrc", "--step", 40, "--radius", 90, "--mask", "map")  # fmt: skip
+    assert "6 particles" in text
+    found = read_mrc(place / "from" / "map.mrc")
+    mask = soft_sphere((28,) * 3, radius=9, edge=3)
+    assert shell_correlation(found.data, beads(28), voxel_size=10, mask=mask).correlation[1:6].min() > 0.7
+    for box in (12, 13, 28, 31):
+        assert in_box(beads(20), box)[box // 2, box // 2, box // 2] == pytest.approx(beads(20)[10, 10, 10])
+    padded = in_box(np.pad(beads(9), ((0, 0), (2, 2), (4, 3))), 14)
+    assert padded.shape == (14, 14, 14) and padded[3:12, 3:12, 3:12] == pytest.approx(beads(9), abs=1e-6)
+    write_mrc(place / "coarse.mrc", beads(20), voxel_size=13.0)
+    with pytest.raises(VoxpickError, match="voxels of 13 A"):
+        run("average", place / "picks.star", place / "tomo.mrc", "-o", place / "no", "--reference",
+            place / "coarse.mrc", "--box", 28)  # fmt: skip
+
+
+def test_agreement_averages_the_parts_and_shows_them(place):
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    write_particles(place / "a.csv", picks[:5])
+    write_particles(place / "b.csv", picks[[0, 1, 2, 3]].with_columns(centers_zyx=picks.centers_zyx[:4] + 8))
+    text = run("agreement", place / "b.csv", place / "a.csv", "-o", place / "two", "--radius", 30, "--tomogram",
+               place / "tomo.mrc", "--particle-radius", 90, "--iterations", 1, "--class", "1bxn")  # fmt: skip
+    assert "4 picks in both, 0 only in b.csv, 1 only in a.csv" in text and "recall 0.800" in text
+    numbers = json.loads((place / "two" / "agreement.json").read_text())["averages"]
+    assert numbers["both"]["particles"] == 4 and set(numbers["both"]["resolution_A"]) == {"0.143", "0.5"}
+    assert numbers["only_picks"] is None and numbers["only_other"] is None
+    assert [path.name for path in (place / "two" / "averages").iterdir()] == ["both.mrc"]
+    assert (place / "two" / "fsc.csv").read_text().startswith("frequency,both\n0,")
+    assert "too few particles" in (place / "two" / "report.html").read_text()
+    with pytest.raises(VoxpickError, match=r"b\.csv: holds no picks of class '4cr2', but 1bxn"):
+        run("agreement", place / "b.csv", place / "a.csv", "-o", place / "no", "--radius", 30, "--class", "4cr2")
+    write_mrc(place / "membrane.mrc", np.ones((4, 5, 6), dtype=np.int8), voxel_size=10.0)
+    with pytest.raises(VoxpickError, match=r"membrane\.mrc: has shape \(4, 5, 6\)"):
+        run("agreement", place / "b.csv", place / "a.csv", "-o", place / "no", "--radius", 30, "--near",
+            place / "membrane.mrc", "--tomogram", place / "tomo.mrc")  # fmt: skip
+
+
 def test_spheres_have_the_class_s_radius(place):
     run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "balls", "--radius", "1bxn=20")
     assert (read_labels(place / "balls" / "class_mask.mrc") == 12).sum() == 6 * 33
@@ -75,6 +120,7 @@ def test_spheres_have_the_class_s_radius(place):
         (["--box", "40"], "box of 40 voxels does not fit"),
         (["--voxel-size", "1", "--box", "20"], "6 boxes of 20 voxels reach|picks lie outside .* check the voxel size"),
         (["--edges", "wrap"], "--edges is 'wrap'"),
+        (["--mask", "cube"], "--mask is 'cube'"),
     ],
 )
 def test_mistakes_of_averaging_are_named(place, extra, message):

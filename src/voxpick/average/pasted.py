@@ -48,6 +48,26 @@ def outline_of_map(average: Volume, *, radius: float, threshold: float | None = 
     Raises VoxpickError when none are above it, or half of the box is not as far as the radius.
     """
     data = np.asarray(average.data, dtype=np.float64)
+    part, level, distance = central_part(average, radius=radius, threshold=threshold)
+    kept = ndimage.binary_dilation(part) & (distance <= radius / average.voxel_size)
+    field = np.where(kept, data, np.minimum(data, level - 1e-9 * max(abs(level), 1.0)))
+    half = np.array([n // 2 for n in data.shape])[:, None]
+
+    def inside(points: np.ndarray) -> np.ndarray:
+        values = ndimage.map_coordinates(field, points + half, order=1, mode="constant", cval=float(data.min()))
+        return values > level
+
+    return Outline(inside, float(distance[kept].max()) + 1, turns=True)
+
+
+def central_part(
+    average: Volume, *, radius: float, threshold: float | None = None
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """Of the voxels above a threshold (Otsu's) within `radius` A: the part nearest the box centre, bool [z, y, x].
+
+    Also the threshold, and each voxel's distance from the box centre in voxels. Raises VoxpickError when there is none.
+    """
+    data = np.asarray(average.data, dtype=np.float64)
     axes = np.meshgrid(*(np.arange(n) - n // 2 for n in data.shape), indexing="ij", sparse=True)
     distance = np.sqrt(sum(axis.astype(np.float64) ** 2 for axis in axes))
     near = distance <= radius / average.voxel_size
@@ -58,16 +78,8 @@ def outline_of_map(average: Volume, *, radius: float, threshold: float | None = 
             f"{average.name}: no voxel within {radius:g} A of the centre is above {level:g} (highest "
             f"{data[near].max():g}); take a lower threshold, or invert the map if particles are dark"
         )
-    central = parts.flat[np.where(parts > 0, distance, np.inf).argmin()]
-    kept = ndimage.binary_dilation(parts == central) & near
-    field = np.where(kept, data, np.minimum(data, level - 1e-9 * max(abs(level), 1.0)))
-    half = np.array([n // 2 for n in data.shape])[:, None]
-
-    def inside(points: np.ndarray) -> np.ndarray:
-        values = ndimage.map_coordinates(field, points + half, order=1, mode="constant", cval=float(data.min()))
-        return values > level
-
-    return Outline(inside, float(distance[kept].max()) + 1, turns=True)
+    part: np.ndarray = parts == parts.flat[np.where(parts > 0, distance, np.inf).argmin()]
+    return part, level, distance
 
 
 def ball(radius: float, *, voxel_size: float) -> Outline:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from voxpick.average.align import Alignment, Poses, align
-from voxpick.average.fsc import ShellCorrelation, shell_correlation, soft_sphere
+from voxpick.average.fsc import soft_sphere
+from voxpick.average.half_maps import HalfMapCorrelation, half_map_correlation
 from voxpick.average.mean import average
 from voxpick.average.subtomograms import Subtomograms
 from voxpick.errors import VoxpickError
@@ -30,7 +31,8 @@ FSC_EDGE = 5.0
 
 @dataclass(frozen=True)
 class Refined:
-    """map: of all particles; halves: of the two half-sets, in the same frame; fsc: between them, in a soft sphere.
+    """map: of all particles; halves: of the two half-sets, in the same frame; fsc: between them, in a soft sphere and
+    corrected for it.
 
     particles: those given, centres moved onto the map's centre, with rotations that turn the map into each.
     poses: the same, in the boxes, with correlations. half_set: (n,) 0 or 1. low_passes: A, of each iteration.
@@ -38,7 +40,7 @@ class Refined:
 
     map: Volume
     halves: tuple[Volume, Volume]
-    fsc: ShellCorrelation
+    fsc: HalfMapCorrelation
     particles: Particles
     poses: Poses
     half_set: np.ndarray
@@ -86,7 +88,7 @@ def refine(
             half.align(target, now, searched, _of_step(report, f"iteration {iteration + 1}, half {k + 1}"))
         if reference is None and known is None and rotations is not None:
             halves[1].turn_onto(halves[0].map, now, rotations)
-        reached = halves[0].correlation(halves[1]).resolution()
+        reached = halves[0].correlation(halves[1], rng).resolution()
         low_pass = min(max(reached, low_pass / 2), settings.low_pass) if np.isfinite(reached) else settings.low_pass
     for half in halves:
         half.write_into(poses)
@@ -94,7 +96,7 @@ def refine(
     return Refined(
         map=average(subtomograms, poses, tilt_range_deg=settings.tilt_range_deg, device=settings.device),
         halves=(Volume(halves[0].map, size, name="half 1"), Volume(halves[1].map, size, name="half 2")),
-        fsc=halves[0].correlation(halves[1]),
+        fsc=halves[0].correlation(halves[1], rng),
         particles=oriented(subtomograms, poses),
         poses=poses,
         half_set=half_set,
@@ -156,10 +158,10 @@ class _Half:
         self.poses = in_turned_frame(self.poses, turn)
         self._average()
 
-    def correlation(self, other: _Half) -> ShellCorrelation:
+    def correlation(self, other: _Half, rng: np.random.Generator) -> HalfMapCorrelation:
         size = self.subtomograms.voxel_size
         mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=FSC_EDGE)
-        return shell_correlation(self.map, other.map, voxel_size=size, mask=mask)
+        return half_map_correlation(self.map, other.map, voxel_size=size, mask=mask, rng=rng)
 
 
 def _of_step(report: Report | None, step: str) -> Callable[[int, int], None] | None:

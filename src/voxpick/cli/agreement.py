@@ -1,13 +1,69 @@
-"""`voxpick evaluate --agreement`: two pickings against each other."""
+"""voxpick agreement, and `voxpick evaluate --agreement`: two pickings against each other."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from voxpick.cli.agreement_averages import AverageOptions
+    from voxpick.evaluate.agreement import Agreement
+    from voxpick.particles import Particles
+    from voxpick.volume import Volume
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("agreement")(agreement_command)
+
+
+def agreement_command(
+    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    other: Annotated[Path, typer.Argument(help="Other picks of the same tomogram, such as an expert's.")],
+    radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("agreement"),
+    only: Annotated[str | None, typer.Option("--class", help="Compare only the picks of this class.")] = None,
+    near: Annotated[
+        Path | None, typer.Option(help="A mask (MRC), such as a membrane, to which distances are counted.")
+    ] = None,
+    tomogram: Annotated[
+        Path | None, typer.Option(help="The tomogram (MRC): averages each part, beside what it would be by chance.")
+    ] = None,
+    particle_radius: Annotated[float, typer.Option(help="With --tomogram: radius of the particle in A.")] = 100.0,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="With --tomogram: what averages start from, as in `voxpick average`.",
+            show_default="the average of the picks in both",
+        ),
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
+    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt in degrees.")] = (-60.0, 60.0),
+    bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws random positions and half-sets.")] = 0,
+    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Compare two pickings: the picks of both and of one alone, their overlap, distances to a mask, and averages.
+
+    With --tomogram, each part is averaged beside as many picks of both and as many random positions: a part of false
+    picks looks like the random ones. Everything is in report.html.
+    """
+    options = None
+    if tomogram is not None:
+        from voxpick.cli.agreement_averages import AverageOptions
+
+        options = AverageOptions(
+            tomogram, particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
+            device=device,
+        )  # fmt: skip
+    compare_pickings(picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options)
 
 
 def compare_pickings(
@@ -18,47 +74,94 @@ def compare_pickings(
     radius: float | None,
     near: Path | None,
     voxel_size: float | None,
+    only: str | None = None,
+    averages: AverageOptions | None = None,
 ) -> dict[str, Any]:
-    """Write both.csv, only_picks.csv, only_other.csv and agreement.json; the numbers.
+    """Write both.csv, only_picks.csv, only_other.csv, agreement.json and report.html; the numbers.
 
-    near: a mask; the distance of each part's picks to its nearest voxel is added as a histogram.
+    near: a mask; the distance of each part's picks to its nearest voxel is added as a histogram. averages: how to
+    average the parts, which writes a map and a column of fsc.csv for each.
     """
     import json
 
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.agreement_averages import average_numbers, write_averages
     from voxpick.evaluate.agreement import compare, distances_to_mask, histogram
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.formats import write_particles
-    from voxpick.io.mrc import read_labels, read_voxel_size
+    from voxpick.report.agreement_page import build_agreement_report
 
     if not other_path.is_file():
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
     require_writable(folder)
-    size = voxel_size if near is None or voxel_size is not None else read_voxel_size(near)
-    shape = None if near is None else (mask := read_labels(near)).shape
-    picks, other = (
-        read_picks(path, tomogram=name.stem, voxel_size=size, shape=shape)
-        for path, name in ((picks_path, other_path), (other_path, picks_path))
-    )
+    volume = None if averages is None else averages.read(voxel_size)
+    mask, size, shape = _frame(near, volume, voxel_size)
+    names = (other_path.stem, picks_path.stem) if volume is None else (volume.name,) * 2
+    picks = _read(picks_path, names[0], size, shape, only)
+    other = _read(other_path, names[1], size, shape, only)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
-    result: dict[str, Any] = {"picks": picks_path.name, "other": other_path.name, **found.to_dict()}
-    result["only_picks"], result["only_other"] = result.pop("only_b"), result.pop("only_a")
-    result["picks_against_other"] = result.pop("b_against_a")
-    if near is not None:
-        assert size is not None
+    result = _numbers(found, picks_path.name, other_path.name)
+    if mask is not None and size is not None:
         result["distance_to_mask"] = {
             name: histogram(distances_to_mask(part, mask, voxel_size=size)) for name, part in parts.items()
         }
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
+    maps = {}
+    if averages is not None and volume is not None:
+        maps = averages.average(volume, parts)
+        write_averages(folder, maps)
+        result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "report.html", build_agreement_report(result, maps))
+    _tell(found, folder, picks_path.name, other_path.name)
+    return result
+
+
+def _frame(
+    near: Path | None, volume: Volume | None, voxel_size: float | None
+) -> tuple[np.ndarray | None, float | None, tuple[int, int, int] | None]:
+    """The mask, and voxel size (A) and shape of what the picks lie in, where a mask or a tomogram tells."""
+    from voxpick.io.mrc import read_labels, read_voxel_size
+
+    mask = None if near is None else read_labels(near)
+    if volume is not None:
+        if mask is not None and mask.shape != volume.shape:
+            raise VoxpickError(f"{near}: has shape {mask.shape} (z, y, x), the tomogram {volume.shape}; take one frame")
+        return mask, volume.voxel_size, volume.shape
+    if mask is None or near is None:
+        return None, voxel_size, None
+    return mask, voxel_size or read_voxel_size(near), mask.shape
+
+
+def _read(
+    path: Path, tomogram: str, size: float | None, shape: tuple[int, int, int] | None, only: str | None
+) -> Particles:
+    from voxpick.cli.truth import read_picks
+
+    picks = read_picks(path, tomogram=tomogram, voxel_size=size, shape=shape)
+    if only is None:
+        return picks
+    known = sorted({str(name) for name in picks.classes})
+    if only not in known:
+        raise VoxpickError(f"{path}: holds no picks of class {only!r}, but {', '.join(known)}")
+    return picks[picks.classes == only]
+
+
+def _numbers(found: Agreement, picks: str, other: str) -> dict[str, Any]:
+    """The comparison with the names of the two files in place of b and a."""
+    result: dict[str, Any] = {"picks": picks, "other": other, **found.to_dict()}
+    result["only_picks"], result["only_other"] = result.pop("only_b"), result.pop("only_a")
+    result["picks_against_other"] = result.pop("b_against_a")
+    return result
+
+
+def _tell(found: Agreement, folder: Path, picks: str, other: str) -> None:
     counts = found.counts
     typer.echo(
-        f"{folder}: {len(found.both)} picks in both, {len(found.only_b)} only in {picks_path.name}, "
-        f"{len(found.only_a)} only in {other_path.name}; with {other_path.name} as the truth precision "
-        f"{counts.precision:.3f}, recall {counts.recall:.3f}, F1 {counts.f_beta:.3f}"
+        f"{folder}: {len(found.both)} picks in both, {len(found.only_b)} only in {picks}, {len(found.only_a)} only in "
+        f"{other}; with {other} as the truth precision {counts.precision:.3f}, recall {counts.recall:.3f}, "
+        f"F1 {counts.f_beta:.3f}"
     )
-    return result

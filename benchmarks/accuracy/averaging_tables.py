@@ -1,0 +1,107 @@
+"""Write the tables of docs/averaging.md from what averaging.py and masks.py measured.
+
+python benchmarks/accuracy/averaging_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parents[1] / "docs" / "averaging.md"
+KINDS = {
+    "true": "true masks of the simulation",
+    "pasted": "averages pasted, from positions alone",
+    "sphere": "spheres of the class's volume",
+}
+
+
+def main() -> None:
+    """Put each table between its two marks."""
+    text = PAGE.read_text()
+    for name, make in (("averaging", averaging_table), ("masks", masks_table)):
+        path = HERE / f"{name}.json"
+        if path.is_file():
+            table = "\n".join(make(json.loads(path.read_text())))
+            text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", rf"\1\n{table}\n\n\2", text, flags=re.S)
+    PAGE.write_text(text)
+
+
+def averaging_table(result: dict[str, Any]) -> list[str]:
+    """A line for each class and start."""
+    lines = [
+        f"{len(result['data'])} specimens of {_size(result['data'][0])}, SNR setting {result['data'][0]['snr']}, "
+        f"{result['iterations']} iterations, {result['machine']['processor']}, commit {result['machine']['commit']}, "
+        "one thread.",
+        "",
+        "| class | start | particles | half maps, A at 0.143 | at 0.5 | just beyond | with the density, A at 0.5 | s |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        halves, density = row["half_maps"]["resolution_A"], row["against_density"]["resolution_A"]
+        lines.append(
+            f"| {row['class']} | {row['start']} | {row['particles']} | {_length(halves['0.143'])} | "
+            f"{_length(halves['0.5'])} | {_beyond(row):.2f} | {_length(density['0.5'])} | {row['seconds']:.0f} |"
+        )
+    first = {row["class"]: f"{row['low_pass_first_A']:.0f} A" for row in result["rows"]}
+    read = ", ".join(f"{name}: {value}" for name, value in first.items())
+    return [
+        *lines, "",
+        f"A reference is read to the first low-pass ({read}). Just beyond: mean correlation of the half maps from "
+        "there to a detail one and a half times finer, which no reference has shaped. –: below the threshold from the "
+        "coarsest shell on.",
+    ]  # fmt: skip
+
+
+def _beyond(row: dict[str, Any]) -> float:
+    """Mean correlation of the half maps between the first low-pass and one and a half times its frequency."""
+    edge = 1 / row["low_pass_first_A"]
+    halves = row["half_maps"]
+    shells = zip(halves["frequency"], halves["correlation"], strict=True)
+    return mean(value for frequency, value in shells if edge < frequency <= 1.5 * edge)
+
+
+def masks_table(result: dict[str, Any]) -> list[str]:
+    """A line for each kind of mask."""
+    seeds = sorted({run["seed"] for run in result["runs"]})
+    lines = [
+        f"{len(result['training'])} training specimens of {_size(result['training'][0])}, one to choose the threshold, "
+        f"{len(result['test'])} held out; {result['steps']} steps each, seed {', '.join(map(str, seeds))}; "
+        f"{result['machine']['processor']}, commit {result['machine']['commit']}.",
+        "",
+        "| training masks | overlap with the true ones (IoU) | mean over classes | localisation F1 | mean class F1 | "
+        + " | ".join(f"{group} classes" for group in SHREC20_SIZE_GROUPS)
+        + " |",
+        "|---|---:|---:|---:|---:|" + "---:|" * len(SHREC20_SIZE_GROUPS),
+    ]
+    for kind, title in KINDS.items():
+        runs = [run for run in result["runs"] if run["masks"] == kind]
+        if runs:
+            masks = result["masks"][kind]
+            groups = [
+                mean(run["class_f1"][name] for run in runs for name in names) for names in SHREC20_SIZE_GROUPS.values()
+            ]
+            values = [
+                masks["foreground_iou"], masks["mean_class_iou"], mean(run["localisation"]["F1"] for run in runs),
+                mean(run["mean_class_f1"] for run in runs), *groups,
+            ]  # fmt: skip
+            lines.append(f"| {title} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    return lines
+
+
+def _length(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _size(data: dict[str, Any]) -> str:
+    return " x ".join(map(str, reversed(data["size_zyx"]))) + " voxels"
+
+
+if __name__ == "__main__":
+    main()

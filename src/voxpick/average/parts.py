@@ -1,0 +1,125 @@
+"""Is what one picking alone found the same kind of particle? DeepFinder's check (Moebel et al. 2018, section 3.3).
+
+Three averages tell: A, of the picks in doubt; A_ref, of as many picks drawn from those that both pickings share; and
+A_random, of as many boxes at random positions. All start from the same reference, read to the first low-pass only. A
+part of false picks, or of noise turned to fit the reference, comes out like A_random, a part of true particles like
+A_ref. The paper draws random positions without saying where; here they keep away from all picks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from voxpick.average.align import Alignment
+from voxpick.average.refinement import Refined, refine
+from voxpick.average.subtomograms import extract
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+Report = Callable[[str, int, int], None]
+CANDIDATES = 50
+"""Random places tried for each one wanted."""
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How to cut boxes out and average them. box: voxels along a side; the rest as in `extract` and `refine`."""
+
+    alignment: Alignment
+    box: int
+    iterations: int
+    rotations: np.ndarray | None
+    edges: Literal["drop", "pad"] = "drop"
+    dark: bool = True
+
+
+@dataclass(frozen=True)
+class PartAverages:
+    """A, A_ref and A_random of one part, each of `count` picks; None where there were not two boxes to average."""
+
+    count: int
+    part: Refined | None
+    sure: Refined | None
+    chance: Refined | None
+
+
+def average_part(
+    volume: Volume,
+    part: Particles,
+    sure: Particles,
+    everything: Particles,
+    how: Averaging,
+    *,
+    reference: np.ndarray,
+    rng: np.random.Generator,
+    report: Report | None = None,
+) -> PartAverages:
+    """A of a part, with A_ref of as many of the sure picks, and A_random of places away from `everything`.
+
+    reference: [box, box, box], bright. When there are fewer sure picks than the part has, A_ref is of all of them.
+    """
+    drawn = sure[np.sort(rng.permutation(len(sure))[: len(part)])]
+    chance = random_positions(volume, everything, len(part), how, rng=rng) if len(part) else part
+    found = []
+    for name, some in (("part", part), ("sure", drawn), ("random", chance)):
+        found.append(average_picks(volume, some, how, reference=reference, rng=rng, report=_within(report, name)))
+    return PartAverages(len(part), *found)
+
+
+def average_picks(
+    volume: Volume,
+    picks: Particles,
+    how: Averaging,
+    *,
+    reference: np.ndarray | None,
+    rng: np.random.Generator,
+    report: Report | None = None,
+) -> Refined | None:
+    """The picks aligned and averaged from a reference or from nothing; None for fewer than two whole boxes."""
+    if len(picks) < 2 or _too_few_inside(volume, picks, how):
+        return None
+    boxes = extract(volume, picks.with_columns(rotations=None), box=how.box, edges=how.edges, dark=how.dark)
+    return refine(
+        boxes, how.alignment, iterations=how.iterations, rng=rng, rotations=how.rotations, reference=reference,
+        report=report,
+    )  # fmt: skip
+
+
+def random_positions(
+    volume: Volume, picks: Particles, count: int, how: Averaging, *, rng: np.random.Generator
+) -> Particles:
+    """Positions within the reach of the picks in z, y and x and half a box from the volume's faces, in no order.
+
+    They lie a particle's radius or more from every pick; where there is too little such room, those farthest from picks
+    are taken.
+    """
+    size = volume.voxel_size
+    half = how.box // 2 * size
+    far = (np.array(volume.shape) - 1) * size - half
+    low = np.minimum(np.maximum(picks.centers_zyx.min(axis=0), half), far)
+    high = np.maximum(np.minimum(picks.centers_zyx.max(axis=0), far), low)
+    places = rng.uniform(low, high, (CANDIDATES * count, 3))
+    away = cKDTree(picks.centers_zyx).query(places)[0]
+    free = np.flatnonzero(away >= how.alignment.radius)
+    rows = free[:count] if len(free) >= count else np.argsort(-away, kind="stable")[:count]
+    return Particles(places[rows], tomograms=np.full(len(rows), volume.name, dtype=object))
+
+
+def _too_few_inside(volume: Volume, picks: Particles, how: Averaging) -> bool:
+    """Whether less than two boxes are left of picks that mostly lie in the volume; `extract` refuses others."""
+    nearest, shape = np.rint(picks.voxels(volume.voxel_size)), np.array(volume.shape)
+    within = ((nearest >= 0) & (nearest < shape)).all(axis=1)
+    starts = nearest - how.box // 2
+    whole = ((starts >= 0) & (starts + how.box <= shape)).all(axis=1)
+    return 2 * within.sum() >= len(picks) and int((whole if how.edges == "drop" else within).sum()) < 2
+
+
+def _within(report: Report | None, name: str) -> Report | None:
+    if report is None:
+        return None
+    return lambda step, done, total: report(f"{name}, {step}", done, total)

@@ -1,0 +1,95 @@
+"""Averages of the parts of two pickings, for `voxpick agreement --tomogram`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from voxpick.average.fsc import THRESHOLDS
+from voxpick.average.parts import average_part, average_picks
+from voxpick.average.refinement import Refined
+from voxpick.cli.averaging import make_averaging, read_reference
+from voxpick.cli.progress import step_bars
+from voxpick.io.atomic import write_text
+from voxpick.io.mrc import read_mrc, write_mrc
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+SURE, CHANCE = "as many in both", "as many random places"
+
+
+@dataclass(frozen=True)
+class AverageOptions:
+    """The options of the command: radius of the particle in A, the rest as in `voxpick average`."""
+
+    tomogram: Path
+    radius: float
+    reference: str | None
+    iterations: int
+    tilts: tuple[float, float]
+    bright: bool
+    seed: int
+    device: str
+
+    def read(self, voxel_size: float | None) -> Volume:
+        """The tomogram."""
+        return read_mrc(self.tomogram, voxel_size=voxel_size)
+
+    def average(self, volume: Volume, parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
+        """The part 'both', then each other part beside as many of both and as many random places; None for too few.
+
+        Without a reference, all but 'both' start from its average; without that they have no common start and there is
+        none of them.
+        """
+        how = make_averaging(
+            volume.voxel_size, radius=self.radius, iterations=self.iterations, tilts=self.tilts, bright=self.bright,
+            device=self.device,
+        )  # fmt: skip
+        given = None if self.reference is None else read_reference(self.reference, volume, how.box)
+        rng, both = np.random.default_rng(self.seed), parts["both"]
+        everything = Particles(np.concatenate([part.centers_zyx for part in parts.values()]))
+        with step_bars("Average") as report:
+            of_both = average_picks(
+                volume, both, how, reference=given, rng=rng, report=lambda s, k, n: report(f"both, {s}", k, n)
+            )
+            found: dict[str, Refined | None] = {"both": of_both}
+            start = given if given is not None or of_both is None else of_both.map.data
+            for name, part in parts.items():
+                if name == "both" or start is None:
+                    continue
+                three = average_part(
+                    volume, part, both, everything, how, reference=np.asarray(start), rng=rng, report=report
+                )
+                found[name] = three.part
+                found[f"{name}: {SURE}"], found[f"{name}: {CHANCE}"] = three.sure, three.chance
+        return found
+
+
+def write_averages(folder: Path, averages: Mapping[str, Refined | None]) -> None:
+    """Maps as averages/NAME.mrc, and fsc.csv: frequency (1/A) and a column for each map."""
+    table: dict[str, np.ndarray] = {}
+    for name, refined in averages.items():
+        if refined is not None:
+            write_mrc(folder / "averages" / f"{file_name(name)}.mrc", refined.map)
+            table |= {"frequency": refined.fsc.frequencies, file_name(name): refined.fsc.correlation}
+    if table:
+        write_text(folder / "fsc.csv", pd.DataFrame(table).to_csv(index=False, float_format="%.6g"))
+
+
+def average_numbers(refined: Refined | None) -> dict[str, Any] | None:
+    """How many particles, and how fine the half maps agree, in A; None for not at all."""
+    if refined is None:
+        return None
+    at = {f"{t:g}": refined.fsc.resolution(t) for t in THRESHOLDS}
+    fine = {name: round(value, 2) if np.isfinite(value) else None for name, value in at.items()}
+    return {"particles": len(refined.particles), "resolution_A": fine}
+
+
+def file_name(name: str) -> str:
+    """The name of an average without what file names should not hold."""
+    return name.replace(": ", "_").replace(" ", "_")

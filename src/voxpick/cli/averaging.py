@@ -1,0 +1,101 @@
+"""What `voxpick average` and `voxpick agreement` share: how to average, the reference, and the boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+
+from voxpick.average.align import Alignment
+from voxpick.average.parts import Averaging
+from voxpick.average.subtomograms import Subtomograms, extract, join
+from voxpick.errors import VoxpickError
+from voxpick.match.rotations import rotation_grid
+
+if TYPE_CHECKING:
+    from voxpick.volume import Volume
+
+
+def make_averaging(
+    voxel_size: float,
+    *,
+    radius: float,
+    box: int | None = None,
+    edges: str = "drop",
+    iterations: int = 6,
+    local: bool = False,
+    step: float = 20.0,
+    finest: float = 3.0,
+    low_pass: float | None = None,
+    max_shift: float | None = None,
+    tilts: tuple[float, float] = (-60.0, 60.0),
+    bright: bool = False,
+    device: str = "cpu",
+) -> Averaging:
+    """Settings from options; lengths in A. The box is 3 radii and even, unless it is given."""
+    if edges not in ("drop", "pad"):
+        raise VoxpickError(f"--edges is {edges!r}; choose drop or pad")
+    alignment = Alignment(
+        radius=radius,
+        low_pass=low_pass or max(radius / 2, 3 * voxel_size),
+        max_shift=3 * voxel_size if max_shift is None else max_shift,
+        step_deg=step,
+        finest_deg=finest,
+        tilt_range_deg=tilts,
+        device=device,
+    )
+    return Averaging(
+        alignment,
+        box or 2 * int(np.ceil(1.5 * radius / voxel_size)),
+        iterations,
+        None if local or iterations == 0 else rotation_grid(step),
+        edges=cast("Literal['drop', 'pad']", edges),
+        dark=not bright,
+    )
+
+
+def read_reference(name: str, volume: Volume, box: int) -> np.ndarray:
+    """A built-in structure, or a PDB, mmCIF or MRC file, as a bright map [box, box, box] of the volume's voxels.
+
+    Raises VoxpickError for a file that holds several structures, or a map of other voxels.
+    """
+    from voxpick.cli.templates import read_templates
+
+    found = read_templates([name], volume)
+    if len(found) != 1:
+        raise VoxpickError(f"--reference {name}: holds {len(found)} structures; give one")
+    return in_box(found[0].density, box)
+
+
+def in_box(data: np.ndarray, box: int) -> np.ndarray:
+    """A map [z, y, x] cut, or padded with the mean of its faces, to a cube about its centre, voxel n // 2."""
+    faces = np.concatenate([np.take(data, (0, -1), axis=axis).ravel() for axis in range(3)])
+    cube = np.full((box,) * 3, faces.mean(), dtype=np.float32)
+    low = [n // 2 - box // 2 for n in data.shape]
+    source = tuple(slice(max(a, 0), min(a + box, n)) for a, n in zip(low, data.shape, strict=True))
+    target = tuple(slice(s.start - a, s.stop - a) for a, s in zip(low, source, strict=True))
+    cube[target] = data[source]
+    return cube
+
+
+def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | None) -> Subtomograms:
+    """The picks' boxes in all tomograms, those of class `only` if given.
+
+    Raises VoxpickError for a tomogram without picks of its name, unless it is the only one.
+    """
+    from voxpick.cli.truth import read_picks
+
+    parts = []
+    for volume in volumes:
+        picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+        assert picks.tomograms is not None
+        if len(volumes) > 1 and set(picks.tomograms) != {volume.name}:
+            raise VoxpickError(f"{path}: holds no picks of {volume.name}; with several tomograms, picks name theirs")
+        if only is not None:
+            known = sorted({str(name) for name in picks.classes})
+            picks = picks[picks.classes == only]
+            if len(picks) == 0:
+                raise VoxpickError(f"{path}: holds no picks of class {only!r} in {volume.name}, but {', '.join(known)}")
+        parts.append(extract(volume, picks, box=how.box, edges=how.edges, dark=how.dark))
+    return join(parts)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from conftest import beads
+
+from voxpick.average.align import Alignment
+from voxpick.average.parts import Averaging, average_part, average_picks, random_positions
+from voxpick.errors import VoxpickError
+from voxpick.geometry import uniform_rotations_zyx
+from voxpick.match.rotations import rotation_grid
+from voxpick.particles import Particles
+from voxpick.volume import Volume
+
+SHAPE, BOX = (30, 96, 124), 22
+HOW = Averaging(
+    Alignment(radius=90, low_pass=50, max_shift=10, step_deg=40, finest_deg=10), BOX, 1, rotation_grid(40), edges="pad"
+)
+
+
+def seeded():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A tomogram with twelve dark particles in its left three quarters; the last six picks lie on noise."""
+    rng = np.random.default_rng(1)
+    data = rng.normal(0, 0.12, SHAPE).astype(np.float32)
+    real = np.array([[15, y, x] for y in (14, 40, 66) for x in (14, 40, 66, 92)])
+    for center, rotation in zip(real, uniform_rotations_zyx(len(real), rng), strict=True):
+        window = tuple(slice(c - 11, c + 11) for c in center)
+        data[window] -= beads(BOX, rotation)
+    false = np.array([[15, y, x] for y in (85, 27) for x in (14, 60, 110)])
+    return Volume(data, 10.0, name="tomo"), Particles(real * 10.0), Particles(false * 10.0)
+
+
+def test_a_part_of_true_particles_agrees_with_the_sure_ones_and_not_with_chance(world):
+    volume, real, false = world
+    everything = Particles(np.concatenate([real.centers_zyx, false.centers_zyx]))
+    found = average_part(volume, real[6:], real[:6], everything, HOW, reference=beads(BOX), rng=seeded())
+    assert found.count == 6 and len(found.sure.particles) == len(found.chance.particles) == 6
+    fit = {name: getattr(found, name).poses.scores.mean() for name in ("part", "sure", "chance")}
+    assert fit["part"] == pytest.approx(fit["sure"], abs=0.1)
+    assert fit["chance"] < 0.5 * fit["part"]
+    assert found.part.fsc.correlation[1:5].mean() > found.chance.fsc.correlation[1:5].mean() + 0.2
+
+
+def test_random_positions_keep_away_from_picks_and_faces(world):
+    volume, real, _ = world
+    places = random_positions(volume, real, 40, HOW, rng=seeded())
+    distance = np.linalg.norm(places.centers_zyx[:, None] - real.centers_zyx, axis=2).min(axis=1)
+    assert len(places) == 40 and distance.min() >= 90
+    voxels = places.voxels(10.0)
+    assert (voxels >= BOX // 2).all() and (voxels <= np.array(SHAPE) - 1 - BOX // 2).all()
+    crowd = Particles(np.stack(np.meshgrid([150], range(0, 960, 50), range(0, 1240, 50)), -1).reshape(-1, 3) * 1.0)
+    assert len(random_positions(volume, crowd, 7, HOW, rng=seeded())) == 7
+
+
+def test_too_few_boxes_give_no_average(world):
+    volume, real, _ = world
+    whole = Averaging(HOW.alignment, BOX, 1, HOW.rotations, edges="drop")
+    assert average_picks(volume, real[:1], HOW, reference=None, rng=seeded()) is None
+    at_the_edge = Particles(np.array([[0.0, 0, 0], [290, 950, 1230]]))
+    assert average_picks(volume, at_the_edge, whole, reference=None, rng=seeded()) is None
+    none = average_part(volume, real[:0], real, real, HOW, reference=beads(BOX), rng=seeded())
+    assert (none.count, none.part, none.sure, none.chance) == (0, None, None, None)
+    with pytest.raises(VoxpickError, match="check the voxel size"):
+        average_picks(volume, Particles(np.full((3, 3), 9e4)), HOW, reference=None, rng=seeded())
