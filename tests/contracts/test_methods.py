@@ -13,6 +13,7 @@ from voxpick.errors import VoxpickError
 from voxpick.io.model import load_models, save_models
 from voxpick.methods.catalogue import METHODS, find_method, method_of
 from voxpick.methods.naming import detect_and_name
+from voxpick.methods.traits import finds
 from voxpick.networks.zoo import NETWORKS
 from voxpick.particles import Particles
 from voxpick.train.targets import TrainingVolume
@@ -149,7 +150,7 @@ def test_a_model_file_gives_back_every_bit(name, trained, tmp_path):
 def detecting_models(name, trained):
     """The stages of a method; one that only names what others find is given a localizer."""
     models = dict(trained(name)[0])
-    if name in ("densenet", "dilated-densenet"):
+    if not finds(METHODS[name]):
         models["localizer"] = trained("vp-detector")[0]["localizer"]
     return models
 
