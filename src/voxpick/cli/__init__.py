@@ -9,8 +9,8 @@ import typer
 from voxpick.errors import VoxpickError
 
 COMMANDS = (
-    "demo", "structures", "simulate", "methods", "train", "detect", "match", "average", "targets", "evaluate", "report",
-    "cam", "benchmark",
+    "demo", "structures", "simulate", "methods", "train", "detect", "match", "average", "targets", "evaluate",
+    "agreement", "report", "cam", "benchmark",
 )  # fmt: skip
 
 
