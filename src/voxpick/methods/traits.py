@@ -1,9 +1,9 @@
 """What a method may say of itself beside what `catalogue.Method` asks for, and what holds where it says nothing.
 
 FINDS = False: it only names what another method finds. NAMES = False: its picks have no classes. DETECTION_SETTINGS:
-the pydantic class of the settings that its `detect` takes as changes; without it, misspelt ones are refused only once it
-detects. VALIDATION: changes to them while it is trained. VALIDATION_THRESHOLDS: values of `threshold` that are tried
-then, (None,) where there is none.
+the pydantic class of the settings that its `detect` takes as changes; without it, misspelt ones are refused once it
+detects, not before. VALIDATION: changes to them while it is trained. VALIDATION_THRESHOLDS: values of `threshold` that
+are tried then, (None,) where there is none.
 """
 
 from __future__ import annotations
