@@ -64,6 +64,11 @@ def test_one_score_whatever_the_format(folder, suffix):
     assert told["class_accuracy"]["1s3x"] == 1 and told["class_f1"]["1s3x"] == pytest.approx(2 / 3)
     assert told["strict_scoring"]["strict"] and told["segmentation"]["MVA"] == pytest.approx(1 / 3)
     assert "0.800" in text and "MIoU" in text
+    if suffix == ".txt":  # SHREC's text holds no scores
+        assert told["calibration"] == {} and "Brier" not in text
+    else:
+        assert told["calibration"]["named"]["ece"] == pytest.approx((0.1 + 0.8) / 2) and "Brier" in text
+        assert told["calibration"]["located"]["brier"] == pytest.approx((0.1**2 + 0.2**2) / 2)
 
 
 def test_against_a_pick_file(folder):
@@ -93,6 +98,6 @@ def test_report_is_written_with_and_without_truth(folder):
     page = folder.parent / "out" / "report.html"
     volume, picks = folder / "reconstruction.mrc", folder.parent / "picks.star"
     run(report, volume, picks, "--truth", folder, "--output", page)
-    assert "Confusion matrix" in page.read_text()
+    assert "Confusion matrix" in page.read_text() and "Reliability: score" in page.read_text()
     run(report, volume, picks, "--output", page)
-    assert "Confusion matrix" not in page.read_text()
+    assert "Confusion matrix" not in page.read_text() and "Reliability" not in page.read_text()

@@ -32,7 +32,7 @@ def demo(
     from voxpick.cli.evaluate import print_shrec
     from voxpick.cli.progress import step_bars
     from voxpick.cli.threads import set_threads
-    from voxpick.cli.truth import read_truth
+    from voxpick.cli.truth import read_truth, told
     from voxpick.detect.pipeline import detect_with_segmentation, make_settings
     from voxpick.evaluate.shrec import score_shrec
     from voxpick.io.atomic import require_writable, write_text
@@ -67,7 +67,7 @@ def demo(
         tomogram,
         detection.particles,
         truth=truth.tomogram_particles,
-        score=score.to_dict(),
+        score=told(score, detection.particles, truth),
         title="voxpick demo",
         hits=score.hit_ids > 0,
         settings={"seed": seed, "model": "vp-detector", "seconds": round(time.perf_counter() - start, 1)},

@@ -94,7 +94,7 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
-    from voxpick.cli.truth import read_picks, read_truth, scored
+    from voxpick.cli.truth import read_picks, read_truth, scored, told
 
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
     picks = read_picks(
@@ -108,7 +108,8 @@ def _against_model(
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
         print_shrec(score)
-        result |= {"strict_scoring": score.to_dict()} if mode else score.to_dict()
+        result |= {"strict_scoring": score.to_dict()} if mode else told(score, picks, truth)
+    print_confidence(result["calibration"])
     if segmentation is not None:
         result["segmentation"] = _segmentation(segmentation, folder)
     return result
@@ -118,6 +119,7 @@ def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
     from voxpick.cli.truth import read_picks
+    from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
 
     if not truth_path.exists():
@@ -128,7 +130,9 @@ def _against_picks(
     picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size)
     score = score_pairing(picks, truth, radius=radius, beta=beta)
     _print_pairing(score)
-    return score.to_dict()
+    calibration = confidence(picks, score.hit_ids, truth.classes)
+    print_confidence(calibration)
+    return {**score.to_dict(), "calibration": calibration}
 
 
 def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
@@ -172,6 +176,19 @@ def print_shrec(score: Shrec20Score) -> None:
     matrix = [[name, *counts] for name, counts in zip(score.labels, score.confusion.tolist(), strict=True)]
     shown = matrix if score.strict else matrix[1:]
     _print_table(f"{rules}: confusion (rows true, columns claimed; 0 is missed)", ["", *score.labels], shown)
+
+
+def print_confidence(calibration: Mapping[str, Any]) -> None:
+    """What the scores are worth: calibration errors and Brier scores; nothing where picks have no scores."""
+    if not calibration:
+        return
+    columns = {
+        "picks": "picks", "right": "right", "ECE": "ece", "ECE, equal counts": "ece_equal_count",
+        "ECE by chance": "ece_by_chance", "Brier": "brier",
+    }  # fmt: skip
+    meaning = {"located": "location score: on a particle", "named": "score: on a particle, rightly named"}
+    rows = [[meaning[kind], *(found[key] for key in columns.values())] for kind, found in calibration.items()]
+    _print_table("Confidence: how far scores are from the share of right picks", ["", *columns], rows)
 
 
 def _print_pairing(score: PairingScore) -> None:

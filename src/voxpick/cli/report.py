@@ -40,7 +40,7 @@ def report_command(
     It opens in any browser, without a server and without a network.
     """
     from voxpick.cli.progress import progress_bar
-    from voxpick.cli.truth import read_picks, read_truth, scored
+    from voxpick.cli.truth import read_picks, read_truth, scored, told
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
@@ -69,7 +69,7 @@ def report_command(
                 f"{known.tomogram_shape}; give the volume that belongs to this truth"
             )
         score = scored(particles, known, picks_path=picks, benchmark=benchmark, frame=frame)
-        options = {"truth": known.tomogram_particles, "score": score.to_dict(), "hits": score.hit_ids > 0}
+        options = {"truth": known.tomogram_particles, "score": told(score, particles, known), "hits": score.hit_ids > 0}
     if frame == "specimen" and known is not None:
         shift = [known.z_offset * known.voxel_size, 0, 0]
         particles = particles.with_columns(centers_zyx=particles.centers_zyx + shift)

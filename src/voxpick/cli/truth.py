@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voxpick.errors import VoxpickError
 
@@ -118,6 +118,22 @@ def scored(
         )
     except VoxpickError as error:
         raise VoxpickError(f"{picks_path} against {truth.directory}: {error}") from error
+
+
+def told(score: Shrec20Score, picks: Particles, truth: ShrecTruth) -> dict[str, Any]:
+    """All numbers of a score as plain data, and what the scores of its picks are worth.
+
+    Picks on particles that the benchmark leaves out of the truth count as wrong, as they do in its precision.
+    """
+    import numpy as np
+
+    from voxpick.evaluate.calibration import confidence
+    from voxpick.evaluate.shrec import BENCHMARKS
+
+    names = np.array([str(name).lower() for name in truth.particles.classes], dtype=object)
+    counted = np.append(False, ~np.isin(names.astype(str), BENCHMARKS[score.benchmark].excluded))
+    hits = np.where(counted[score.hit_ids], score.hit_ids, 0)
+    return {**score.to_dict(), "calibration": confidence(picks, hits, names)}
 
 
 def _only(directory: Path, pattern: str) -> Path:

@@ -73,7 +73,7 @@ def reliability(scores: np.ndarray, right: np.ndarray, *, bins: int = 10) -> Rel
     scores, right = _checked(scores, right)
     if bins < 1:
         raise VoxpickError(f"calibration: bins is {bins}; at least one is needed")
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.arange(bins + 1) / bins
     at = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, bins - 1)
     counts = np.bincount(at, minlength=bins)
     mean_score, share = _means(at, scores, counts), _means(at, right.astype(np.float64), counts)

@@ -10,6 +10,8 @@ import numpy as np
 
 from voxpick.particles import Particles
 from voxpick.report import charts
+from voxpick.report.calibration_charts import reliability_chart, right_and_wrong_histogram
+from voxpick.report.frame import card, number_tiles
 from voxpick.shrec_classes import SHREC20_TABLE1
 
 COLUMN_HELP = {
@@ -18,29 +20,28 @@ COLUMN_HELP = {
     "AD_A": "mean distance to the centre, A",
 }  # fmt: skip
 
+CALIBRATED = {
+    "named": {"score": "score", "right": "on a particle that no better pick is on, and of its class"},
+    "located": {"score": "location score", "right": "on a particle that no better pick is on"},
+}
+
 
 def tiles(picks: Particles, truth: Particles | None, score: Mapping[str, Any] | None) -> str:
     """The numbers to see first."""
     found = (score or {}).get("localisation", {})
-    values = [("picks", str(len(picks)))]
+    values = {"picks": str(len(picks))}
     if truth is not None:
-        values.append(("true particles", str(len(truth))))
-    values += [
-        (label, cell(found[name]))
-        for label, name in (("F1, location", "F1"), ("F, location", "F"), ("recall", "recall"))
-        if name in found
-    ]
-    if "precision" in found:
-        values.append(("precision", cell(found["precision"])))
-    if score and "mean_class_f1" in score:
-        values.append(("mean class F1", cell(score["mean_class_f1"])))
-    if "seconds" in (score or {}):
-        values.append(("seconds", cell((score or {})["seconds"])))
-    return (
-        '<div class="tiles">'
-        + "".join(f'<div class="tile"><b>{v}</b><span>{k}</span></div>' for k, v in values)
-        + "</div>"
-    )
+        values["true particles"] = str(len(truth))
+    named = {"F1, location": "F1", "F, location": "F", "recall": "recall", "precision": "precision"}
+    values |= {label: cell(found[name]) for label, name in named.items() if name in found}
+    values |= {
+        label: cell((score or {})[name])
+        for label, name in (("mean class F1", "mean_class_f1"), ("seconds", "seconds"))
+        if name in (score or {})
+    }
+    if score and (calibration := score.get("calibration")):
+        values["calibration error"] = cell(calibration.get("named", calibration["located"])["ece"])
+    return number_tiles(values)
 
 
 def chart_section(
@@ -50,7 +51,7 @@ def chart_section(
     cards = []
     if score and score.get("precision_recall"):
         hint = "Every point is a lowest score: raising it moves the curve to the left."
-        cards.append(_card("Precision and recall", charts.precision_recall_chart(score["precision_recall"]), hint))
+        cards.append(card("Precision and recall", charts.precision_recall_chart(score["precision_recall"]), hint))
     if score and score.get("class_f1"):
         f1 = score["class_f1"]
         weights = score.get("molecular_weight_kda") or {
@@ -58,14 +59,14 @@ def chart_section(
         }
         ordered = dict(sorted(f1.items(), key=lambda item: (weights.get(item[0]) or np.inf, item[0])))
         cards.append(
-            _card(
+            card(
                 "Class F1 and molecular weight",
                 charts.class_f1_chart(ordered, weights, colours),
                 "1: all particles of the class were found and named so, and no other particle was given its name.",
             )
         )
         cards.append(
-            _card(
+            card(
                 "Cumulative class F1",
                 charts.cumulative_f1_chart(ordered),
                 "Running sum from the smallest class on; dashed: a perfect result.",
@@ -78,12 +79,33 @@ def chart_section(
     ):
         if values is not None and len(values):
             key = "" if hits is None else _key()
-            cards.append(_card(f"Histogram: {name}", charts.score_histogram(values, hits, name=name) + key))
+            cards.append(card(f"Histogram: {name}", charts.score_histogram(values, hits, name=name) + key))
+    if score and score.get("calibration"):
+        cards += _calibration_cards(score["calibration"])
     if score and score.get("confusion"):
         matrix = charts.confusion_chart(score["confusion"]["labels"], score["confusion"]["counts"])
         hint = "Rows: what a particle is. Columns: what it was called. The shade is the share of the row."
-        cards.append(_card("Confusion matrix", matrix, hint, wide=True))
+        cards.append(card("Confusion matrix", matrix, hint, wide=True))
     return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def _calibration_cards(calibration: Mapping[str, Any]) -> list[str]:
+    """Reliability curve and histogram of the score of named picks, and of the location score."""
+    cards: list[str] = []
+    for kind, what in CALIBRATED.items():
+        if not (found := calibration.get(kind)):
+            continue
+        hint = (
+            f"Right: {what['right']}. Expected calibration error {cell(found['ece'])} (exact scores of so few picks "
+            f"would show {cell(found['ece_by_chance'])}), Brier score {cell(found['brier'])}. Bars: 95 % intervals."
+        )
+        chart = reliability_chart(found, score=what["score"], right="share right")
+        bars = right_and_wrong_histogram(found, score=what["score"]) + _key("right", "wrong")
+        cards += [
+            card(f"Reliability: {what['score']}", chart, hint),
+            card(f"Right and wrong by {what['score']}", bars, f"Right: {what['right']}."),
+        ]
+    return cards
 
 
 def score_tables(picks: Particles, score: Mapping[str, Any] | None, colours: Mapping[str, str]) -> str:
@@ -150,20 +172,15 @@ def _row_sums(confusion: Mapping[str, Any] | None) -> dict[str, int]:
     return {name: int(sum(counts)) for name, counts in zip(confusion["labels"], confusion["counts"], strict=True)}
 
 
-def _card(title: str, content: str, hint: str = "", *, wide: bool = False) -> str:
-    note = f'<p class="hint">{escape(hint)}</p>' if hint else ""
-    return f'<section class="card{" wide" if wide else ""}"><h2>{escape(title)}</h2>{note}{content}</section>'
-
-
-def _key() -> str:
+def _key(right: str = "on a particle", wrong: str = "on none") -> str:
     return (
-        '<p class="key"><i style="background:var(--accent)"></i>on a particle'
-        '<i style="background:var(--wrong)"></i>on none</p>'
+        f'<p class="key"><i style="background:var(--accent)"></i>{right}'
+        f'<i style="background:var(--wrong)"></i>{wrong}</p>'
     )
 
 
 def _section(title: str, content: str) -> str:
-    return f'<section class="card"><h2>{escape(title)}</h2><div class="scroll">{content}</div></section>'
+    return card(title, f'<div class="scroll">{content}</div>')
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, raw_header: bool = False, style: str = "") -> str:
