@@ -1,14 +1,14 @@
 """Calibrated scores, thresholds by class and distances across classes."""
 
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
-from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds
+from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds, choose_together
 from voxpick.detect.select import apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
@@ -93,7 +93,7 @@ def test_thresholds_of_classes_and_what_they_keep():
     classes = np.repeat(["good", "bad", "rare"], [19, 19, 1])
     right = np.concatenate([np.ones(19, bool), np.linspace(0.05, 0.95, 19) > 0.7, [True]])
     chosen = choose_thresholds(scores, classes, right, particles={"good": 19, "bad": 6, "rare": 1, "none": 2})
-    assert chosen["good"] == 0 and chosen["bad"] == pytest.approx(0.7)
+    assert chosen["good"] == 0 and chosen["bad"] == pytest.approx(0.725)
     overall, _ = best_threshold(scores, right, particles=28)
     assert chosen["rare"] == chosen["none"] == overall
     kept = above_thresholds(scores, classes, chosen)
@@ -101,6 +101,26 @@ def test_thresholds_of_classes_and_what_they_keep():
     assert best_threshold(np.array([0.4]), np.array([False]), particles=3) == (0.0, 0.0)
     with pytest.raises(VoxpickError, match="beta is 0"):
         best_threshold(scores, right, particles=3, beta=0.0)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_thresholds_chosen_together_are_those_of_trying_all(seed, beta):
+    rng = np.random.default_rng(seed)
+    scores, classes = np.round(rng.random(60), 2), np.repeat(["a", "b", "c"], 20)
+    chance = {"a": 1.0, "b": 0.5, "c": 0.1}
+    right, particles = rng.random(60) < scores * [chance[name] for name in classes], 30
+
+    def f_beta(thresholds):
+        kept = above_thresholds(scores, classes, thresholds)
+        return (1 + beta**2) * right[kept].sum() / (beta**2 * particles + kept.sum())
+
+    chosen = choose_together(scores, classes, right, particles=particles, beta=beta)
+    grid = [np.append(np.unique(scores[classes == name]), 1.01) for name in "abc"]
+    best = max(f_beta(dict(zip("abc", values, strict=True))) for values in product(*grid))
+    assert f_beta(chosen) == pytest.approx(best)
+    few = choose_together(scores[:23], classes[:23], right[:23], particles=9, beta=beta)
+    assert list(few) == ["a", "b"] and 0 <= few["b"] <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,125 @@
+"""voxpick calibrate: scores that are the chance of being right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.cli.fit_confidence import Confidence
+    from voxpick.networks.model import Model
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("calibrate")(calibrate_command)
+
+
+def calibrate_command(
+    model: Annotated[Path, typer.Argument(help="Model file; it is changed, unless --output names another.")],
+    tomograms: Annotated[
+        list[Path], typer.Argument(help="Folders model_N with truth, kept out of training and not used for tests.")
+    ],
+    aim: Annotated[
+        str,
+        typer.Option(
+            help="What picks of low score are left out for: 'located' (F-beta of finding), 'named' (F-beta of each "
+            "class), or 'none'."
+        ),
+    ] = "located",
+    beta: Annotated[float, typer.Option(help="More than 1 favours finding all over being right.")] = 1.0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Model file to write.", show_default="MODEL")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+) -> None:
+    """Make the scores of a model mean what they say: 0.8 is right 8 times in 10.
+
+    Detects in tomograms with truth, and writes into the model a map from its scores to the share that is right, the
+    lowest score of each class that is worth keeping, and how far classes keep from each other.
+    """
+    from voxpick.cli.threads import set_threads
+    from voxpick.io.atomic import require_writable
+    from voxpick.io.model import load_models, save_models
+    from voxpick.precision import choose_device
+
+    set_threads(threads)
+    models = load_models(model)
+    require_writable((output or model).parent)
+    found = calibrate(models, tomograms, aim=aim, beta=beta, device=str(choose_device(device)))
+    save_models(output or model, models)
+    print_fit(found)
+    typer.echo(f"{output or model}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
+
+
+def calibrate(
+    models: dict[str, Model], folders: list[Path], *, aim: str = "located", beta: float = 1.0, device: str = "cpu"
+) -> Confidence:
+    """Fit on the tomograms of model_N folders and put what was found into the models' detection settings.
+
+    Raises VoxpickError when a folder is among the training data.
+    """
+    from voxpick.cli.fit_confidence import RAW, fit_confidence
+    from voxpick.cli.progress import step_bars
+    from voxpick.cli.truth import read_truth
+    from voxpick.io.shrec_model import open_model
+    from voxpick.methods.catalogue import find_method, method_of
+
+    method = find_method(method_of(models))
+    detections = []
+    for folder in folders:
+        truth, tomogram = read_truth(folder), open_model(folder).reconstruction
+        with step_bars(folder.name) as report:
+            found = method.detect(tomogram, models, changes=dict(RAW), device=device, progress=report)
+        detections.append((found.particles, truth))
+    fitted = fit_confidence(detections, aim=aim, beta=beta)
+    last, first = _parts(models, method.STAGES)
+    first.detection = {**first.detection, **fitted.located}
+    last.detection = {**last.detection, **fitted.named}
+    last.provenance = {**last.provenance, "calibration": told_of(fitted, folders, aim=aim, beta=beta)}
+    return fitted
+
+
+def told_of(fitted: Confidence, folders: list[Path], *, aim: str, beta: float) -> dict[str, Any]:
+    """What a model's provenance says of its calibration: plain data."""
+    return {
+        "data": [path.name for path in folders],
+        "aim": aim,
+        "beta": beta,
+        "picks": fitted.before["located"].picks,
+        **{
+            kind: {
+                "ece_before": round(fitted.before[kind].ece, 4),
+                "ece_after": round(fitted.after[kind].ece, 4),
+                "ece_by_chance": round(fitted.after[kind].ece_by_chance, 4),
+            }
+            for kind in fitted.before
+        },
+        "f1_before": round(fitted.f1[0], 4),
+        "f1_after": round(fitted.f1[1], 4),
+    }
+
+
+def print_fit(fitted: Confidence) -> None:
+    """What calibration changed."""
+    for kind, before in fitted.before.items():
+        after = fitted.after[kind]
+        typer.echo(
+            f"{kind}: {before.picks} picks, {before.right} right; calibration error {before.ece:.3f} before, "
+            f"{after.ece:.3f} after (on picks held out in turn; {after.ece_by_chance:.3f} is chance)"
+        )
+    typer.echo(f"localisation F1 on these tomograms: {fitted.f1[0]:.3f} before, {fitted.f1[1]:.3f} after")
+
+
+def _parts(models: dict[str, Model], stages: tuple[str, ...]) -> tuple[Model, Model]:
+    """The part that names, or finds where none names, and the part that finds."""
+    present = [stage for stage in stages if stage in models]
+    if not present:
+        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; it needs {' or '.join(stages)}")
+    finders = [stage for stage in present if stage != "classifier"] or present
+    return models[present[-1]], models[finders[-1]]

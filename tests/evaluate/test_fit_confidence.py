@@ -1,0 +1,112 @@
+"""What is fitted on picks in a specimen with truth: maps, thresholds and distances."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxpick.cli.fit_confidence import NothingFound, ball_radii, cross_validated, fit_confidence
+from voxpick.cli.truth import ShrecTruth
+from voxpick.detect.select import selected
+from voxpick.detect.settings import make_settings
+from voxpick.detect.slab import Slab
+from voxpick.evaluate.calibration import reliability, right_picks
+from voxpick.evaluate.shrec import score_shrec
+from voxpick.networks.model import Model
+from voxpick.particles import Particles
+
+SHAPE = (24, 120, 160)
+
+
+def specimen(rng, n=160):
+    """Balls of radius 3 (1s3x) and 4 (4d8q), apart, and picks: some off, some doubled, some of the wrong class."""
+    occupancy, centers, names = np.zeros(SHAPE, np.int16), [], []
+    grid = np.stack(np.indices(SHAPE), axis=-1)
+    for z in (5, 17):
+        for y in range(6, 116, 11):
+            for x in range(6, 156, 11):
+                if len(centers) < n:
+                    centers.append((z, y, x))
+                    names.append(("1s3x", "4d8q")[len(centers) % 2])
+    for k, (center, name) in enumerate(zip(centers, names, strict=True), start=1):
+        z, y, x = center
+        part = np.s_[z - 4 : z + 5, y - 4 : y + 5, x - 4 : x + 5]
+        ball = np.square(grid[part] - center).sum(-1) <= {"1s3x": 9, "4d8q": 16}[name]
+        occupancy[part][ball] = k
+    truth = ShrecTruth(Path("model_0"), Particles(np.array(centers) * 10.0, names), occupancy, 10.0, 0)
+    score = rng.beta(2, 1, size=n)
+    hit, named = rng.random(n) < score**2, rng.random(n) < 0.9
+    place = np.where(hit[:, None], centers, np.array(centers) + [0, 5.5, 0])
+    other = np.where(np.array(names) == "1s3x", "4d8q", "1s3x")
+    doubled = np.flatnonzero(hit)[:40]
+    everything = np.concatenate([place, np.array(centers)[doubled] + [0, 2, 0]])
+    scores = np.concatenate([score, score[doubled] * 0.9])
+    picks = Particles(
+        everything * 10.0, np.concatenate([np.where(named, names, other), np.array(names)[doubled]]), scores,
+        location_scores=np.sqrt(scores), class_scores=np.sqrt(scores),
+    )  # fmt: skip
+    return picks, truth
+
+
+def applied(fitted, picks):
+    model = Model("none", {}, None, [], 10.0, detection={**fitted.located, **fitted.named})
+    return selected(picks, make_settings([model]), Slab(0, 1000, "all"), 10.0)
+
+
+def judged(picks, truth):
+    score = score_shrec(picks, truth.particles, truth.occupancy, voxel_size=10.0, z_offset=0, frame="tomogram")
+    return score, right_picks(picks, score.hit_ids, truth.particles.classes)
+
+
+def test_fitted_on_some_specimens_scores_are_right_on_others():
+    rng = np.random.default_rng(0)
+    fitted = fit_confidence([specimen(rng) for _ in range(4)])
+    assert fitted.named["calibration"]["kind"] == "isotonic"
+    fresh = [specimen(rng) for _ in range(6)]
+    kept = [applied(fitted, picks) for picks, _ in fresh]
+    before, after = [], []
+    for picks, mine, (_, truth) in zip([p for p, _ in fresh], kept, fresh, strict=True):
+        before.append((picks.scores, judged(picks, truth)[1]))
+        after.append((mine.scores, judged(mine, truth)[1]))
+    errors = [reliability(*map(np.concatenate, zip(*rows, strict=True))).ece for rows in (before, after)]
+    assert errors[1] < 0.06 < 0.15 < errors[0]
+    raw, better = (
+        np.mean([judged(picks, truth)[0].f1 for picks, (_, truth) in zip(some, fresh, strict=True)])
+        for some in ([p for p, _ in fresh], kept)
+    )
+    assert better > raw + 0.03 and fitted.f1[1] > fitted.f1[0]
+    assert fitted.named["class_radii"]["4d8q"] > fitted.named["class_radii"]["1s3x"] > 0
+
+
+def test_aims_differ_and_without_one_all_is_kept():
+    rng = np.random.default_rng(1)
+    data = [specimen(rng)]
+    assert fit_confidence(data, aim="none").named["class_thresholds"] == {}
+    named, located = (fit_confidence(data, aim=aim).named["class_thresholds"] for aim in ("named", "located"))
+    assert set(named) == set(located) == {"1s3x", "4d8q"}
+    strict = fit_confidence(data, aim="named", beta=0.3).named["class_thresholds"]
+    assert all(strict[name] >= named[name] for name in named)
+
+
+def test_picks_without_names_get_the_map_of_their_place():
+    picks, truth = specimen(np.random.default_rng(2))
+    unnamed = Particles(picks.centers_zyx, scores=picks.location_scores, location_scores=picks.location_scores)
+    fitted = fit_confidence([(unnamed, truth)])
+    assert fitted.named == {} and list(fitted.before) == ["located"]
+    assert set(fitted.located) == {"location_calibration", "class_thresholds", "class_radii"}
+    with pytest.raises(NothingFound, match="finds nothing"):
+        fit_confidence([(unnamed[:0], truth)])
+
+
+def test_radii_are_of_balls_of_the_mean_volume():
+    _, truth = specimen(np.random.default_rng(3))
+    found = ball_radii([truth])
+    assert found["1s3x"] == pytest.approx(30, abs=1) and found["4d8q"] == pytest.approx(40, abs=1)
+
+
+def test_cross_validation_does_not_flatter():
+    rng = np.random.default_rng(4)
+    scores = rng.random(400)
+    right = rng.random(400) < scores
+    held_out = cross_validated(scores, right)
+    assert held_out.picks == 400 and held_out.brier > reliability(scores, right).brier - 0.01
