@@ -10,7 +10,7 @@ from voxpick.errors import VoxpickError
 
 COMMANDS = (
     "demo", "structures", "simulate", "methods", "train", "detect", "match", "average", "targets", "evaluate",
-    "agreement", "report", "cam", "benchmark",
+    "calibrate", "agreement", "report", "cam", "benchmark", "zoo",
 )  # fmt: skip
 
 

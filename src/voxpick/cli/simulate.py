@@ -80,7 +80,7 @@ def shrec20(
     set_threads(threads)
     where = choose_device(device)
     recipe = _recipe(
-        size_zyx=_three(size),
+        size_zyx=three_sides(size),
         voxel_size=voxel_size,
         particles=particles,
         thickness=thickness,
@@ -198,7 +198,8 @@ def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: in
     }
 
 
-def _three(text: str) -> tuple[int, ...]:
+def three_sides(text: str) -> tuple[int, ...]:
+    """Voxels z, y, x of the option --size. Raises VoxpickError for other than three whole numbers."""
     from voxpick.errors import VoxpickError
 
     try:

@@ -39,9 +39,14 @@ def load_models(path: str | Path) -> dict[str, Model]:
 
 def builtin_model_path(name: str) -> Path:
     """The file of a model that ships with the package. Raises VoxpickError for an unknown name."""
+    known = builtin_models()
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise VoxpickError(f"no built-in model {name!r} (there is: {listed}); give a model file or one of these names")
+    return known[name]
+
+
+def builtin_models() -> dict[str, Path]:
+    """The files of all models that ship with the package, by name."""
     folder = Path(__file__).parent.parent / "data" / "weights"
-    path = folder / f"{name}.pt"
-    if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.pt"))) or "none"
-        raise VoxpickError(f"no built-in model {name!r} (there is: {known}); give a model file or one of these names")
-    return path
+    return {path.stem: path for path in sorted(folder.glob("*.pt"))}

@@ -1,0 +1,94 @@
+"""The specimens that zoo models are trained, validated and tested on: one seed for each role, simulated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxpick.errors import VoxpickError
+
+SEEDS: Mapping[str, int] = {"training": 212_001, "validation": 922_001, "test": 532_001}
+"""Of `voxpick simulate shrec20`; no specimen of one role is one of another."""
+
+TESTS = 3
+SIZES = {"minutes": (200, 128, 512), "paper": (200, 512, 512)}
+"""Voxels (z, y, x) of a specimen by preset."""
+
+TRAINING = {"minutes": 8, "paper": 9}
+"""How many specimens to train on, by preset."""
+
+MARGIN = 28
+"""Sections of vacuum on each side of a specimen."""
+
+
+@dataclass(frozen=True)
+class Specimens:
+    """Folders model_N by role, and one line about each role."""
+
+    training: list[Path]
+    validation: list[Path]
+    test: list[Path]
+    about: list[str]
+
+
+def make_specimens(folder: Path, *, training: int, size: tuple[int, int, int], device: str) -> Specimens:
+    """Simulate what the folder does not hold yet; training: how many to train on, 0 for none.
+
+    Raises VoxpickError where a specimen of the folder was made in another way.
+    """
+    counts = {"training": training, "validation": 1, "test": TESTS}
+    made = {
+        role: [_specimen(folder / role / f"model_{k}", role, k, size, device) for k in range(number)]
+        for role, number in counts.items()
+    }
+    about = [_about(role, number, size) for role, number in counts.items() if number]
+    return Specimens(made["training"], made["validation"], made["test"], about)
+
+
+def _specimen(path: Path, role: str, number: int, size: tuple[int, int, int], device: str) -> Path:
+    import numpy as np
+
+    from voxpick.cli.progress import step_bars
+    from voxpick.cli.simulate import provenance, write_simulation
+    from voxpick.simulate.bank import load_bank
+    from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+
+    bank, seed = load_bank(), SEEDS[role]
+    recipe = Recipe(size_zyx=size, thickness=size[0] + 2 * MARGIN)
+    record = provenance(recipe, bank, seed, number)
+    if path.exists():
+        _require_same(path, record)
+        return path
+    model_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with step_bars(f"{role} {path.name}") as report:
+        simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=device, progress=report)
+    ids = {name: k for k, name in enumerate(bank, start=1)}
+    write_simulation(path, simulation, ids, provenance=record, overwrite=False)
+    return path
+
+
+def _require_same(path: Path, record: Mapping[str, Any]) -> None:
+    """Raise VoxpickError unless the folder was simulated from this record, by whatever version."""
+    import yaml
+
+    try:
+        found = yaml.safe_load((path / "simulation.yaml").read_text(encoding="utf-8"))
+        same = all(found[key] == record[key] for key in ("seed", "model", "recipe"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise VoxpickError(
+            f"{path}: is not the specimen that this model needs (seed {record['seed']}, number {record['model']}, "
+            f"voxels {record['recipe']['size_zyx']}); remove it, or give another --output"
+        )
+
+
+def _about(role: str, number: int, size: tuple[int, int, int]) -> str:
+    nz, ny, nx = size
+    what = "specimen" if number == 1 else "specimens"
+    return (
+        f"{role}: {number} simulated {what} of {nx} x {ny} x {nz} voxels (x, y, z), setting 0.004, seed {SEEDS[role]} "
+        "of `voxpick simulate shrec20`"
+    )

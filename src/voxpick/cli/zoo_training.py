@@ -1,0 +1,129 @@
+"""Training a zoo model stage by stage, so that it can be stopped at any time and gone on with elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import torch
+
+    from voxpick.cli.zoo_specimens import Specimens
+    from voxpick.networks.model import Model
+    from voxpick.train.settings import TrainSettings
+
+VALIDATION_SIDE = 192
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a method is trained. minutes: of all stages together; None for the preset's own budget. limit: bytes of a
+    checkpoint. stream: train on specimens simulated on the fly. changes: training settings of every stage."""
+
+    method: str
+    preset: str
+    minutes: float | None
+    seed: int
+    limit: int
+    stream: bool
+    changes: dict[str, Any]
+
+    def settings(self, stage: str) -> TrainSettings:
+        """The settings of a stage; minutes are shared equally."""
+        from voxpick.methods.catalogue import find_method
+        from voxpick.train.stream import stream_settings
+
+        method, changes = find_method(self.method), {"seed": self.seed, **self.changes}
+        if self.minutes is not None:
+            changes["minutes"] = self.minutes / len(method.STAGES)
+        settings = method.training_settings(stage, self.preset, changes)
+        if not self.stream:
+            return settings
+        return settings.model_copy(update={"stream": stream_settings(settings).model_dump(mode="json")})
+
+
+def train_stages(
+    plan: Plan, specimens: Specimens, work: Path, *, resume: bool, device: torch.device, stop: Callable[[], bool]
+) -> bool:
+    """Train what `work`/model.pt does not hold yet; whether all is trained. False when stop() ended it before.
+
+    Raises VoxpickError for an earlier run in the folder that is not to be resumed.
+    """
+    from voxpick.io.model import load_models
+    from voxpick.methods.catalogue import find_method
+
+    model = work / "model.pt"
+    if not resume and (model.exists() or list(work.glob("*/checkpoint.pt"))):
+        raise VoxpickError(f"{work}: holds an earlier run; go on with it by --resume, or give another --output")
+    for stage in find_method(plan.method).STAGES:
+        if model.exists() and stage in load_models(model):
+            typer.echo(f"{stage}: trained already")
+        elif stop() or not _train_stage(plan, stage, specimens, work, device=device, stop=stop):
+            return False
+    return True
+
+
+def _train_stage(
+    plan: Plan, stage: str, specimens: Specimens, work: Path, *, device: torch.device, stop: Callable[[], bool]
+) -> bool:
+    """Train one stage into `work`/model.pt, from its checkpoint where there is one; whether it is trained."""
+    from voxpick.cli.progress import progress_bar
+    from voxpick.cli.training_model import describe, other_stages, write_stage
+    from voxpick.io.run_directory import RunDirectory
+    from voxpick.methods.catalogue import find_method
+    from voxpick.train.compact import compact, expand
+
+    method, settings = find_method(plan.method), plan.settings(stage)
+    source = _training_data(plan, settings, specimens, device)
+    earlier = other_stages(work / "model.pt", plan.method, stage)
+    model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
+    validate = _validation(specimens.validation[0], model, settings, earlier)
+    run = RunDirectory(work / stage)
+    state = expand(run.load_checkpoint()) if run.checkpoint_path.is_file() else None
+    run.write_settings({"preset": plan.preset, **settings.model_dump()})
+
+    def save(whole: dict[str, Any]) -> None:
+        run.save_checkpoint(compact(whole, limit=plan.limit))
+
+    what = f"training the {stage} of {plan.method}, {'steps' if settings.minutes is None else 'seconds'}"
+    with progress_bar(what) as progress:
+        fitted = source.run(
+            partial(method.train, model=model, settings=settings, classes=source.classes, earlier=earlier),
+            checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=save, resume=state,
+            stop=stop, device=device, progress=progress,
+        )  # fmt: skip
+    run.close()
+    if fitted.interrupted:
+        typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
+        return False
+    describe(model, settings, plan.preset, source.names, specimens.validation[0], fitted, str(device), None)
+    write_stage(work / "model.pt", stage, model)
+    best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
+    typer.echo(f"{stage}: {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
+    return True
+
+
+def _training_data(plan: Plan, settings: TrainSettings, specimens: Specimens, device: torch.device) -> Any:
+    from voxpick.cli import training_data
+
+    if plan.stream:
+        return training_data.stream(settings, None, device=device)
+    return training_data.gather(specimens.training, picks=[], radius=[], partial=None)
+
+
+def _validation(folder: Path, model: Model, settings: TrainSettings, earlier: dict[str, Model]) -> Any:
+    from voxpick.cli.training_data import read_training_volume
+    from voxpick.cli.training_validation import make_validation
+    from voxpick.methods.catalogue import find_method
+
+    return make_validation(
+        read_training_volume(folder), model, settings, method=find_method(settings.method), earlier=earlier,
+        side=VALIDATION_SIDE,
+    )  # fmt: skip

@@ -1,0 +1,183 @@
+"""voxpick zoo and voxpick calibrate, on toy folders."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+import yaml
+from toy_models import write_toy_model
+from typer.testing import CliRunner
+
+from voxpick.cli import calibrate, zoo, zoo_specimens
+from voxpick.cli.zoo_specimens import SEEDS, Specimens, make_specimens
+from voxpick.cli.zoo_training import Plan, train_stages
+from voxpick.errors import VoxpickError
+from voxpick.io.model import builtin_models, load_models
+from voxpick.simulate.shrec20 import Recipe
+
+SMALL = {
+    "network_settings": {"filters": [8, 12], "bottom": 2}, "patch": 16, "batch": 4, "learning_rate": 0.02, "steps": 12,
+    "log_steps": 2, "checkpoint_seconds": 0.0, "validate_steps": 6,
+}  # fmt: skip
+TINY = [text for key, value in SMALL.items() for text in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def specimens(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("specimens")
+    paths = {"training": [], "validation": [], "test": []}
+    for k, role in enumerate(["training", "training", "validation", "test", "test"]):
+        paths[role].append(folder / role / f"model_{len(paths[role])}")
+        write_toy_model(paths[role][-1], seed=k)
+    return Specimens(**paths, about=["toys, seeds 0 to 4"])
+
+
+def run(command, *arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def plan(**changes):
+    return Plan("deepfinder", "minutes", None, 0, 2**24, False, {**SMALL, **changes})
+
+
+def stopping_after(times):
+    calls = iter(range(10_000))
+    return lambda: next(calls) >= times
+
+
+def test_a_model_from_specimens_to_card_in_two_sittings(specimens, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, **how: asked.append(how) or specimens)
+    common = ["zoo", "train", "deepfinder", "--output", tmp_path, "--device", "cpu", "--threads", 1, *TINY]
+    first = run(zoo, *common, "--stop-after", 0)
+    assert first.exit_code == 0 and not (tmp_path / "deepfinder.pt").exists()
+    assert asked[0] == {"training": 8, "size": (200, 128, 512), "device": "cpu"}
+    done = run(zoo, *common, "--resume")
+    assert "over 2 test specimens; card in deepfinder.md" in done.output
+    ((stage, model),) = load_models(tmp_path / "deepfinder.pt").items()
+    tested = model.provenance["evaluation"]
+    assert (stage, model.provenance["steps"]) == ("segmenter", 12) and len(tested["tests"]) == 2
+    f1 = [row["table3"]["F1"] for row in tested["tests"]]
+    assert tested["summary"]["F1"]["mean"] == pytest.approx(np.mean(f1), abs=1e-4)
+    assert tested["summary"]["F1"]["spread"] == pytest.approx(np.std(f1, ddof=1), abs=1e-4)
+    card = (tmp_path / "deepfinder.md").read_text()
+    assert "# Model card: deepfinder" in card and "- toys, seeds 0 to 4" in card and "BSD 3-Clause" in card
+    assert "| steps x batch x patch | 12 x 4 x 16^3 |" in card and "| F1, published | 0.610 | 0.729 |" in card
+    assert run(zoo, "zoo", "card", tmp_path / "deepfinder.pt").output == card
+    assert (tmp_path / "deepfinder" / "segmenter" / "checkpoint.pt").stat().st_size < 2**24
+    with pytest.raises(VoxpickError, match="holds an earlier run; go on with it by --resume"):
+        run(zoo, *common)
+
+
+def test_stopped_and_resumed_gives_the_same_weights(specimens, tmp_path):
+    device = torch.device("cpu")
+    assert train_stages(plan(), specimens, tmp_path / "whole", resume=False, device=device, stop=lambda: False)
+    stop = stopping_after(7)
+    assert not train_stages(plan(), specimens, tmp_path / "parts", resume=False, device=device, stop=stop)
+    assert not (tmp_path / "parts" / "model.pt").exists()
+    assert train_stages(plan(), specimens, tmp_path / "parts", resume=True, device=device, stop=lambda: False)
+    whole, parts = (
+        load_models(tmp_path / name / "model.pt")["segmenter"].network.state_dict() for name in ("whole", "parts")
+    )
+    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+def test_minutes_are_shared_by_the_stages():
+    both = Plan("vp-detector", "minutes", 30.0, 5, 2**24, False, {})
+    assert [both.settings(stage).minutes for stage in ("localizer", "classifier")] == [15.0, 15.0]
+    assert both.settings("classifier").seed == 5
+    assert Plan("umc", "paper", None, 0, 2**24, False, {}).settings("segmenter").epochs == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["yopo"], "no zoo model 'yopo'; one of voxpick, vp-detector, deepfinder, umc"),
+        (["umc", "--set", "patches=3"], "unknown key 'patches'"),
+        (["umc", "--preset", "magic"], "preset is 'magic'"),
+        (["umc", "--size", "20,30"], "give three whole numbers"),
+    ],
+)
+def test_bad_requests_come_before_any_simulation(tmp_path, arguments, message):
+    with pytest.raises(VoxpickError, match=message):
+        run(zoo, "zoo", "train", *arguments, "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
+    made = []
+
+    def simulate(bank, recipe, *, seed, device, progress):
+        made.append((recipe.size_zyx, seed))
+        return recipe
+
+    def write(path: Path, simulation, ids, *, provenance, overwrite):
+        path.mkdir(parents=True)
+        (path / "simulation.yaml").write_text(yaml.safe_dump(provenance))
+
+    monkeypatch.setattr("voxpick.simulate.shrec20.simulate_shrec20", simulate)
+    monkeypatch.setattr("voxpick.cli.simulate.write_simulation", write)
+    found = make_specimens(tmp_path, training=2, size=(12, 20, 28), device="cpu")
+    assert [len(paths) for paths in (found.training, found.validation, found.test)] == [2, 1, 3]
+    assert len(made) == 6 and len({seed for _, seed in made}) == 6 and len(set(SEEDS.values())) == 3
+    expected = int(np.random.SeedSequence([SEEDS["test"], 2]).generate_state(1)[0])
+    assert made[5] == ((12, 20, 28), expected)
+    assert found.about[0].startswith("training: 2 simulated specimens of 28 x 20 x 12 voxels")
+    again = make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cpu")
+    assert len(made) == 6 and again.training == found.training[:1]
+    with pytest.raises(VoxpickError, match=r"model_0: is not the specimen .*remove it, or give another --output"):
+        make_specimens(tmp_path, training=1, size=(12, 20, 36), device="cpu")
+    assert Recipe(size_zyx=(12, 20, 28)).snr == 0.004
+
+
+def test_the_package_is_listed_with_what_each_model_holds():
+    output = run(zoo, "zoo", "list").output
+    assert builtin_models()
+    for name, path in builtin_models().items():
+        row = next(line for line in output.splitlines() if line.split("│")[1:2] and f" {name} " in line)
+        cells = [cell.strip() for cell in row.split("│")[1:-1]]
+        models = load_models(path)
+        assert cells[2] == ", ".join(models) and cells[4] == f"{next(iter(models.values())).voxel_size:g}"
+        assert float(cells[5]) == pytest.approx(path.stat().st_size / 1e6, abs=0.06)
+
+
+def test_a_card_can_be_written(tmp_path):
+    run(zoo, "zoo", "card", "vp-detector", "--output", tmp_path / "card.md")
+    text = (tmp_path / "card.md").read_text()
+    models = load_models(builtin_models()["vp-detector"])
+    minutes = [models[stage].provenance["minutes"] for stage in ("localizer", "classifier")]
+    assert f"| minutes | {minutes[0]:.5g} | {minutes[1]:.5g} |" in text and "## Limits" in text
+
+
+def test_calibrate_writes_maps_into_the_model(specimens, tmp_path):
+    assert train_stages(
+        plan(steps=30), specimens, tmp_path / "work", resume=False, device=torch.device("cpu"), stop=lambda: False
+    )
+    file = shutil.copy(tmp_path / "work" / "model.pt", tmp_path / "mine.pt")
+    result = run(calibrate, "calibrate", file, *specimens.training, "--aim", "named", "--threads", 1)
+    assert "scores are calibrated on" in result.output and "named:" in result.output
+    model = load_models(file)["segmenter"]
+    assert model.detection["calibration"]["kind"] == model.detection["location_calibration"]["kind"] == "platt"
+    assert set(model.detection["class_thresholds"]) == {"3cf3", "1s3x"}
+    told = model.provenance["calibration"]
+    assert told["data"] == ["model_0", "model_1"] and told["picks"] == model.detection["calibration"]["picks"]
+    assert told["f1_after"] >= 0 and told["aim"] == "named"
+    with pytest.raises(VoxpickError, match="--aim is 'best'; choose one of located, named, none"):
+        run(calibrate, "calibrate", file, specimens.training[0], "--aim", "best")
