@@ -24,7 +24,10 @@ def test_the_truth_scores_1(world):
 
 
 def test_train_and_detect_on_arrays(world):
-    model = train([world], "localizer", steps=2, patch=24, network_settings={"depth": 3, "dilations": [1, 2, 3]})
+    model = train(
+        [world], "localizer", method="vp-detector", steps=2, patch=24,
+        network_settings={"depth": 3, "dilations": [1, 2, 3]},
+    )  # fmt: skip
     assert model.classes == ["background", "particle"]
     picks = detect(world.tomogram, model, threshold=0.999)
     assert np.isfinite(picks.centers_zyx).all()

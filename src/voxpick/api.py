@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.volume import Volume, intensity_statistics
@@ -80,7 +81,7 @@ def train(
     worlds: Sequence[World],
     stage: str | None = None,
     *,
-    method: str = "vp-detector",
+    method: str = DEFAULT_METHOD,
     preset: str = "minutes",
     earlier: dict[str, Model] | None = None,
     **settings: Any,
@@ -129,7 +130,7 @@ def detect(
     device: str = "auto",
     **settings: Any,
 ) -> Particles:
-    """Find and name the particles of a tomogram, most confident first; without models, by the built-in VP-Detector.
+    """Find and name the particles of a tomogram, most confident first; without models, by the built-in ones.
 
     settings are those of `detect.pipeline.DetectSettings`. A localizer alone finds without naming.
     models: trained stages by name, of any method; given together with a classifier, that one names the picks.
@@ -143,7 +144,7 @@ def detect(
     if localizer is not None:
         models, name = {"localizer": localizer}, "vp-detector"
     else:
-        models = models or load_models(builtin_model_path("vp-detector"))
+        models = models or load_models(builtin_model_path(DEFAULT_METHOD))
         name = method_of(models)
     found = detect_and_name(volume, find_method(name), models, classifier, changes=settings, device=device)
     return found.particles

@@ -73,7 +73,8 @@ def test_options(monkeypatch, capsys, place, words, expected):
 
 
 def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place, tmp_path):
-    words = ["train", "truth", *TINY, "--output", tmp_path / "m.pt", "--run-dir", tmp_path / "run", "--steps"]
+    words = ["train", "truth", "--method", "vp-detector", *TINY, "--output", tmp_path / "m.pt"]
+    words += ["--run-dir", tmp_path / "run", "--steps"]
     assert run(monkeypatch, capsys, place, *words, 2)[0] == 0
     refused(monkeypatch, capsys, place, [*words, 3, "--resume"], "steps was 2, now 3")
     path = tmp_path / "run" / "checkpoint.pt"

@@ -13,7 +13,7 @@ from voxpick.errors import VoxpickError
 from voxpick.io.model import load_models, save_models
 from voxpick.methods.catalogue import METHODS, find_method, method_of
 from voxpick.methods.naming import detect_and_name
-from voxpick.methods.traits import finds
+from voxpick.methods.traits import finds, segments
 from voxpick.networks.zoo import NETWORKS
 from voxpick.particles import Particles
 from voxpick.train.targets import TrainingVolume
@@ -176,6 +176,7 @@ def test_detection_gives_valid_picks(name, trained):
     assert z.min() >= 20 and z.max() <= 180
     assert yaml.safe_load(yaml.safe_dump(detection.settings))["slab"] == "2:19"
     assert steps and all(0 < done <= total for _, done, total in steps)
+    assert segments(METHODS[name]) == bool(len(detection.located.voxels)) or not METHODS[name].STAGES
     if len(detection.located.voxels):
         painted = detection.segmentation
         assert painted.shape == volume.shape and 0 < painted.data.max() < len(detection.classes)

@@ -152,6 +152,7 @@ def test_a_classifier_of_the_same_model_changes_nothing(case):
         ("mixed.pt", {}, r"several methods \(localizer of vp-detector, classifier of densenet\)"),
         ("umc.pt", {"paper": True}, "--paper: umc"),
         ("umc.pt", {"no_classes": True}, "--no-classes: umc has no network that only finds"),
+        ("yopo.pt", {"segmentation": True}, "--segmentation: yopo finds centres without giving voxels"),
         ("umc.pt", {}, r"umc\.pt: holds no segmenter"),
         ("magic.pt", {}, "unknown method 'magic'"),
     ],
@@ -164,6 +165,9 @@ def test_models_that_do_not_fit_together_are_refused(case, name, options, words)
     coarse.voxel_size = 20.0
     save_models(folder / "half.pt", {"localizer": half})
     save_models(folder / "umc.pt", {"other": foreign})
+    whole = model((1.0,), ["small"])
+    whole.provenance = {"method": "yopo"}
+    save_models(folder / "yopo.pt", {"classifier": whole})
     save_models(folder / "magic.pt", {"localizer": odd})
     save_models(folder / "coarse.pt", {"classifier": coarse})
     densenet = model((1.0,), ["small"])

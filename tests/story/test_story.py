@@ -39,6 +39,8 @@ def test_from_atoms_to_scored_picks(tmp_path, monkeypatch, capsys):
     small = [f"--set=network_settings.{key}" for key in ("depth=14",)]
     run = (
         "train",
+        "--method",
+        "vp-detector",
         tmp_path / "train/model_0",
         "--validation",
         tmp_path / "held_out/model_0",

@@ -35,6 +35,9 @@ def threads():
 
 
 def run(*arguments):
+    """VP-Detector, where the arguments do not say what to train."""
+    if not {"--method", "--config"} & {str(argument) for argument in arguments}:
+        arguments = (*arguments, "--method", "vp-detector")
     app = typer.Typer()
     app.callback()(lambda: None)
     command.register(app)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from voxpick.default_method import DEFAULT_METHOD
+
 DEMO_SIZE = (128, 160, 192)
 PARTICLES_PER_VOXEL = 2600 / (200 * 512 * 512)
 FIRST_SEED = 1_000_000_000
@@ -33,18 +35,18 @@ def demo(
     from voxpick.cli.progress import step_bars
     from voxpick.cli.threads import set_threads
     from voxpick.cli.truth import read_truth, told
-    from voxpick.detect.pipeline import detect_with_segmentation, make_settings
     from voxpick.evaluate.shrec import score_shrec
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.io.shrec_model import open_model
+    from voxpick.methods.catalogue import find_method, method_of
     from voxpick.precision import choose_device
     from voxpick.report.page import build_report
 
     set_threads(threads)
     require_writable(output)
     start = time.perf_counter()
-    models = load_models(builtin_model_path("vp-detector"))
+    models = load_models(builtin_model_path(DEFAULT_METHOD))
     where = str(choose_device(device))
     seed = FIRST_SEED + time.time_ns() % FIRST_SEED if seed is None else seed
     folder = output / "model_0"
@@ -52,11 +54,8 @@ def demo(
     simulate_tomogram(folder, seed=seed, device=where)
     truth = read_truth(folder)
     tomogram = open_model(folder).reconstruction
-    settings = make_settings([models["classifier"], models["localizer"]])
     with step_bars("demo") as report:
-        detection = detect_with_segmentation(
-            tomogram, models["localizer"], models["classifier"], settings=settings, device=where, progress=report
-        )
+        detection = find_method(method_of(models)).detect(tomogram, models, device=where, progress=report)
     write_picks(output / "picks", detection.particles, ["star", "csv", "shrec"], tomogram.voxel_size, tomogram.shape)
     score = score_shrec(
         detection.particles, truth.particles, truth.occupancy,
@@ -70,7 +69,7 @@ def demo(
         score=told(score, detection.particles, truth),
         title="voxpick demo",
         hits=score.hit_ids > 0,
-        settings={"seed": seed, "model": "vp-detector", "seconds": round(time.perf_counter() - start, 1)},
+        settings={"seed": seed, "model": DEFAULT_METHOD, "seconds": round(time.perf_counter() - start, 1)},
     )
     write_text(output / "report.html", page)
     typer.echo(

@@ -37,29 +37,37 @@ class Detector:
 
 
 def make_detector(
-    model: str, changes: dict[str, Any], *, classifier: str | None, with_classes: bool, paper: bool
+    model: str, changes: dict[str, Any], *, classifier: str | None, with_classes: bool, paper: bool, segmentation: bool
 ) -> Detector:
     """The detector that the options ask for; `model` and `classifier` are files or names of shipped models."""
     from voxpick.methods.catalogue import find_method, method_of
     from voxpick.methods.naming import finding_parts
+    from voxpick.methods.traits import segments
 
     path, models = read_parts(model)
     name = method_of(models, source=str(path))
     method = find_method(name)
+    if segmentation and not segments(method):
+        raise VoxpickError(
+            f"--segmentation: {name} finds centres without giving voxels to particles; leave it out, or detect with "
+            "a method that segments, such as --model vp-detector"
+        )
     finders = [stage for stage in method.STAGES if stage != "classifier"]
     if paper:
         steps = getattr(method, "PAPER_DETECTION", None)
         if steps is None:
             raise VoxpickError(
                 f"--paper: {name} has no steps beside its usual ones, which follow its paper where "
-                f"'voxpick methods {name}' does not say otherwise; leave --paper out"
+                f"'voxpick methods {name}' does not say otherwise; leave --paper out, or name the method's model, such "
+                "as --model vp-detector"
             )
         changes = {**steps, **changes}
     if classifier is not None and not with_classes:
         raise VoxpickError("--classifier names the picks and --no-classes does not; give one of them")
     if not with_classes and not (finders and "classifier" in method.STAGES):
         raise VoxpickError(
-            f"--no-classes: {name} has no network that only finds particles, so nothing would be saved; leave it out"
+            f"--no-classes: {name} has no network that only finds particles, so nothing would be saved; leave it out, "
+            "or name a model that has one, such as --model vp-detector"
         )
     if classifier is not None or not with_classes:
         models = finding_parts(method, models)

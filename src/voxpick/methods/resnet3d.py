@@ -44,13 +44,14 @@ from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
 __all__ = [
-    "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "VALIDATION_THRESHOLDS", "create_model",
-    "detect", "train", "training_settings",
+    "DETECTION_SETTINGS", "PAPER", "PRESETS", "SEGMENTS", "STAGES", "TINY", "TITLE", "VALIDATION_THRESHOLDS",
+    "create_model", "detect", "train", "training_settings",
 ]  # fmt: skip
 
 TITLE = "one 3D ResNet asked at every second voxel, labels checked against their neighbours"
 PAPER = "Wang and Kihara in Gubins et al., Computers & Graphics (2020)"
 STAGES: tuple[str, ...] = ("classifier",)
+SEGMENTS = False
 DETECTION_SETTINGS = ConsensusSettings
 VALIDATION_THRESHOLDS = (None,)
 """There is no threshold to choose."""

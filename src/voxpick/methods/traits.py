@@ -1,6 +1,7 @@
 """What a method may say of itself beside what `catalogue.Method` asks for, and what holds where it says nothing.
 
-FINDS = False: it only names what another method finds. NAMES = False: its picks have no classes. DETECTION_SETTINGS:
+FINDS = False: it only names what another method finds. NAMES = False: its picks have no classes. SEGMENTS = False: it
+finds centres without giving voxels to particles, so there is no segmentation. DETECTION_SETTINGS:
 the pydantic class of the settings that its `detect` takes as changes; without it, misspelt ones are refused once it
 detects, not before. VALIDATION: changes to them while it is trained. VALIDATION_THRESHOLDS: values of `threshold` that
 are tried then, (None,) where there is none.
@@ -26,6 +27,11 @@ def finds(method: Method) -> bool:
 def gives_names(method: Method) -> bool:
     """Whether the picks of a method have classes."""
     return bool(getattr(method, "NAMES", True))
+
+
+def segments(method: Method) -> bool:
+    """Whether a method gives voxels to the particles it finds."""
+    return bool(getattr(method, "SEGMENTS", True))
 
 
 def detection_settings(method: Method) -> type[BaseModel] | None:

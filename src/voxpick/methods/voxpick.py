@@ -70,6 +70,9 @@ TINY: dict[str, dict[str, Any]] = {
     }
 }  # fmt: skip
 
+SEGMENTS = False
+DETECTION_SETTINGS = CentreSettings
+
 VALIDATION_THRESHOLDS = (0.25, 0.3, 0.35, 0.4)
 """Heights of peaks that are tried on the validation tomogram; focal loss keeps peaks low."""
 

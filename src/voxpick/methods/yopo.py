@@ -36,13 +36,14 @@ from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
 __all__ = [
-    "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "VALIDATION", "VALIDATION_THRESHOLDS",
-    "create_model", "detect", "train", "training_settings",
+    "DETECTION_SETTINGS", "PAPER", "PRESETS", "SEGMENTS", "STAGES", "TINY", "TITLE", "VALIDATION",
+    "VALIDATION_THRESHOLDS", "create_model", "detect", "train", "training_settings",
 ]  # fmt: skip
 
 TITLE = "one network that pools once, asked at every voxel"
 PAPER = "Zeng and Xu in Gubins et al., Computers & Graphics (2020)"
 STAGES: tuple[str, ...] = ("classifier",)
+SEGMENTS = False
 DETECTION_SETTINGS = PeakSettings
 VALIDATION: dict[str, Any] = {"stride": 2}
 """Every second voxel is enough to tell weights apart, and takes an eighth of the time."""
