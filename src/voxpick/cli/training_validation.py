@@ -44,7 +44,7 @@ def make_validation(
     stage = settings.stage
     if model.classes == ["background", "particle"] and stage == method.STAGES[0]:
         return localizer_validation(held_out, model, side=side)
-    if stage == "classifier" and not (finds(method) and method.STAGES == (stage,)):
+    if stage == "classifier" and not (finds(method) and (stage,) == method.STAGES):
         return classifier_validation(held_out, model.classes, size=settings.patch)
     if stage == method.STAGES[-1]:
         return detection_validation(held_out, model, method=method, stage=stage, earlier=earlier, side=side)
