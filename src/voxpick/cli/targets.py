@@ -58,8 +58,8 @@ def targets_command(
     particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
     names = sorted({str(name) for name in particles.classes})
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
-    radii = {name: _of_class(radius or [], name, "--radius") for name in names}
-    files = {name: _of_class(maps or [], name, "--map") for name in names}
+    radii = {name: of_class(radius or [], name, "--radius") for name in names}
+    files = {name: of_class(maps or [], name, "--map") for name in names}
     outlines = {name: _outline(name, shape, radii[name], files[name], threshold, volume.voxel_size) for name in names}
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
@@ -73,7 +73,7 @@ def targets_command(
     )
 
 
-def _of_class(given: list[str], name: str, option: str) -> str | None:
+def of_class(given: list[str], name: str, option: str) -> str | None:
     """The value of CLASS=value for a class, else the value given without a class."""
     common = [text for text in given if "=" not in text]
     if len(common) > 1:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from voxpick.cli import training_data
+from voxpick.cli.training_data import read_training_volume
+from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voxpick.cli.training_data import TrainingData
     from voxpick.networks.model import Model
     from voxpick.train.fit import Validate
     from voxpick.train.settings import TrainSettings
-    from voxpick.train.targets import TrainingVolume
 
-HELP = """Teach a network to find particles, to name them, or both, as one of the published methods does.
+HELP = """Teach a network to find particles, to name them, or both, as one of the methods does.
 
-A method has one stage or several ('voxpick methods' lists them), trained one after another into one model file, which
-'voxpick detect' uses. VP-Detector has 'localizer' and 'classifier'. Press Ctrl-C to stop; the same command with
---resume goes on from there.
+Without --method it is voxpick's own. A method has one stage or several ('voxpick methods' lists them), trained one
+after another into one model file, which 'voxpick detect' uses. VP-Detector has 'localizer' and 'classifier'.
+Press Ctrl-C to stop; the same command with --resume goes on from there.
 Example: voxpick train data/model_0 data/model_1 --validation data/model_2 --minutes 60
 """
 
@@ -30,10 +36,25 @@ def register(app: typer.Typer) -> None:
     @app.command("train", help=HELP)
     def train_command(
         data: list[Path] = typer.Argument(
-            ..., help="Folders model_N: tomograms with truth, made by 'voxpick simulate'."
+            None, help="Folders model_N, made by 'voxpick simulate'; or tomograms (MRC), with --picks."
+        ),
+        picks: list[Path] = typer.Option(
+            [], help="Particles of the tomograms (.star, .csv, .txt): one file for all, or one for each, in order."
+        ),
+        radius: list[str] = typer.Option(
+            [], help="With --picks, radius of the particles in A: one for all, or CLASS=A; may be repeated."
+        ),
+        partial: float | None = typer.Option(
+            None, help="Not all particles are labelled: learn from labelled ones and so many A around, ignore the rest."
+        ),
+        stream: bool = typer.Option(
+            False, "--stream", help="Simulate specimens on the fly, no volume seen twice; --set stream.size=..., ..."
+        ),
+        structures: Path | None = typer.Option(
+            None, help="With --stream, your own bank of structures.", show_default="the built-in one"
         ),
         method: str | None = typer.Option(
-            None, help="The published method to train; see 'voxpick methods'.", show_default="vp-detector"
+            None, help="The method to train; see 'voxpick methods'.", show_default=DEFAULT_METHOD
         ),
         stage: str | None = typer.Option(
             None, help="The part of the method to train.", show_default="the method's first"
@@ -54,8 +75,11 @@ def register(app: typer.Typer) -> None:
             None, help="Folder of settings, log, checkpoint.", show_default="OUTPUT_STAGE_run"
         ),
         resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
-        start_from: Path | None = typer.Option(
-            None, help="Begin with the weights of this model file instead of random ones."
+        start_from: str | None = typer.Option(
+            None,
+            "--from",
+            "--start-from",
+            help="Begin with the weights of this model file, or with the 'shipped' ones; other classes are allowed.",
         ),
         config: Path | None = typer.Option(None, help="YAML file with settings, such as a run's settings.yaml."),
         changes: list[str] = typer.Option(
@@ -70,26 +94,40 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from voxpick.cli.assignments import read_assignments
         from voxpick.cli.threads import set_threads
+        from voxpick.cli.training_model import given_stage, with_network_of
 
         set_threads(threads)
-        set_ = read_assignments(changes, example="batch=2", nested=("network_settings", "options"))
+        set_ = read_assignments(changes, example="batch=2", nested=("network_settings", "options", "stream"))
         given = {
             "method": method, "stage": stage, "preset": preset, "minutes": minutes, "steps": steps, "seed": seed,
         }  # fmt: skip
-        settings, chosen_preset = _settings(_read_config(config), set_, given)
+        written = {**_read_config(config), **set_}
+        if partial is not None:
+            written = {"centred_fraction": 1.0, **written}
+        settings, chosen_preset = _settings(written, given)
+        settings = _streaming(settings, stream, data, structures)
+        start = None if start_from is None else given_stage(start_from, settings.method, settings.stage)
+        if start is not None and not {"network", "network_settings"} & set(written):
+            settings = with_network_of(settings, start)
+
+        def read(where: Any) -> TrainingData:
+            if settings.stream:
+                return training_data.stream(settings, structures, device=where)
+            return training_data.gather(data or [], picks=picks, radius=radius, partial=partial)
+
         _train(
-            data, settings, chosen_preset, validation=validation, validation_side=validation_side, output=output,
-            run_dir=run_dir or output.with_name(f"{output.stem}_{settings.stage}_run"), resume=resume,
-            start_from=start_from, device=device, tensorboard=tensorboard,
+            data or [], read, settings, chosen_preset, validation=validation, validation_side=validation_side,
+            output=output, run_dir=run_dir or output.with_name(f"{output.stem}_{settings.stage}_run"), resume=resume,
+            start=start, device=device, tensorboard=tensorboard,
         )  # fmt: skip
 
 
-def _settings(config: dict[str, Any], set_: dict[str, Any], given: dict[str, Any]) -> tuple[TrainSettings, str]:
-    """What to train, and the preset it began with; the options win over --set, and that over --config."""
+def _settings(written: dict[str, Any], given: dict[str, Any]) -> tuple[TrainSettings, str]:
+    """What to train, and the preset it began with; the options win over what was `written`, --set over --config."""
     from voxpick.methods.catalogue import find_method
 
-    wanted = {**config, **set_, **{key: value for key, value in given.items() if value is not None}}
-    name, preset = str(wanted.pop("method", "vp-detector")), str(wanted.pop("preset", "minutes"))
+    wanted = {**written, **{key: value for key, value in given.items() if value is not None}}
+    name, preset = str(wanted.pop("method", DEFAULT_METHOD)), str(wanted.pop("preset", "minutes"))
     method = find_method(name)
     if not method.STAGES:
         raise VoxpickError(f"{name} learns nothing, so there is nothing to train")
@@ -99,19 +137,33 @@ def _settings(config: dict[str, Any], set_: dict[str, Any], given: dict[str, Any
     return method.training_settings(stage, preset, wanted), preset
 
 
+def _streaming(settings: TrainSettings, asked: bool, data: list[Path] | None, structures: Path | None) -> TrainSettings:
+    """The settings with all of their stream, if there is one. Raises VoxpickError for what does not go with it."""
+    from voxpick.train.stream import stream_settings
+
+    if asked or settings.stream:
+        if data:
+            raise VoxpickError(f"{data[0]}: --stream simulates its training data; leave out one of the two")
+        return settings.model_copy(update={"stream": stream_settings(settings).model_dump(mode="json")})
+    if structures is not None:
+        raise VoxpickError(f"--structures {structures}: what a stream is simulated from; add --stream")
+    return settings
+
+
 def _train(
-    data: list[Path], settings: TrainSettings, preset: str, *, validation: Path | None, validation_side: int,
-    output: Path, run_dir: Path, resume: bool, start_from: Path | None, device: str, tensorboard: bool,
+    data: list[Path], read: Callable[[Any], TrainingData], settings: TrainSettings, preset: str,
+    *, validation: Path | None, validation_side: int, output: Path, run_dir: Path, resume: bool, start: Model | None,
+    device: str, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Read, train, write."""
     from voxpick.cli.progress import progress_bar
-    from voxpick.cli.training_model import copy_weights, describe, other_stages, write_stage
+    from voxpick.cli.training_model import describe, other_stages, write_stage
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.io.atomic import require_writable
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.catalogue import find_method
-    from voxpick.methods.recipe import class_names
     from voxpick.precision import choose_device
+    from voxpick.train.fine_tuning import take_weights
 
     method, stage = find_method(settings.method), settings.stage
     if validation is not None and any(validation.resolve() == path.resolve() for path in data):
@@ -119,10 +171,10 @@ def _train(
     earlier = other_stages(output, settings.method, stage)
     require_writable(output.parent)
     where = choose_device(device)
-    volumes = [read_training_volume(path) for path in data]
-    classes = class_names(volumes)
-    model = method.create_model(settings, classes, voxel_size=volumes[0].tomogram.voxel_size)
-    origin = None if start_from is None else copy_weights(start_from, model, stage)
+    source = read(where)
+    model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
+    if start is not None and (new := take_weights(start, model)):
+        typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
     validate = _validation(validation, model, settings, earlier, side=validation_side)
 
     run = RunDirectory(run_dir, tensorboard=tensorboard)
@@ -136,15 +188,16 @@ def _train(
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
     with stopping_on_signals() as stop, progress_bar(what) as progress:
-        fitted = method.train(
-            volumes, model, settings, classes=classes, earlier=earlier, validate=validate, log=run.log,
-            save=run.save_checkpoint, resume=state, stop=stop, device=where, progress=progress,
+        fitted = source.run(
+            partial(method.train, model=model, settings=settings, classes=source.classes, earlier=earlier),
+            checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=run.save_checkpoint,
+            resume=state, stop=stop, device=where, progress=progress,
         )  # fmt: skip
     run.close()
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    describe(model, settings, preset, data, validation, fitted, str(where), origin)
+    describe(model, settings, preset, source.names, validation, fitted, str(where), start)
     write_stage(output, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
@@ -164,26 +217,6 @@ def _validation(
     if validate is None:
         typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
     return validate
-
-
-def read_training_volume(directory: Path) -> TrainingVolume:
-    """A model_N folder as training data; its volumes stay on disk and are read, and normalised, patch by patch."""
-    from voxpick.io.shrec_model import open_model
-    from voxpick.train.targets import TrainingVolume
-    from voxpick.volume import intensity_statistics
-
-    files = open_model(directory)
-    tomogram, largest = files.reconstruction, int(files.occupancy_mask.max())
-    if largest > len(files.particles):
-        raise VoxpickError(
-            f"{directory}: occupancy_mask.mrc holds particle {largest}, but particle_locations.txt lists "
-            f"{len(files.particles)}; take both from one data set"
-        )
-    return TrainingVolume(
-        tomogram, files.class_mask, files.tomogram_particles, files.occupancy_mask, z_offset=files.z_offset,
-        intensity=intensity_statistics(tomogram),
-        density=files.grandmodel.data if files.path("grandmodel").is_file() else None,
-    )  # fmt: skip
 
 
 def _network(model: Model) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from voxpick.errors import VoxpickError
+
+SHIPPED = "shipped"
 
 if TYPE_CHECKING:
     from voxpick.networks.model import Model
@@ -29,20 +31,35 @@ def other_stages(output: Path, method: str, stage: str) -> dict[str, Model]:
     return {name: model for name, model in parts.items() if name != stage}
 
 
-def copy_weights(source: Path, model: Model, stage: str) -> dict[str, Any]:
-    """Take over the weights of the same stage in a model file; where they came from."""
-    from voxpick.io.model import load_models
+def given_stage(source: str, method: str, stage: str) -> Model:
+    """The stage of a model file, or of the weights in the package: those of `method` where source is 'shipped'.
 
-    found = load_models(source)
-    if stage not in found or (found[stage].name, found[stage].settings) != (model.name, model.settings):
-        raise VoxpickError(f"{source}: holds no {stage} with the settings {model.settings}; leave --start-from out")
-    model.network.load_state_dict(found[stage].network.state_dict())
-    return found[stage].provenance
+    Raises VoxpickError for weights of another method or stage.
+    """
+    from voxpick.io.model import builtin_model_path, load_models
+    from voxpick.methods.catalogue import method_of
+
+    path = Path(source)
+    if not path.is_file() and not path.suffix:
+        path = builtin_model_path(method if source == SHIPPED else source)
+    found = load_models(path)
+    if (made_by := method_of(found, source=str(path))) != method:
+        raise VoxpickError(f"{path}: holds weights of {made_by}, to be trained is {method}; add --method {made_by}")
+    if stage not in found:
+        raise VoxpickError(f"{path}: holds {', '.join(found)}, but no {stage} to begin with; leave --from out")
+    return found[stage]
+
+
+def with_network_of(settings: TrainSettings, model: Model) -> TrainSettings:
+    """The settings with the network of a model whose weights they are to begin with."""
+    from voxpick.train.fine_tuning import network_settings_of
+
+    return settings.model_copy(update={"network": model.name, "network_settings": network_settings_of(model)})
 
 
 def describe(
-    model: Model, settings: TrainSettings, preset: str, data: list[Path], validation: Path | None, fitted: Fitted,
-    device: str, started_from: dict[str, Any] | None,
+    model: Model, settings: TrainSettings, preset: str, data: list[str], validation: Path | None, fitted: Fitted,
+    device: str, start: Model | None,
 ) -> None:  # fmt: skip
     """Put into the model what validation chose and where it came from."""
     import platform
@@ -57,7 +74,7 @@ def describe(
         "method": settings.method,
         "preset": preset,
         "settings": settings.model_dump(),
-        "training_data": [path.name for path in data],
+        "training_data": data,
         "validation_data": None if validation is None else validation.name,
         "steps": fitted.step,
         "minutes": round(fitted.minutes, 3),
@@ -69,8 +86,8 @@ def describe(
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
     }
-    if started_from is not None:
-        model.provenance["started_from"] = started_from
+    if start is not None:
+        model.provenance["started_from"] = start.provenance
 
 
 def write_stage(output: Path, stage: str, model: Model) -> None:

@@ -1,0 +1,178 @@
+"""What a network is trained on: folders with truth, tomograms with picks, or specimens simulated on the fly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from voxpick.particles import Particles
+    from voxpick.train.fit import Fitted
+    from voxpick.train.settings import TrainSettings
+    from voxpick.train.targets import TrainingVolume
+    from voxpick.volume import Volume
+
+BACKGROUND = "background"
+"""Picks of this class mark places without particles."""
+
+Train = Callable[..., "Fitted"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """classes: names by number. voxel_size: A. names: for the model's provenance.
+
+    run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
+    """
+
+    classes: list[str]
+    voxel_size: float
+    names: list[str]
+    run: Callable[..., Fitted]
+
+
+def gather(
+    paths: Sequence[Path], *, picks: Sequence[Path], radius: Sequence[str], partial: float | None
+) -> TrainingData:
+    """Volumes of folders model_N and of tomograms (MRC) with picks; labels known only near particles where partial (A).
+
+    radius: 'A' or 'CLASS=A', of the balls that picks become. Raises VoxpickError for files that do not fit together.
+    """
+    from voxpick.methods.recipe import class_names
+    from voxpick.train.partial import partly_labelled
+
+    if not paths:
+        raise VoxpickError("no training data; give folders model_N, or tomograms with --picks, or --stream")
+    tomograms = [path for path in paths if not path.is_dir()]
+    if tomograms and not picks and all(path.exists() for path in tomograms):
+        raise VoxpickError(f"{tomograms[0]}: a tomogram without truth; give its particles with --picks")
+    if picks and len(tomograms) < len(paths):
+        raise VoxpickError(f"{next(p for p in paths if p.is_dir())}: a folder with truth; --picks goes with tomograms")
+    if picks:
+        volumes = _from_picks(tomograms, picks, radius, partial)
+    else:
+        volumes = [read_training_volume(path) for path in paths]
+        if partial is not None:
+            volumes = [partly_labelled(volume, shell=partial) for volume in volumes]
+
+    def run(train: Train, *, checkpoint_seconds: float, **options: Any) -> Fitted:
+        return train(volumes, **options)
+
+    return TrainingData(class_names(volumes), volumes[0].tomogram.voxel_size, [path.name for path in paths], run)
+
+
+def stream(settings: TrainSettings, structures: Path | None, *, device: torch.device) -> TrainingData:
+    """An endless stream of simulated specimens, made on the device as they are needed."""
+    from voxpick.cli.structures import read_bank
+    from voxpick.methods.specimens import background_worker, specimen_maker
+    from voxpick.train.stream import SpecimenStream, stream_settings, train_on_stream
+
+    chosen, bank = stream_settings(settings), read_bank(structures)
+    make = specimen_maker(bank, chosen, device=str(device))
+
+    def run(train: Train, **options: Any) -> Fitted:
+        worker = background_worker(str(device))
+        try:
+            pool = SpecimenStream(make, worker, pool=chosen.pool, every=chosen.every)
+            return train_on_stream(train, pool, **options)
+        finally:
+            worker.shutdown(wait=False, cancel_futures=True)
+
+    return TrainingData(list(bank), make.recipe.voxel_size, ["simulated on the fly"], run)
+
+
+def read_training_volume(directory: Path) -> TrainingVolume:
+    """A model_N folder as training data; its volumes stay on disk and are read, and normalised, patch by patch."""
+    from voxpick.io.shrec_model import open_model
+    from voxpick.train.targets import TrainingVolume
+    from voxpick.volume import intensity_statistics
+
+    files = open_model(directory)
+    tomogram, largest = files.reconstruction, int(files.occupancy_mask.max())
+    if largest > len(files.particles):
+        raise VoxpickError(
+            f"{directory}: occupancy_mask.mrc holds particle {largest}, but particle_locations.txt lists "
+            f"{len(files.particles)}; take both from one data set"
+        )
+    return TrainingVolume(
+        tomogram, files.class_mask, files.tomogram_particles, files.occupancy_mask, z_offset=files.z_offset,
+        intensity=intensity_statistics(tomogram),
+        density=files.grandmodel.data if files.path("grandmodel").is_file() else None,
+    )  # fmt: skip
+
+
+def _from_picks(
+    tomograms: Sequence[Path], picks: Sequence[Path], radius: Sequence[str], partial: float | None
+) -> list[TrainingVolume]:
+    """Each tomogram with balls at its picks."""
+    from voxpick.io.mrc import read_mrc
+    from voxpick.shrec_classes import CLASS_IDS
+
+    volumes = [read_mrc(path) for path in tomograms]
+    found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
+    names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
+    if not names:
+        raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
+    numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
+    radii = {name: _radius(radius, name) for name in names}
+    empty = _radius(radius, BACKGROUND, partial) if partial is not None else 0.0
+    return [
+        _with_balls(volume, particles, numbers, radii, partial=partial, empty=empty)
+        for volume, particles in zip(volumes, found, strict=True)
+    ]
+
+
+def _with_balls(
+    volume: Volume, particles: Particles, numbers: dict[str, int], radii: dict[str, float], *, partial: float | None,
+    empty: float,
+) -> TrainingVolume:  # fmt: skip
+    """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
+    from voxpick.average.pasted import ball, paste
+    from voxpick.train.partial import partly_labelled
+    from voxpick.train.targets import TrainingVolume
+    from voxpick.volume import intensity_statistics
+
+    marked = particles.classes == BACKGROUND
+    outlines = {name: ball(length, voxel_size=volume.voxel_size) for name, length in radii.items()}
+    masks = paste(particles[~marked], outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
+    result = TrainingVolume(
+        volume, masks.class_mask, particles[~marked], masks.occupancy, intensity=intensity_statistics(volume)
+    )
+    if partial is None:
+        return result
+    return partly_labelled(result, shell=partial, background=particles.centers_zyx[marked], radius=empty)
+
+
+def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> Particles:
+    """The picks of one tomogram: of the file in its place, or of the only file, by the tomogram's name."""
+    from voxpick.cli.truth import read_picks
+
+    if len(files) not in (1, count):
+        raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
+    path = files[index] if len(files) == count else files[0]
+    particles = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    names: np.ndarray | None = particles.tomograms
+    if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
+        raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")
+    return particles
+
+
+def _radius(given: Sequence[str], name: str, default: float | None = None) -> float:
+    """The radius of a class in A."""
+    from voxpick.cli.targets import of_class
+
+    text = of_class(list(given), name, "--radius")
+    try:
+        value = default if text is None else float(text)
+    except ValueError as error:
+        raise VoxpickError(f"--radius {text}: is not a number of A") from error
+    if value is None or not value > 0:
+        raise VoxpickError(f"class {name!r}: picks become balls, whose --radius in A, or --radius {name}=A, is needed")
+    return value
