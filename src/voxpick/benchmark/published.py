@@ -8,7 +8,8 @@ scored on tomogram 9, the test tomogram, after training on 1 to 7. Where the pap
 - SHREC20, Table 7 gives template matching 27 h 24 m on a GPU and 1 h 24 m on a CPU; section 3.7 says it the other way
   round. Copied from the table. Section 3.6 says 40 min for UMC's inference, Table 7 42 m.
 - SHREC20, Table 3 leaves MH of 3D MS-D empty.
-- VPDETECTOR, Table 1 repeats the rows of SHREC20's Table 3, without 3D MS-D; Table 5 swaps the times of TM-T and TM-F.
+- VPDETECTOR, Table 1 repeats the rows of SHREC20's Table 3, without 3D MS-D; Table 5 gives TM-T the time in the first
+  of Table 7's rows on template matching and TM-F that in the second, which differ in hardware, not in method.
 - VPDETECTOR, Table 3 prints '3c1' for 3cf3 and leaves one 'avg' out of its head; the averages fit the columns here.
 """
 

@@ -11,8 +11,10 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
   patch's face where the patch would leave the tomogram;
 - "applying a 180 degree rotation to each training example": turned or not, with a chance of one half each;
 - iterations in 2020: 25,000, as it trained for 50 h, and 6000 took 12 h in 2018 (on another GPU);
-- which classes the Dice loss is averaged over: all, background included; sums over the batch, so that a class which is
-  not in the batch counts as missed by whatever probability it is given;
+- "a Dice loss [21]" (2020): that reference, Sudre et al. (2017), proposes the generalised one, whose classes are
+  weighted by 1 / volume^2 (`losses.generalised_dice`). Read as the plain one, the mean of the classes' own losses;
+- which classes it is averaged over: all, background included; sums over the batch, so that a class which is not in the
+  batch counts as missed by whatever probability it is given;
 - "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
@@ -20,11 +22,12 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
 dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground
-where 1 - P(background) is above 0.5, nearly the same as a most probable class that is not the background. Bandwidth and
-least cluster are not given (60 A and 30 voxels here). Otherwise than in 2018 ("uniformly averaging the coordinates of
-cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it; sections without
-specimen are left out. The defaults split by watershed in all foreground, with centroids weighted by probability, and
-vote by probability.
+where 1 - P(background) is above 0.5 (or what validation chose), nearly the same as a most probable class that is not
+the background. Bandwidth and least cluster are not given (60 A and 30 voxels here; smaller components go before the
+clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise than in 2018 ("uniformly averaging the
+coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it;
+sections without specimen are left out. The defaults split by watershed in all foreground, with centroids weighted by
+probability, and vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
 clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
 cross-entropy with less weight on background plus the Dice loss. Training starts at P(background) = 0.9 instead of even

@@ -15,8 +15,13 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
   gives (2.8 and 12.4) do not tell the epochs;
 - slices split 0.8 : 0.1 : 0.1 into training, validation and test: here whole tomograms are kept out instead, as slices
   of one tomogram share their particles;
-- which connected components: by faces, of all voxels that are more likely a particle than not, the most common class
-  each; the least size: 30 voxels, as the paper gives none;
+- generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017); those that are not in the patch as
+  the rarest that is;
+- intensities: mean 0 and standard deviation 1 in the middle half of each side, of the denoised tomograms anew;
+- which weights are taken: the denoiser's last; of the U-Net's, those that validate best;
+- which connected components: by faces, of all voxels that are more likely a particle than not (or above the threshold
+  that validation chose), the most common class each; centroids weighted with the probability; the least size: 30
+  voxels, as the paper gives none; sections without specimen are left out;
 - test patches: the paper's do not overlap; ours do by twice the halo, so that no seam is left (halo=0 is the paper's);
 - bfloat16 where the processor gains from it. Denoised volumes are kept as float16.
 The preset 'minutes' fits a time budget on a CPU: fewer filters, smaller patches, a rate that falls as a cosine, a

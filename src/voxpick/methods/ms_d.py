@@ -10,14 +10,16 @@ paper leaves open:
 - maps a layer: 2, as in VP-Detector (1 in MS-D networks of 2D images; 'width' changes it). 54 * 64^2 + 128 + 13 * 129
   + 13 = 223,002 parameters;
 - classes: "from 0 to 13" is read as the background and the 12 classes, numbers 0 to 12;
-- "the tomogram is cropped into cubic volumes": patches anywhere in the specimen; an epoch has as many as cover it once;
+- "the tomogram is cropped into cubic volumes": patches anywhere in the specimen, up to 16 voxels beyond it;
+  an epoch has as many as cover it once;
 - the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
 - which weights are taken: those that validate best;
 - bfloat16 where the processor gains from it.
-PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (and by
-well-filled bins of components larger than the kernel, as one centroid cannot split touching particles); the most
-frequent label names a cluster. A voxel is foreground where 1 - P(background) is above 0.5. Bandwidth (60 A) and least
+PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
+weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
+split touching particles); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
+where 1 - P(background) is above 0.5, or what validation chose. Bandwidth (60 A) and least
 cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
 of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
 out. The defaults split by watershed and vote by probability.

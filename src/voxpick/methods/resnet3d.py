@@ -21,7 +21,8 @@ What the paper leaves open, or we do otherwise:
 - "clustered those points with the same label and computed the mean of their coordinates" is read as: those that were
   counted, that is the places of one label in one box, the place with the highest count first, each place once;
 - N: the class ratio times the number of particles that the training data have on an area as large;
-- the confidence of a pick, which the paper does not have, is its count as a share of the places in the box.
+- the confidence of a pick, which the paper does not have, is its count as a share of the places in the box;
+- intensities and which weights are taken: as in `methods.ms_d`; sections without specimen are left out.
 The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights, clipped
 gradients, every class equally often, contrast and brightness varied.
 """

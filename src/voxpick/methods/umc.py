@@ -10,16 +10,20 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
   negatives better; the options alpha and beta change it.
 - classes that Tversky's index is averaged over: all 13, background included; sums over the batch.
 - how the two losses are added: with equal weights (option denoising_weight is the first one's); the grandmodel is
-  scaled to deviation 1 for that (`train.denoising`), and voxels beyond it do not count.
+  brought to mean 0, deviation 1 and the tomogram's contrast for that (`train.denoising`), and voxels beyond it do not
+  count.
 - 75 % overlap: patches lie anywhere, not on a grid; an epoch has as many as the grid of 16 voxels has. They reach up to
   16 voxels beyond the specimen, where the label is background.
 - random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
   of particles, which no real particle of the other hand matches; the paper's flips are what it did.
+- intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram.
+- which weights are taken: those that validate best, where a tomogram is kept out (the paper's last training had none).
 - bfloat16 where the processor gains from it.
-Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5;
-the class with the highest probability is nearly the same), those below 10 voxels or with a centroid less than 5 voxels
-from another's dropped, the most common class. Of two that are too close we keep the one with the better score; the
-paper may have dropped both.
+Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5,
+or what validation chose; the class with the highest probability is nearly the same), those below 10 voxels or with a
+centroid less than 5 voxels from another's dropped, the most common class. Of two that are too close we keep the one
+with the better score; the paper may have dropped both. Centroids are weighted with the probability, and sections
+without specimen are left out.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
 moving average of the weights, and half turns instead of mirrors. Its loss adds the cross-entropy to Tversky's, as a
 class that is absent from a small batch teaches the latter nothing; all voxels weigh alike there, so that background

@@ -14,7 +14,9 @@ otherwise:
 - "high confidence to be one of the structural classes" is read as P(any particle) = 1 - P(background) > 0.99; the class
   is the most probable;
 - the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on; where maximum
-  pooling makes several of them equally confident, the centre is their mean.
+  pooling makes several of them equally confident, the centre is their mean;
+- "the whole testing tomogram": sections without specimen are left out (slab = off takes all);
+- intensities and which weights are taken: as in `methods.ms_d`.
 The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights and
 clipped gradients.
 """
