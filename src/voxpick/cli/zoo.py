@@ -86,8 +86,11 @@ def train_command(
     ] = None,
     preset: Annotated[str, typer.Option(help="'minutes' fits a time budget; 'paper' trains as published.")] = "minutes",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Receives NAME.pt, its card NAME.md and the specimens.")
+        Path, typer.Option("--output", "-o", help="Receives NAME.pt, its card NAME.md and the run.")
     ] = Path("zoo"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the specimens, kept for later runs.", show_default="OUTPUT/specimens")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     stop_after: Annotated[
         float | None, typer.Option(help="Stop after so many minutes, simulation included; go on with --resume.")
@@ -131,7 +134,7 @@ def train_command(
     nz, ny, nx = SIZES[preset] if size is None else three_sides(size)
     training = 0 if plan.stream else specimens or TRAINING[preset]
     _make(
-        plan, output, training=training, size=(nz, ny, nx), resume=resume, device=device,
+        plan, output, data or output / "specimens", training=training, size=(nz, ny, nx), resume=resume, device=device,
         late=lambda: stop_after is not None and time.monotonic() - begun > 60 * stop_after,
     )  # fmt: skip
 
@@ -145,7 +148,7 @@ def _check(plan: Plan) -> None:
 
 
 def _make(
-    plan: Plan, output: Path, *, training: int, size: tuple[int, int, int], resume: bool, device: str,
+    plan: Plan, output: Path, data: Path, *, training: int, size: tuple[int, int, int], resume: bool, device: str,
     late: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Simulate, train, finish."""
@@ -157,7 +160,7 @@ def _make(
 
     require_writable(output)
     where = choose_device(device)
-    specimens = make_specimens(output / "specimens", training=training, size=size, device=str(where))
+    specimens = make_specimens(data, training=training, size=size, device=str(where))
     with stopping_on_signals() as asked:
         trained = train_stages(
             plan, specimens, output / plan.method, resume=resume, device=where, stop=lambda: asked() or late()
@@ -215,12 +218,18 @@ def _listed(name: str, path: Path, models: dict[str, Model]) -> list[str]:
 
     last = models[list(models)[-1]]
     scores: dict[str, Any] = evaluation(models).get("summary", {})
-    best = [f"{v:.3f}" for m in models.values() if (v := m.provenance.get("best_validation_score")) is not None]
+    best = [f"{v:.3f}" for m in models.values() if (v := _validation_score(m.provenance)) is not None]
     return [
         name, method_of(models), ", ".join(models), str(len(last.classes) - 1), f"{last.voxel_size:g}",
         f"{path.stat().st_size / 1e6:.1f}", *(_with_spread(scores.get(key)) for key in ("F1", "mean class F1")),
         ", ".join(best) or "-",
     ]  # fmt: skip
+
+
+def _validation_score(made: dict[str, Any]) -> float | None:
+    """The best score while a part was trained, or that of its detection settings, tuned afterwards."""
+    found = made.get("best_validation_score")
+    return made.get("validation_f1") if found is None else found
 
 
 def _with_spread(value: dict[str, float | None] | None) -> str:

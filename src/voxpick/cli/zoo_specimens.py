@@ -81,7 +81,7 @@ def _require_same(path: Path, record: Mapping[str, Any]) -> None:
     if not same:
         raise VoxpickError(
             f"{path}: is not the specimen that this model needs (seed {record['seed']}, number {record['model']}, "
-            f"voxels {record['recipe']['size_zyx']}); remove it, or give another --output"
+            f"voxels {record['recipe']['size_zyx']}); remove it, or give another --data"
         )
 
 
