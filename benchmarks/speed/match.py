@@ -1,11 +1,17 @@
 """Template matching: rotations a second of both paths, and of pytme, over one volume.
 
-python benchmarks/speed/match.py [--side 256] [--template 32] [--rotations 7000] [--few 12] [--threads 2]
+python benchmarks/speed/match.py [--side 256] [--template 32] [--rotations 2000] [--few 12] [--threads 2]
 All get noise of side^3 voxels and a template of template^3 in a soft spherical mask, neither CTF nor wedge. The
 low-rank path searches all rotations, compression of the bank and exact scores of --peaks candidates included; the exact
 path and pytme (FLCSphericalMask, linear interpolation, as many jobs as threads) take --few rotations each. pytme's time
 for all rotations is that for one, and for each further one what it takes longer for --few than for one. Rows of pytme
 are left out where it is not installed.
+
+python benchmarks/speed/match.py --job 2 --output benchmarks/speed/match_job.json
+tells how long the twelve built-in structures take at 7112 rotations over 512 x 512 x 200 voxels, from so many of the
+job's tiles: making and compressing the banks is measured in full, the search is scaled by the number of tiles, and
+exact scores by the number of candidates. It says so in its rows. The whole job itself is
+voxpick match TOMOGRAM.mrc --output picks --step 12.785 --threads 2
 """
 
 from __future__ import annotations
@@ -29,13 +35,20 @@ def main() -> None:
     options = parser(__doc__, __file__)
     options.add_argument("--side", type=int, default=256)
     options.add_argument("--template", type=int, default=32)
-    options.add_argument("--rotations", type=int, default=7000)
+    options.add_argument("--rotations", type=int, default=2000)
     options.add_argument("--few", type=int, default=12)
     options.add_argument("--peaks", type=int, default=200)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--repeats", type=int, default=2)
+    options.add_argument("--job", type=int, default=0, help="tiles of the job of twelve templates to measure")
     options = options.parse_args()
     torch.set_num_threads(options.threads)
+    if options.job:
+        from match_job import measure_job
+
+        rows, note = measure_job(options.job)
+        write(options, rows, note=note)
+        return
     data = np.random.default_rng(0).normal(size=(options.side,) * 3).astype(np.float32)
     template = lopsided(options.template)
     few, every = (Bank(template, super_fibonacci(n), edge=1.0) for n in (options.few, options.rotations))

@@ -6,9 +6,9 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.match import low_rank
-from voxpick.match.bank import Bank
+from voxpick.match.bank import Bank, Template
 from voxpick.match.exact import match_exact
-from voxpick.match.low_rank import compress, largest_product, match_low_rank
+from voxpick.match.low_rank import compress, match_low_rank, match_low_rank_together
 from voxpick.match.rotations import super_fibonacci
 from voxpick.match.search import Wanted, find
 from voxpick.match.tiles import TiledVolume
@@ -20,7 +20,7 @@ def many(bank):
 
 
 def test_with_all_volumes_nothing_is_lost(bank, noisy, slow):
-    found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, dtype=torch.float32)
+    found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, form="float32")
     assert np.abs(found.score - slow.max(axis=0)).max() < 1e-5
     assert np.allclose(found.energy, 1, atol=1e-5) and found.rotation is None
     assert found.noise == pytest.approx(np.sqrt((slow**2).mean()), rel=2e-4)
@@ -44,11 +44,11 @@ def test_the_fewest_volumes_that_keep_the_energy(many, subset):
     assert len(compress(many, residual=0, largest=7).volumes) == 7
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scores_are_near_the_exact_ones(many, noisy, dtype):
+@pytest.mark.parametrize("form", ["int8", "bfloat16", "float32"])
+def test_scores_are_near_the_exact_ones(many, noisy, form):
     volume = TiledVolume(noisy[0])
     exact = match_exact(volume, many, tile=30)
-    found = match_low_rank(volume, many, residual=0.02, tile=30, dtype=dtype)
+    found = match_low_rank(volume, many, residual=0.02, tile=30, form=form)
     difference = found.score - exact.score
     assert np.abs(difference).max() < 0.08 and np.sqrt((difference**2).mean()) < 0.02
     assert found.noise == pytest.approx(exact.noise, rel=0.03)
@@ -80,14 +80,16 @@ def test_only_scores_above_chance_are_kept(bank, noisy):
         find(volume, bank, Wanted(distance=4), path="fast")
 
 
-def test_the_largest_product_is_that_of_the_whole_product(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    a, u = torch.randn(53, 6, generator=generator), torch.randn(6, 107, generator=generator)
-    assert torch.allclose(largest_product(a, u, rows=10, places=20), (a @ u).amax(dim=0), atol=1e-6)
-
-
-def test_many_volumes_take_smaller_tiles(many, noisy, monkeypatch):
+def test_several_banks_in_one_pass_are_as_each_alone(bank, many, noisy, monkeypatch):
     volume = TiledVolume(noisy[0])
-    whole = match_low_rank(volume, many, largest=10, dtype=torch.float32)
-    monkeypatch.setattr(low_rank, "BASIS_BYTES", 1)
-    assert np.abs(match_low_rank(volume, many, largest=10, dtype=torch.float32).score - whole.score).max() < 1e-5
+    small = Bank(Template("small", bank.template.density, 10.0, radius=25), super_fibonacci(20), edge=1.0)
+    assert small.side < many.side
+    alone = [match_low_rank(volume, one, tile=30, form="float32") for one in (many, small)]
+    steps = []
+    monkeypatch.setattr(low_rank, "STAGED_BYTES", 1 << 18)
+    settings = {"tile": 30, "form": "float32", "progress": lambda *s: steps.append(s)}
+    together = match_low_rank_together(volume, [many, small], **settings)
+    for one, other in zip(alone, together, strict=True):
+        assert np.abs(one.score - other.score).max() < 1e-5 and np.array_equal(one.energy, other.energy)
+        assert other.noise == pytest.approx(one.noise, rel=0.01)
+    assert steps[-1][0] == steps[-1][1] and len(steps) > 2

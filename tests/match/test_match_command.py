@@ -56,6 +56,17 @@ def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
     assert written["settings"]["overlap"] is ("tm-t" in extra)
 
 
+def test_the_report_shows_the_scores(folder, tmp_path):
+    extra = ["--report", "--whiten", "--background", "subtract"]
+    run(folder / "tomo.mrc", "-o", tmp_path, "-t", "1bxn", "--number", 2, *QUICK, *extra)
+    page = (tmp_path / "tomo.html").read_text()
+    assert "Scores: 1bxn" in page and "Settings of the run" in page
+    picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
+    assert sorted(map(tuple, np.round(picks.centers_zyx / 10).astype(int).tolist())) == sorted(PLACES)
+    written = yaml.safe_load((tmp_path / "match.yaml").read_text())["settings"]
+    assert written["whiten"] is True and written["background"] == "subtract"
+
+
 def test_dog_needs_no_template(folder, tmp_path):
     run(folder / "tomo.mrc", "-o", tmp_path, "--method", "dog", "--radius", 50, "--slab", "off", "--number", 2)
     picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
@@ -81,6 +92,8 @@ def test_dog_needs_no_template(folder, tmp_path):
         (["--step", "0.1"], r"angular_step = 0.1"),
         (["--set", "classes=[1bxn]"], r"with --template"),
         (["--voxel-size", "2"], r"2 A are too fine"),
+        (["--background", "add"], r"background = 'add'"),
+        (["-t", "1s3x", "--background", "divide", "--false-positives", "1"], r"leave one of the two out"),
         (["-t", "1s3x", "--defocus", "-3"], r"defocus = -3"),
     ],
 )

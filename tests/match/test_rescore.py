@@ -1,5 +1,7 @@
 """Exact scores at single places."""
 
+from functools import partial
+
 import numpy as np
 
 from voxpick.match.rescore import at_places, climb
@@ -17,7 +19,7 @@ def test_scores_at_places_are_those_of_the_definition(bank, noisy, slow):
 def test_a_place_beside_a_particle_climbs_onto_it(bank, noisy, slow):
     truth = np.array([*noisy[1]])
     beside = truth + [[1, 0, 0], [0, -1, 1], [0, 0, 0]]
-    peaks = climb(TiledVolume(noisy[0]), bank, slow.max(axis=0), beside)
+    peaks = climb(partial(at_places, TiledVolume(noisy[0]), bank), slow.max(axis=0), beside)
     assert np.array_equal(peaks.places, truth) and peaks.rows.tolist() == [*noisy[1].values()]
     assert np.abs(peaks.scores - slow.max(axis=0)[tuple(truth.T)]).max() < 1e-5
     assert np.array_equal(beside[0], truth[0] + [1, 0, 0])  # its argument is left alone
@@ -25,7 +27,7 @@ def test_a_place_beside_a_particle_climbs_onto_it(bank, noisy, slow):
 
 def test_nothing_climbs_out_of_the_volume(bank, noisy, slow):
     corners = np.array([(z, y, x) for z in (0, 16) for y in (0, 23) for x in (0, 29)])
-    places = climb(TiledVolume(noisy[0]), bank, slow.max(axis=0), corners, steps=3).places
+    places = climb(partial(at_places, TiledVolume(noisy[0]), bank), slow.max(axis=0), corners, steps=3).places
     assert (places >= 0).all() and (places < noisy[0].shape).all()
     assert (np.abs(places - corners) <= 3).all()
 
@@ -33,7 +35,7 @@ def test_nothing_climbs_out_of_the_volume(bank, noisy, slow):
 def test_a_rough_map_asks_more_neighbours(bank, noisy, slow):
     rough = slow.max(axis=0) + np.random.default_rng(1).normal(scale=0.05, size=noisy[0].shape)
     beside = np.array([*noisy[1]]) + [0, 1, 0]
-    assert np.array_equal(climb(TiledVolume(noisy[0]), bank, rough, beside).places, [*noisy[1]])
+    assert np.array_equal(climb(partial(at_places, TiledVolume(noisy[0]), bank), rough, beside).places, [*noisy[1]])
 
 
 def test_where_nothing_varies_the_score_is_0(bank):

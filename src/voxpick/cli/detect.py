@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +9,8 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import print_summary, read_formats, searched, write_picks, write_settings
-from voxpick.errors import VoxpickError
+from voxpick.cli.tomograms import check_tomograms, errors_name_file, picks_name, warnings_on_one_line
+from voxpick.default_method import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from voxpick.detect.pipeline import Detection
@@ -28,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def detect_command(
     volumes: option.Tomograms,
     output: option.Output,
-    model: option.ModelName = "vp-detector",
+    model: option.ModelName = DEFAULT_METHOD,
     classifier: option.Classifier = None,
     format: option.Formats = "star,csv,shrec",
     voxel_size: option.VoxelSize = None,
@@ -73,20 +70,22 @@ def _detect(
     from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
-    _check_volumes(volumes)
+    check_tomograms(volumes)
     require_writable(output)
     where = str(choose_device(device))
-    detector = make_detector(model, changes, classifier=classifier, with_classes=with_classes, paper=paper)
+    detector = make_detector(
+        model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation
+    )
     found: dict[str, Particles] = {}
     made_with: dict[str, Any] = {}
-    with _warnings_on_one_line():
+    with warnings_on_one_line():
         for path in volumes:
             volume = read_mrc(path, voxel_size=voxel_size)
-            with _naming(path, volume.name), step_bars(path.name) as report:
+            with errors_name_file(path, volume.name), step_bars(path.name) as report:
                 detection = detector(volume, device=where, progress=report)
             typer.echo(searched(detection), err=True)
-            _write(output, _name(path), detection, formats, segmentation=segmentation)
-            found[_name(path)], made_with = detection.particles, detection.settings
+            _write(output, picks_name(path), detection, formats, segmentation=segmentation)
+            found[picks_name(path)], made_with = detection.particles, detection.settings
     named = {} if classifier is None else {"classifier": classifier}
     write_settings(
         output / "detect.yaml",
@@ -106,43 +105,8 @@ def _write(output: Path, name: str, detection: Detection, formats: list[str], *,
         write_mrc(output / f"{name}_segmentation.mrc", labelled)
 
 
-def _name(path: Path) -> str:
-    """What the picks are called after: the file without .mrc, or .mrc.gz."""
-    return Path(path.name.removesuffix(".gz")).stem
-
-
-def _check_volumes(volumes: list[Path]) -> None:
-    """Refuse before the first detection what the headers and names of all files tell."""
-    from voxpick.io.mrc_header import read_header
-
-    for path in volumes:
-        read_header(path)
-    name, times = Counter(_name(path) for path in volumes).most_common(1)[0]
-    if times > 1:
-        raise VoxpickError(
-            f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"
-        )
-
-
-@contextmanager
-def _naming(path: Path, name: str) -> Iterator[None]:
-    """Let errors that begin with the name of a volume begin with its file."""
-    try:
-        yield
-    except VoxpickError as error:
-        raise VoxpickError(f"{path}: {str(error).removeprefix(f'{name}: ')}") from error
-
-
 def _assignments(changes: list[str]) -> dict[str, Any]:
     from voxpick.cli.assignments import read_assignments
 
     # YAML reads off as a boolean and 10:30 as a number
     return read_assignments(changes, example="split=mean-shift", as_text=("slab", "max_memory"))
-
-
-@contextmanager
-def _warnings_on_one_line() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *rest, **more: typer.echo(f"voxpick: warning: {message}", err=True)
-        yield

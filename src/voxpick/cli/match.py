@@ -9,10 +9,12 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import print_summary, read_formats, searched, write_picks, write_settings
+from voxpick.cli.tomograms import check_tomograms, errors_name_file, picks_name, warnings_on_one_line
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
     from voxpick.detect.pipeline import Detection, Progress
+    from voxpick.match.histogram import ScoreHistogram
     from voxpick.match.search import Matched
     from voxpick.particles import Particles
     from voxpick.volume import Volume
@@ -45,6 +47,11 @@ CTF = typer.Option(
 DEFOCUS = typer.Option(help="Underfocus of the tilt series in um.", show_default="3")
 TILTS = typer.Option(help="Lowest and highest tilt in degrees, such as -60:60; off ignores the missing wedge.",
                      show_default="-60:60")  # fmt: skip
+WHITEN = typer.Option("--whiten", help="Give all frequencies of the tomogram the same power before it is searched.")
+BACKGROUND = typer.Option(
+    help="Set scores against those of each template with random phases: subtract, divide, or off.", show_default="off"
+)
+REPORT = typer.Option("--report", help="Also write NAME.html: slices with the picks, and the histogram of the scores.")
 RADIUS = typer.Option(help="Radius in A of the particles (dog), or of the mask about each template (tm-f, tm-t).")
 OUTPUT = typer.Option("--output", "-o", help="Folder that receives the picks.")
 
@@ -67,6 +74,9 @@ def match_command(
     defocus: Annotated[float | None, DEFOCUS] = None,
     tilt_range: Annotated[str | None, TILTS] = None,
     radius: Annotated[float | None, RADIUS] = None,
+    whiten: Annotated[bool, WHITEN] = False,
+    background: Annotated[str | None, BACKGROUND] = None,
+    report: Annotated[bool, REPORT] = False,
     min_score: option.MinimumScore = None,
     format: option.Formats = "star,csv,shrec",
     voxel_size: option.VoxelSize = None,
@@ -88,42 +98,43 @@ def match_command(
         "angular_step": step, "path": "exact" if exact else None, "number": number, "ctf": ctf, "defocus": defocus,
         "false_positives": false_positives, "tilt_range": None if tilt_range is None else _tilts(tilt_range),
         "radius" if method == "dog" else "mask_radius": radius, "minimum_score": min_score, "invert": invert or None,
-        "slab": slab,
+        "slab": slab, "whiten": whiten or None, "background": background,
     }  # fmt: skip
-    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
+    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab", "background"))
     changes |= {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _match(
         volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
-        voxel_size=voxel_size, device=device,
+        voxel_size=voxel_size, device=device, with_report=report,
     )  # fmt: skip
 
 
 def _match(
     volumes: list[Path], output: Path, *, names: list[str], method: str, changes: dict[str, Any], formats: list[str],
-    voxel_size: float | None, device: str,
+    voxel_size: float | None, device: str, with_report: bool,
 ) -> None:  # fmt: skip
     """Read, match, write, one tomogram after the other."""
-    from voxpick.cli.detect import _check_volumes, _name, _naming, _warnings_on_one_line
     from voxpick.cli.progress import step_bars
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     _check_method(method, names, changes)
-    _check_volumes(volumes)
+    check_tomograms(volumes)
     require_writable(output)
     where = str(choose_device(device))
     found: dict[str, Particles] = {}
     made_with: dict[str, Any] = {}
-    with _warnings_on_one_line():
+    with warnings_on_one_line():
         for path in volumes:
             volume = read_mrc(path, voxel_size=voxel_size)
-            with _naming(path, volume.name), step_bars(path.name) as progress:
-                detection = _detection(volume, method, names, changes, where, progress)
+            with errors_name_file(path, volume.name), step_bars(path.name) as progress:
+                detection, histograms = _detection(volume, method, names, changes, where, progress)
             typer.echo(searched(detection), err=True)
-            write_picks(output / _name(path), detection.particles, formats, volume.voxel_size, volume.shape)
-            found[_name(path)], made_with = detection.particles, detection.settings
+            write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
+            if with_report:
+                write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
+            found[picks_name(path)], made_with = detection.particles, detection.settings
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
     write_settings(output / "match.yaml", {"method": method, **templates, "device": where, "settings": made_with})
     print_summary(found, output)
@@ -131,7 +142,8 @@ def _match(
 
 def _detection(
     volume: Volume, method: str, names: list[str], changes: dict[str, Any], device: str, progress: Progress
-) -> Detection:
+) -> tuple[Detection, dict[str, ScoreHistogram]]:
+    """What was found, and the histogram of the scores of each template."""
     import numpy as np
 
     from voxpick.cli.templates import read_templates
@@ -141,14 +153,29 @@ def _detection(
     from voxpick.methods.template_matching import match
 
     if method == "dog":
-        return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress)
+        return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress), {}
     defaults: dict[str, Any] = getattr(find_method(method), "DETECTION", {})
     settings = make_match_settings(MatchSettings, {**defaults, **changes})
     grid = rotation_grid(settings.angular_step, settings.rotations)
     typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
-    return match(
-        volume, read_templates(names, volume), settings, device=device, progress=progress, report=_say
-    )  # fmt: skip
+    histograms: dict[str, ScoreHistogram] = {}
+
+    def tell(name: str, matched: Matched) -> None:
+        _say(name, matched)
+        histograms[name] = matched.histogram
+
+    templates = read_templates(names, volume)
+    return match(volume, templates, settings, device=device, progress=progress, report=tell), histograms
+
+
+def _page(detection: Detection, histograms: dict[str, ScoreHistogram], method: str) -> str:
+    from voxpick.report.matching_charts import score_charts
+    from voxpick.report.page import build_report
+
+    volume, settings = detection.volume, {"method": method, **detection.settings}
+    return build_report(
+        volume, detection.particles, title=volume.name, settings=settings, charts=score_charts(histograms)
+    )
 
 
 def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from scipy.fft import next_fast_len
 
 from voxpick.errors import VoxpickError
 from voxpick.match.filters import Optics, template_filter
+from voxpick.match.whitening import Whitening
 
 KEPT_BYTES = 800 << 20
 """Banks up to this size are kept in memory once they are made."""
@@ -87,6 +88,7 @@ class Bank:
         *,
         optics: Optics | None = None,
         tilt_range_deg: tuple[float, float] | None = None,
+        whitening: Whitening | None = None,
         edge: float = 1.0,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -94,18 +96,21 @@ class Bank:
             raise VoxpickError(f"template {template.name}: mask edge {edge:g} voxels; it must not be negative")
         radius = template.radius_voxels()
         self.template, self.rotations, self.device = template, rotations, torch.device(device)
+        self.radius, self.edge = radius, edge
         self.side = box_side(template, edge)
         self.mask = torch.from_numpy(spherical_mask(self.side, radius, edge)).to(device)
         self.weight = float(self.mask.sum(dtype=torch.float64))
         self._matrices = torch.from_numpy(np.asarray(rotations, dtype=np.float32)).to(device)
-        self._fine = torch.from_numpy(_twice_as_fine(_in_cube(template.density, self.side + 4))).to(device)
+        self._fine = torch.from_numpy(_twice_as_fine(in_cube(template.density, self.side + 4))).to(device)
         shape = (self.side,) * 3
         self._kept: torch.Tensor | None = None
-        self._filter = None
+        self._filter: torch.Tensor | None = None
         if optics is not None or tilt_range_deg is not None:
             self._filter = template_filter(
                 shape, template.voxel_size, optics=optics, tilt_range_deg=tilt_range_deg, device=device
             )
+        if whitening is not None:
+            self._filter = whitening.transfer(shape, device=device) * (1 if self._filter is None else self._filter)
         axis = torch.arange(self.side, dtype=torch.float32, device=self.device) - self.side // 2
         offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         self._inside = offsets.norm(dim=1) <= self.side // 2
@@ -149,6 +154,14 @@ class Bank:
             )
         return values * variance.rsqrt() * self.mask
 
+    def kept(self) -> bool:
+        """Whether the templates are in memory."""
+        return self._kept is not None
+
+    def forget(self) -> None:
+        """Give back the memory of kept templates; they are made again when they are asked for."""
+        self._kept = None
+
     def batches(self, size: int) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """(row numbers, normalised templates [b, side, side, side]) of all rows, `size` at a time."""
         for start in range(0, len(self), size):
@@ -170,7 +183,7 @@ class Bank:
                 yield start, self.normalised(slice(start, start + size))[:, inside]
 
 
-def _in_cube(density: np.ndarray, side: int) -> np.ndarray:
+def in_cube(density: np.ndarray, side: int) -> np.ndarray:
     """The density in a cube with voxel n // 2 on side // 2, cut off or filled up with its smallest value."""
     cube = np.full((side,) * 3, float(density.min()), dtype=np.float32)
     target, source = [], []

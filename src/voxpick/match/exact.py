@@ -7,14 +7,15 @@ sum_u t(u) x(v + u) / (M s(v)), with M = sum_u m(u) and s(v) the standard deviat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from voxpick.match.bank import Bank
-from voxpick.match.tiles import LARGEST_TILE, TiledVolume, Tiling, correlate, in_frame, inverse_deviation, make_tiling
+from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
 
 Report = Callable[[int, int], None]
 NOISE_ROTATIONS = 32
@@ -37,59 +38,87 @@ class Scores:
     energy: np.ndarray
 
 
+def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:
+    """Scores of all rotations of one bank at all voxels; settings: of `match_exact_together`."""
+    return match_exact_together(volume, [bank], **settings)[0]
+
+
+def match_exact_together(
+    volume: TiledVolume,
+    banks: Sequence[Bank],
+    *,
+    tile: int = LARGEST_TILE,
+    batch: int = 16,
+    progress: Report | None = None,
+) -> list[Scores]:
+    """Scores of all rotations of each bank at all voxels, in one pass over the tiles.
+
+    batch: templates made at a time; progress(done, all), in tiles times rotations.
+    """
+    tiling = make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile)
+    searches = [_Search(volume, bank) for bank in banks]
+    parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
+    each = 20 * int(np.prod(tiling.sides)) + 12 * int(np.prod(tiling.core))
+    group, done, total = max(1, BYTES // each), 0, sum(len(bank) for bank in banks) * len(parts)
+    for first in range(0, len(parts), group):
+        some = parts[first : first + group]
+        tiles = [PreparedTile(volume.tile(start, tiling), tiling) for start, _ in some]
+        for search in searches:
+            for number in search.add(tiles, [windows for _, windows in some], batch):
+                done += number
+                if progress:
+                    progress(done, total)
+    return [search.scores() for search in searches]
+
+
 @dataclass
-class _Tile:
-    spectrum: torch.Tensor
-    inverse: torch.Tensor
-    best: torch.Tensor
+class _Best:
+    """The best correlation at each place of a tile's core, and the row of the bank that reached it."""
+
+    value: torch.Tensor
     row: torch.Tensor
 
+    def update(self, values: torch.Tensor, row: int) -> None:
+        """The running maximum over rotations, one at a time: it is what a processor's caches like best."""
+        self.row.masked_fill_(values > self.value, row)
+        torch.maximum(self.value, values, out=self.value)
 
-def match_exact(
-    volume: TiledVolume, bank: Bank, *, tile: int = LARGEST_TILE, batch: int = 16, progress: Report | None = None
-) -> Scores:
-    """Scores of all rotations at all voxels; batch: templates made at a time; progress(done, all)."""
-    tiling = make_tiling(volume.shape, bank.side, largest=tile)
-    score = np.zeros(volume.shape, dtype=np.float32)
-    rotation = np.zeros(volume.shape, dtype=np.int32)
-    starts, windows = tiling.starts(), list(tiling.windows())
-    each = 4 * int(np.prod(tiling.sides)) + 12 * int(np.prod(tiling.core))
-    group, done, total = max(1, BYTES // each), 0, len(bank) * len(starts)
-    squares, places = 0.0, 0
-    sampled = np.zeros(len(bank), dtype=bool)
-    sampled[:: max(1, len(bank) // NOISE_ROTATIONS)] = True
-    for first in range(0, len(starts), group):
-        tiles = [_prepared(volume, bank, tiling, start) for start in starts[first : first + group]]
-        parts = windows[first : first + group]
-        for rows, templates in bank.batches(batch):
+
+class _Search:
+    """The scores of one bank as they come in, group of tiles by group."""
+
+    def __init__(self, volume: TiledVolume, bank: Bank) -> None:
+        self.bank, self.device = bank, volume.device
+        self._score = np.zeros(volume.shape, dtype=np.float32)
+        self._rotation = np.zeros(volume.shape, dtype=np.int32)
+        self._squares, self._places = 0.0, 0
+        self._sampled = np.zeros(len(bank), dtype=bool)
+        self._sampled[:: max(1, len(bank) // NOISE_ROTATIONS)] = True
+
+    def add(self, tiles: Sequence[PreparedTile], windows: Sequence[Windows], batch: int) -> Iterator[int]:
+        """All rotations in some tiles; gives back after each batch how many scores maps were made."""
+        core = tiles[0].tiling.core
+        best = [
+            _Best(
+                torch.full(core, -torch.inf, device=self.device), torch.zeros(core, dtype=torch.int32).to(self.device)
+            )
+            for _ in tiles
+        ]
+        for rows, templates in self.bank.batches(batch):
             for row, template in zip(rows, templates, strict=True):
-                framed = in_frame(template, tiling)
-                for each_tile, (_, part) in zip(tiles, parts, strict=True):
-                    values = correlate(each_tile.spectrum, framed, tiling)
-                    if sampled[row]:
-                        some = (values * each_tile.inverse)[part]
-                        squares, places = squares + float(some.square().sum(dtype=torch.float64)), places + some.numel()
-                    _keep_best(each_tile, values, int(row))
-            done += len(rows) * len(tiles)
-            if progress:
-                progress(done, total)
-        for each_tile, (whole, part) in zip(tiles, parts, strict=True):
-            score[whole] = (each_tile.best * each_tile.inverse)[part].cpu().numpy()
-            rotation[whole] = each_tile.row[part].cpu().numpy()
-    return Scores(score, rotation, float(np.sqrt(squares / max(places, 1))), np.ones(len(bank)))
+                framed = in_frame(template, tiles[0].tiling)
+                for tile, kept, (_, part) in zip(tiles, best, windows, strict=True):
+                    values = correlate(tile.spectrum, framed, tile.tiling, side=self.bank.side)
+                    if self._sampled[row]:
+                        some = (values * tile.inverse_deviation(self.bank))[part]
+                        self._squares += float(some.square().sum(dtype=torch.float64))
+                        self._places += some.numel()
+                    kept.update(values, int(row))
+            yield len(rows) * len(tiles)
+        for tile, kept, (whole, part) in zip(tiles, best, windows, strict=True):
+            self._score[whole] = (kept.value * tile.inverse_deviation(self.bank))[part].cpu().numpy()
+            self._rotation[whole] = kept.row[part].cpu().numpy()
 
-
-def _prepared(volume: TiledVolume, bank: Bank, tiling: Tiling, start: tuple[int, int, int]) -> _Tile:
-    voxels = volume.tile(start, tiling)
-    return _Tile(
-        torch.fft.rfftn(voxels.float()),
-        inverse_deviation(voxels, bank, tiling),
-        torch.full(tiling.core, -torch.inf, device=volume.device),
-        torch.zeros(tiling.core, dtype=torch.int32, device=volume.device),
-    )
-
-
-def _keep_best(tile: _Tile, values: torch.Tensor, row: int) -> None:
-    """The running maximum over rotations, one at a time: it is what a processor's caches like best."""
-    tile.row.masked_fill_(values > tile.best, row)
-    torch.maximum(tile.best, values, out=tile.best)
+    def scores(self) -> Scores:
+        noise = float(np.sqrt(self._squares / max(self._places, 1)))
+        return Scores(self._score, self._rotation, noise, np.ones(len(self.bank)))

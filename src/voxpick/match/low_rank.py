@@ -2,28 +2,30 @@
 
 Rotated templates resemble each other, so a bank of R is nearly spanned by K << R volumes: the leading singular vectors
 of up to 2000 of them. A tile then costs K inverse transforms and a product of [R, K] coefficients with [K, voxels]
-correlations, of which only the maximum over rows is kept. The scores lack what the K volumes lack; rescore.py
-gives the true ones, and the orientations, where it matters.
+correlations, of which only the maximum over rows is kept (product.py). The scores lack what the K volumes lack;
+rescore.py gives the true ones, and the orientations, where it matters. Several templates go over the tomogram together:
+tiles are read and transformed once for all of them, volumes once for a group of tiles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from voxpick.match.bank import Bank
 from voxpick.match.exact import Report, Scores
-from voxpick.match.tiles import LARGEST_TILE, TiledVolume, Tiling, correlate, in_frame, inverse_deviation, make_tiling
-from voxpick.precision import choose_dtype
+from voxpick.match.product import choose_form, kept_dtype, make_largest
+from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
 
 SUBSET = 2000
 RESIDUAL = 0.02
 MOST_VOLUMES = 256
-BASIS_BYTES = 800 << 20
-ROWS, PLACES = 1024, 4096
-"""A block of the product; it stays in the processor's cache until its maximum is taken."""
+STAGED_BYTES = 900 << 20
+"""Memory for the correlations of the tiles that are worked on together."""
 SAMPLED = 4096
 """Places of a tile from which the noise of the scores is measured."""
 
@@ -61,70 +63,95 @@ def compress(
     return LowRankBank(volumes, torch.cat(coefficients), torch.cat(energy).clamp(max=1).cpu().numpy())
 
 
-def match_low_rank(
+def match_low_rank(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:
+    """Approximate best scores, without rotations, of one bank; settings: of `match_low_rank_together`."""
+    return match_low_rank_together(volume, [bank], **settings)[0]
+
+
+def match_low_rank_together(
     volume: TiledVolume,
-    bank: Bank,
+    banks: Sequence[Bank],
     *,
     residual: float = RESIDUAL,
     largest: int = MOST_VOLUMES,
+    **settings: Any,
+) -> list[Scores]:
+    """As `search_compressed`; residual, largest: as in `compress`."""
+    compressed = []
+    for bank in banks:
+        compressed.append(compress(bank, residual=residual, largest=largest))
+        if len(banks) > 1:
+            bank.forget()
+    return search_compressed(volume, banks, compressed, **settings)
+
+
+def search_compressed(
+    volume: TiledVolume,
+    banks: Sequence[Bank],
+    compressed: Sequence[LowRankBank],
+    *,
     tile: int = LARGEST_TILE,
-    dtype: torch.dtype | None = None,
+    form: str | None = None,
     progress: Report | None = None,
-) -> Scores:
-    """Approximate best scores, without rotations. residual, largest: as in `compress`; progress(tiles done, all).
+) -> list[Scores]:
+    """Approximate best scores of each bank, without rotations, in one pass over the tiles of the volume.
 
-    dtype: of the product; None takes bfloat16 where the device gains from it.
+    form: of the product, one of `product.FORMS`, None takes the device's fastest; progress(done, all), in tiles times
+    banks.
     """
-    low = compress(bank, residual=residual, largest=largest)
-    dtype = choose_dtype(volume.device) if dtype is None else dtype
-    side = max(int((BASIS_BYTES / (4 * len(low.volumes))) ** (1 / 3)), bank.side + 24)
-    tiling = make_tiling(volume.shape, bank.side, largest=min(tile, side))
-    framed = _in_frame(low.volumes, tiling)
-    coefficients, spread = low.coefficients.to(dtype), low.coefficients.T @ low.coefficients / len(bank)
-    score, squares, places = np.zeros(volume.shape, dtype=np.float32), 0.0, 0
-    starts = tiling.starts()
-    for done, (start, (whole, part)) in enumerate(zip(starts, tiling.windows(), strict=True), start=1):
-        voxels = volume.tile(start, tiling)
-        inverse = inverse_deviation(voxels, bank, tiling)[part]
-        correlations = _correlations(voxels, framed, tiling, part, dtype)
+    form = choose_form(volume.device) if form is None else form
+    searches = [_Search(volume, bank, low, form) for bank, low in zip(banks, compressed, strict=True)]
+    tiling = make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile)
+    parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
+    most, places = max(len(low.volumes) for low in compressed), int(np.prod(tiling.core))
+    dtype = kept_dtype(form)
+    group = max(1, min(STAGED_BYTES // (dtype.itemsize * most * places), len(parts)))
+    staged, done = torch.empty(group * most * places, dtype=dtype, device=volume.device), 0
+    for first in range(0, len(parts), group):
+        some = parts[first : first + group]
+        tiles = [PreparedTile(volume.tile(start, tiling), tiling) for start, _ in some]
+        for search in searches:
+            search.add(tiles, [windows for _, windows in some], staged)
+            done += len(some)
+            if progress:
+                progress(done, len(parts) * len(banks))
+    return [search.scores() for search in searches]
+
+
+class _Search:
+    """The scores of one bank as they come in, group of tiles by group."""
+
+    def __init__(self, volume: TiledVolume, bank: Bank, low: LowRankBank, form: str) -> None:
+        self.bank, self.low = bank, low
+        self._largest = make_largest(low.coefficients, form)
+        self._spread = low.coefficients.T @ low.coefficients / len(bank)
+        self._score, self._squares, self._places = np.zeros(volume.shape, dtype=np.float32), 0.0, 0
+        self._together = 16 if volume.device.type == "cuda" else 1
+
+    def add(self, tiles: Sequence[PreparedTile], windows: Sequence[Windows], staged: torch.Tensor) -> None:
+        """Scores of all places of some tiles. staged: memory for their correlations with all volumes."""
+        sizes = [[window.stop - window.start for window in part] for _, part in windows]
+        number = [int(np.prod(size)) for size in sizes]
+        ends = len(self.low.volumes) * np.cumsum(number)
+        columns = [
+            staged[end - len(self.low.volumes) * n : end].view(-1, n) for end, n in zip(ends, number, strict=True)
+        ]
+        for first in range(0, len(self.low.volumes), self._together):
+            rows = slice(first, first + self._together)
+            framed = in_frame(self.low.volumes[rows], tiles[0].tiling)
+            for tile, into, size, (_, part) in zip(tiles, columns, sizes, windows, strict=True):
+                values = correlate(tile.spectrum, framed, tile.tiling, side=self.bank.side)
+                into[rows].view(-1, *size).copy_(values[:, *part])
+        for tile, correlations, (whole, part) in zip(tiles, columns, windows, strict=True):
+            inverse = tile.inverse_deviation(self.bank)[part]
+            self._measure_noise(correlations, inverse.reshape(-1))
+            self._score[whole] = (self._largest(correlations).view(inverse.shape) * inverse).cpu().numpy()
+
+    def _measure_noise(self, correlations: torch.Tensor, inverse: torch.Tensor) -> None:
         step = max(1, inverse.numel() // SAMPLED)
-        some = correlations[:, ::step].float() * inverse.reshape(-1)[::step]
-        squares, places = squares + float((some * (spread @ some)).sum(dtype=torch.float64)), places + some.shape[1]
-        best = largest_product(coefficients, correlations).reshape(inverse.shape)
-        score[whole] = (best * inverse).cpu().numpy()
-        if progress:
-            progress(done, len(starts))
-    return Scores(score, None, float(np.sqrt(squares / places)), low.energy)
+        some = correlations[:, ::step].float() * inverse[::step]
+        self._squares += float((some * (self._spread @ some)).sum(dtype=torch.float64))
+        self._places += some.shape[1]
 
-
-def largest_product(
-    coefficients: torch.Tensor, correlations: torch.Tensor, *, rows: int = ROWS, places: int = PLACES
-) -> torch.Tensor:
-    """The largest value of each column of coefficients [R, K] @ correlations [K, V], in blocks: float32 (V,)."""
-    best = torch.full((correlations.shape[1],), -torch.inf, device=correlations.device)
-    for first in range(0, len(best), places):
-        block, top = correlations[:, first : first + places], best[first : first + places]
-        for part in coefficients.split(rows):
-            torch.maximum(top, (part @ block).amax(dim=0).float(), out=top)
-    return best
-
-
-def _in_frame(volumes: torch.Tensor, tiling: Tiling) -> torch.Tensor:
-    """`tiles.in_frame` of many volumes, one at a time into one array."""
-    z, y, x = tiling.sides
-    framed = torch.empty((len(volumes), z, y, x // 2 + 1), dtype=torch.complex64, device=volumes.device)
-    for target, one in zip(framed, volumes, strict=True):
-        target.copy_(in_frame(one, tiling))
-    return framed
-
-
-def _correlations(
-    voxels: torch.Tensor, framed: torch.Tensor, tiling: Tiling, part: tuple[slice, slice, slice], dtype: torch.dtype
-) -> torch.Tensor:
-    """Correlations of a tile with all volumes at the places `part` of its core: [K, places]."""
-    spectrum = torch.fft.rfftn(voxels.float())
-    sizes = [window.stop - window.start for window in part]
-    found = torch.empty((len(framed), int(np.prod(sizes))), dtype=dtype, device=voxels.device)
-    for row, template in zip(found, framed, strict=True):
-        row.view(sizes).copy_(correlate(spectrum, template, tiling)[part])
-    return found
+    def scores(self) -> Scores:
+        return Scores(self._score, None, float(np.sqrt(self._squares / self._places)), self.low.energy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -9,6 +11,7 @@ from voxpick.match.bank import Bank
 from voxpick.match.peaks import Peaks
 from voxpick.match.tiles import SMALLEST_VARIANCE, TiledVolume
 
+Ask = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BYTES = 1 << 29
 """Memory for the surroundings of the places that are asked together."""
 NEIGHBOURS = 4
@@ -36,21 +39,22 @@ def at_places(
     return score, row
 
 
-def climb(volume: TiledVolume, bank: Bank, approximate: np.ndarray, places: np.ndarray, *, steps: int = 2) -> Peaks:
+def climb(ask: Ask, approximate: np.ndarray, places: np.ndarray, *, steps: int = 2) -> Peaks:
     """Peaks with exact scores, each moved to a neighbour that scores better, up to `steps` voxels along each axis.
 
-    places: (n, 3) maxima of the map `approximate` [z, y, x]. How far that is from the exact scores at these places says
-    which of the 26 neighbours of each may score better: up to four within three deviations are asked.
+    ask: gives exact scores and rows at places, as `at_places` does for a volume and a bank. places: (n, 3) maxima of
+    the map `approximate` [z, y, x]. How far that is from the exact scores at these places says which of the 26
+    neighbours of each may score better: up to four within three deviations are asked.
     """
     places = places.copy()
-    score, row = at_places(volume, bank, places)
+    score, row = ask(places)
     off = score - approximate[tuple(places.T)]
     allowed = float(off.mean() + 3 * off.std()) if len(off) else 0.0
     moving = np.arange(len(places))
     for _ in range(steps):
         owner, near = _hopeful(approximate, places[moving], score[moving] - allowed)
         asked, number = np.unique(near, axis=0, return_inverse=True)
-        found, found_row = (values[number.ravel()] for values in at_places(volume, bank, asked))
+        found, found_row = (values[number.ravel()] for values in ask(asked))
         order = np.argsort(found, kind="stable")  # the best of an owner is written last
         best, best_row, target = score[moving], row[moving], places[moving]
         order = order[found[order] > best[owner[order]]]

@@ -1,22 +1,28 @@
-"""From a tomogram and the bank of a template to scored places and orientations."""
+"""From a tomogram and the banks of templates to scored places and orientations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.match.background import beside, check_way
 from voxpick.match.bank import Bank
-from voxpick.match.exact import Report, Scores, match_exact
-from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL, match_low_rank
+from voxpick.match.exact import Report, Scores, match_exact_together
+from voxpick.match.histogram import ScoreHistogram, score_histogram
+from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL, match_low_rank_together
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
-from voxpick.match.rescore import climb
+from voxpick.match.rescore import at_places, climb
 from voxpick.match.tiles import LARGEST_TILE, TiledVolume
 
 PATHS = ("low-rank", "exact")
 SPARE = 1.5
 """Candidates of the low-rank path for each peak that is wanted: exact scores put them into another order."""
+MAP_BYTES = 2560 << 20
+"""Memory for maps of scores: as many templates as these have room for go over the tomogram in one pass."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,35 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A template to look for: its bank, and which of its peaks are wanted.
+
+    background: a bank whose scores its own are set against, as `way` of `background.WAYS` says; None for none.
+    """
+
+    bank: Bank
+    wanted: Wanted
+    background: Bank | None = None
+    way: str = "subtract"
+
+    def banks(self) -> list[Bank]:
+        """All that have to be searched."""
+        return [self.bank] if self.background is None else [self.bank, self.background]
+
+
+@dataclass(frozen=True)
 class Matched:
     """peaks, with exact scores and the best orientation each. lowest: the score from which peaks were kept.
 
     noise: root mean square of all scores. energy: mean and smallest share of a template's energy the search kept.
+    histogram: of the best scores of all voxels.
     """
 
     peaks: Peaks
     lowest: float
     noise: float
     energy: tuple[float, float]
+    histogram: ScoreHistogram
 
 
 def find(
@@ -63,29 +88,85 @@ def find(
     tile: int = LARGEST_TILE,
     progress: Report | None = None,
 ) -> Matched:
-    """Peaks of the best score over all rotations; scores and orientations are exact on both of PATHS.
+    """What `find_all` finds for one bank."""
+    settings: dict[str, Any] = {"residual": residual, "volumes": volumes, "tile": tile}
+    return next(find_all(volume, [Target(bank, wanted)], path=path, progress=progress, **settings))
 
-    residual, volumes: of `low_rank.compress`. Raises VoxpickError for an unknown path, and for a template larger than
-    the tile.
+
+def find_all(
+    volume: TiledVolume,
+    targets: Sequence[Target],
+    *,
+    path: str = "low-rank",
+    residual: float = RESIDUAL,
+    volumes: int = MOST_VOLUMES,
+    tile: int = LARGEST_TILE,
+    progress: Report | None = None,
+) -> Iterator[Matched]:
+    """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
+
+    All targets go over the volume in one pass, or in a few where their maps need more memory than MAP_BYTES. residual,
+    volumes: of `low_rank.compress`; progress(done, all), of each pass. Raises VoxpickError for an unknown path or way,
+    and for a template larger than the tile.
     """
-    if path == "exact":
-        scores = match_exact(volume, bank, tile=tile, progress=progress)
-        assert scores.rotation is not None
-        lowest = wanted.lowest(scores, len(bank))
-        places = peaks_of(scores.score, distance=wanted.distance, number=wanted.number, above=lowest)
-        at = tuple(places.T)
-        peaks = Peaks(places, scores.score[at].astype(np.float64), scores.rotation[at].astype(np.int64))
-    elif path == "low-rank":
-        scores = match_low_rank(volume, bank, residual=residual, largest=volumes, tile=tile, progress=progress)
-        lowest = wanted.lowest(scores, len(bank))
-        spare = None if wanted.number is None else int(np.ceil(SPARE * wanted.number))
-        # what the volumes lack lowers scores by at most the root of the energy they lack
-        above = lowest * float(np.sqrt(scores.energy.min()))
-        places = peaks_of(scores.score, distance=wanted.distance, number=spare, above=above)
-        peaks = climb(volume, bank, scores.score, places).best_first()
-        peaks = peaks[peaks.scores > lowest]
-        peaks = peaks[spaced_apart(peaks.places, max(wanted.distance, 1.0), number=wanted.number)]
-    else:
+    if path not in PATHS:
         raise VoxpickError(f"unknown way to match {path!r}; one of {', '.join(PATHS)}")
-    energy = float(scores.energy.mean()), float(scores.energy.min())
-    return Matched(peaks, lowest, scores.noise, energy)
+    for target in targets:
+        check_way(target.way)
+    each = max(len(target.banks()) for target in targets) * (4 if path == "low-rank" else 8) * np.prod(volume.shape)
+    together = max(1, int(MAP_BYTES // each))
+    for first in range(0, len(targets), together):
+        some = targets[first : first + together]
+        banks = [bank for target in some for bank in target.banks()]
+        if path == "exact":
+            scores = match_exact_together(volume, banks, tile=tile, progress=progress)
+        else:
+            scores = match_low_rank_together(
+                volume, banks, residual=residual, largest=volumes, tile=tile, progress=progress
+            )
+        for target in some:
+            taken = [scores.pop(0) for _ in target.banks()]
+            yield (_of_exact_maps if path == "exact" else _of_rough_maps)(volume, target, taken)
+            for bank in target.banks():
+                bank.forget()
+
+
+def _of_exact_maps(volume: TiledVolume, target: Target, scores: list[Scores]) -> Matched:
+    rotation, wanted = scores[0].rotation, target.wanted
+    assert rotation is not None
+    lowest, score = wanted.lowest(scores[0], len(target.bank)), _combined(target, scores)
+    places = peaks_of(score, distance=wanted.distance, number=wanted.number, above=lowest)
+    at = tuple(places.T)
+    peaks = Peaks(places, score[at].astype(np.float64), rotation[at].astype(np.int64))
+    return _matched(target, scores, score, peaks, lowest)
+
+
+def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) -> Matched:
+    """Peaks of maps that are not exact, scored exactly."""
+    wanted, bank, energy = target.wanted, target.bank, min(float(one.energy.min()) for one in scores)
+    lowest, score = wanted.lowest(scores[0], len(bank)), _combined(target, scores)
+    spare = None if wanted.number is None else int(np.ceil(SPARE * wanted.number))
+    # what the volumes lack lowers scores by at most the root of the energy they lack
+    places = peaks_of(score, distance=wanted.distance, number=spare, above=lowest * float(np.sqrt(energy)))
+
+    def ask(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, rows = at_places(volume, bank, at)
+        if target.background is not None:
+            values = beside(values, at_places(volume, target.background, at)[0], target.way)
+        return values, rows
+
+    peaks = climb(ask, score, places).best_first()
+    peaks = peaks[peaks.scores > lowest]
+    peaks = peaks[spaced_apart(peaks.places, max(wanted.distance, 1.0), number=wanted.number)]
+    return _matched(target, scores, score, peaks, lowest)
+
+
+def _combined(target: Target, scores: list[Scores]) -> np.ndarray:
+    return scores[0].score if len(scores) == 1 else beside(scores[0].score, scores[1].score, target.way)
+
+
+def _matched(target: Target, scores: list[Scores], score: np.ndarray, peaks: Peaks, lowest: float) -> Matched:
+    noise = scores[0].noise
+    energy = float(scores[0].energy.mean()), float(scores[0].energy.min())
+    histogram = score_histogram(score, None if len(scores) > 1 else noise, len(target.bank), lowest=lowest)
+    return Matched(peaks, lowest, noise, energy, histogram)

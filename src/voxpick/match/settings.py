@@ -54,6 +54,10 @@ class MatchSettings(PickSettings):
     tilt_range: tuple[float, float] | Literal["off"] = Field((-60.0, 60.0), description="degrees; off: no wedge")
     mask_edge: float = Field(10.0, ge=0, description="A; width of the soft edge of the spherical mask")
     mask_radius: float | None = Field(None, gt=0, description="A; of the mask of every template; its own if not given")
+    whiten: bool = Field(False, description="the same power at all frequencies, in tomogram and templates")
+    background: Literal["off", "subtract", "divide"] = Field(
+        "off", description="set scores against those of the template with random phases"
+    )
     candidates: int = Field(2000, ge=1, description="peaks of each template that are looked at")
     number: int | None = Field(217, ge=1, description="picks of each class at most")
     overlap: bool = Field(False, description="keep picks that overlap one of a larger class, or a better one")

@@ -17,6 +17,8 @@ from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
 from voxpick.volume import read_sections
 
+Windows = tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]
+"""Places in the volume, and the same places in the core of a tile."""
 LARGEST_TILE = 108
 SMALLEST_VARIANCE = 1e-8
 """Of the tomogram's own: places that vary less, as in empty corners, score 0."""
@@ -42,7 +44,7 @@ class Tiling:
         z_range, y_range, x_range = ranges
         return [(z, y, x) for z in z_range for y in y_range for x in x_range]
 
-    def windows(self) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
+    def windows(self) -> Iterator[Windows]:
         """(places in the volume, the same places in the core) of each tile."""
         for start in self.starts():
             sizes = [min(core, n - s) for core, n, s in zip(self.core, self.shape, start, strict=True)]
@@ -117,16 +119,46 @@ class TiledVolume:
         return self.box((start[0] - reach, start[1] - reach, start[2] - reach), tiling.sides)
 
 
-def correlate(spectrum: torch.Tensor, templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+class PreparedTile:
+    """A tile that is transformed once, for all templates; the local deviations are kept for all that share a mask."""
+
+    def __init__(self, voxels: torch.Tensor, tiling: Tiling) -> None:
+        self.tiling = tiling
+        self._precise, self._squares = torch.fft.rfftn(voxels), torch.fft.rfftn(voxels.square())
+        self.spectrum = self._precise.to(torch.complex64)
+        self._inverse: dict[tuple[int, float, float], torch.Tensor] = {}
+
+    def inverse_deviation(self, bank: Bank) -> torch.Tensor:
+        """1 / (weight of the mask times the weighted standard deviation under it), at the places of a core: float32.
+
+        It turns a correlation with a normalised template into a score within -1..1. 0 where nothing varies.
+        """
+        key = (bank.side, bank.radius, bank.edge)
+        if key not in self._inverse:
+            mask = in_frame(bank.mask.double()[None], self.tiling)[0]
+            mean = correlate(self._precise, mask, self.tiling, side=bank.side) / bank.weight
+            square = correlate(self._squares, mask, self.tiling, side=bank.side) / bank.weight
+            variance = square - mean.square()
+            safe = variance.clamp(min=SMALLEST_VARIANCE)
+            inverse = torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0)
+            self._inverse[key] = inverse.float()
+        return self._inverse[key]
+
+
+def correlate(
+    spectrum: torch.Tensor, templates: torch.Tensor, tiling: Tiling, *, side: int | None = None
+) -> torch.Tensor:
     """sum over u of template(u) tile(v + u) for the places v of a core.
 
     spectrum: rfftn of a tile; templates: rfftn of templates in a tile's frame, conjugated, [b, ...]. [b, z, y, x].
+    side: of the templates, where they are smaller than those the tiling was made for.
     One axis after the other, and each only where something is left to compute: half the work of the whole transform.
     """
     (z, y, x), (_, _, width) = tiling.core, tiling.sides
-    values = torch.fft.ifft(spectrum * templates, dim=-3)[..., :z, :, :]
-    values = torch.fft.ifft(values, dim=-2)[..., :y, :]
-    return torch.fft.irfft(values, n=width, dim=-1)[..., :x]
+    first = 0 if side is None else tiling.template // 2 - side // 2
+    values = torch.fft.ifft(spectrum * templates, dim=-3)[..., first : first + z, :, :]
+    values = torch.fft.ifft(values, dim=-2)[..., first : first + y, :]
+    return torch.fft.irfft(values, n=width, dim=-1)[..., first : first + x]
 
 
 def in_frame(templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
@@ -134,16 +166,3 @@ def in_frame(templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
     values = torch.fft.rfft(templates, n=tiling.sides[2], dim=-1)
     values = torch.fft.fft(values, n=tiling.sides[1], dim=-2)
     return torch.fft.fft(values, n=tiling.sides[0], dim=-3).conj().resolve_conj()
-
-
-def inverse_deviation(tile: torch.Tensor, bank: Bank, tiling: Tiling) -> torch.Tensor:
-    """1 / (weight of the mask times the weighted standard deviation under it), at the places of a core: float32.
-
-    It turns a correlation with a normalised template into a score within -1..1. 0 where nothing varies.
-    """
-    mask = in_frame(bank.mask.double()[None], tiling)[0]
-    mean = correlate(torch.fft.rfftn(tile), mask, tiling) / bank.weight
-    square = correlate(torch.fft.rfftn(tile.square()), mask, tiling) / bank.weight
-    variance = square - mean.square()
-    safe = variance.clamp(min=SMALLEST_VARIANCE)
-    return torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0).float()

@@ -26,17 +26,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from voxpick.detect.pipeline import Detection, Progress
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.errors import VoxpickError
+from voxpick.match.background import phase_randomised
 from voxpick.match.bank import Bank, Template, box_side
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
-from voxpick.match.search import Matched, find
+from voxpick.match.search import Matched, Target, find_all
 from voxpick.match.select import ball_radius, choose
 from voxpick.match.settings import MatchSettings, make_match_settings
 from voxpick.match.tiles import TiledVolume, make_tiling
+from voxpick.match.whitening import Whitening, whiten
 from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
@@ -104,20 +107,20 @@ def match(
         masked = list(templates)
     _check(volume, masked, settings)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
-    sign = 1.0 if settings.invert else -1.0
-    tiled = TiledVolume(ready.data, sign=sign, device=choose_device(device))
+    data, whitening = whiten(ready.data) if settings.whiten else (ready.data, None)
+    tiled = TiledVolume(data, sign=1.0 if settings.invert else -1.0, device=choose_device(device))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
-    found: list[Peaks] = []
     radii = [ball_radius(template) for template in templates]
-    for template, radius in zip(masked, radii, strict=True):
-        bank = Bank(
-            template, rotations, optics=settings.optics(), tilt_range_deg=settings.wedge(),
-            edge=settings.mask_edge / template.voxel_size, device=tiled.device,
-        )  # fmt: skip
-        matched = find(
-            tiled, bank, settings.wanted(template, radius), path=settings.path, residual=settings.residual,
-            volumes=settings.volumes, tile=settings.tile, progress=_named(progress, f"matching {template.name}"),
-        )  # fmt: skip
+    targets = [
+        make_target(template, rotations, settings, radius, whitening=whitening, device=tiled.device)
+        for template, radius in zip(masked, radii, strict=True)
+    ]
+    matches = find_all(
+        tiled, targets, path=settings.path, residual=settings.residual, volumes=settings.volumes, tile=settings.tile,
+        progress=_named(progress, "matching"),
+    )  # fmt: skip
+    found: list[Peaks] = []
+    for template, matched in zip(templates, matches, strict=True):
         found.append(_in_ice(matched.peaks, ready))
         if report:
             report(template.name, matched)
@@ -132,8 +135,33 @@ def match(
     return as_detection(ready, settings, names, labels, places, scores, turns)
 
 
+def make_target(
+    template: Template,
+    rotations: np.ndarray,
+    settings: MatchSettings,
+    radius: float,
+    *,
+    whitening: Whitening | None = None,
+    device: torch.device | str = "cpu",
+) -> Target:
+    """A template as the settings have it searched; radius: A, within which there is one peak."""
+    options: dict[str, Any] = {
+        "optics": settings.optics(), "tilt_range_deg": settings.wedge(), "whitening": whitening,
+        "edge": settings.mask_edge / template.voxel_size, "device": device,
+    }  # fmt: skip
+    bank, wanted = Bank(template, rotations, **options), settings.wanted(template, radius)
+    if settings.background == "off":
+        return Target(bank, wanted)
+    noise = phase_randomised(template, np.random.default_rng(0))
+    return Target(bank, wanted, Bank(noise, rotations, **options), settings.background)
+
+
 def _check(volume: Volume, templates: Sequence[Template], settings: MatchSettings) -> None:
     """Refuse before the first search what would fail in a later one."""
+    if settings.background != "off" and settings.false_positives is not None:
+        raise VoxpickError(
+            "false_positives counts by the scores of noise, which a background changes; leave one of the two out"
+        )
     if not templates:
         raise VoxpickError("there is no template to match; name one of the built-in structures or give a file")
     for template in templates:

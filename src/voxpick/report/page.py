@@ -34,6 +34,7 @@ def build_report(
     *,
     hits: np.ndarray | None = None,
     settings: Mapping[str, Any] | None = None,
+    charts: str = "",
     max_side: int = 256,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
@@ -42,7 +43,8 @@ def build_report(
     picks, truth: centres in A in the frame of the volume; truth is drawn over the slices. score: the dictionary of
     `Shrec20Score.to_dict` or `PairingScore.to_dict`; without it the page has no chart that needs the truth. hits:
     for each pick, whether it lies on a particle (`hit_ids > 0` of a score). settings: what to list of the run.
-    max_side: the volume is binned until no side has more voxels; it is read slice by slice.
+    charts: more of them, as HTML. max_side: the volume is binned until no side has more voxels; it is read slice by
+    slice.
     """
     binned = bin_volume(volume, max_side=max_side, progress=progress)
     classes = _class_names(picks, truth, score)
@@ -54,7 +56,7 @@ def build_report(
     parts = {
         "WARNINGS": "".join(f'<p class="warning">{escape(text)}</p>' for text in (score or {}).get("warnings", ())),
         "TILES": tiles(picks, truth, score),
-        "CHARTS": chart_section(picks, score, hits, colours),
+        "CHARTS": chart_section(picks, score, hits, colours) + charts,
         "TABLES": score_tables(picks, score, colours) + settings_table(settings),
     }
     script = fill(

@@ -1,0 +1,193 @@
+"""TM-F on a simulated SHREC'20 specimen beside the published row: are our tomograms as hard as the published ones?
+
+    python benchmarks/accuracy/calibration.py MODEL_FOLDER --work FOLDER [--step 12.85] [--seconds 170]
+    python benchmarks/accuracy/calibration.py --page
+
+The first matches one class after the other and keeps each class's candidates in --work, named after the settings; it
+starts no further class after --seconds, and goes on where it stopped when it is called again. When all twelve are there
+it scores TM-F and TM-T and writes calibration.json beside this script. Everything that counts particles is scaled by
+the specimen's area: 217 picks and 2000 candidates a class belong to 512 x 512 voxels. The second writes
+docs/calibration.md from the JSON. --set changes settings of `voxpick match`, such as --set ctf=full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from calibration_page import write_page
+from scipy.spatial import cKDTree
+
+from voxpick.benchmark.published import CLASS_COLUMNS
+from voxpick.cli.assignments import read_assignments
+from voxpick.cli.truth import ShrecTruth, read_truth
+from voxpick.detect.prepare import prepare
+from voxpick.evaluate.shrec import score_shrec
+from voxpick.io.shrec_model import open_model
+from voxpick.match.bank import Template
+from voxpick.match.peaks import Peaks
+from voxpick.match.rotations import rotation_grid
+from voxpick.match.search import find_all
+from voxpick.match.select import ball_radius, choose
+from voxpick.match.settings import MatchSettings, make_match_settings
+from voxpick.match.tiles import TiledVolume
+from voxpick.match.whitening import whiten
+from voxpick.methods.template_matching import bead_templates, make_target
+from voxpick.methods.untrained import as_detection, shared_settings
+from voxpick.simulate.bank import load_bank
+from voxpick.volume import Volume
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from record import machine
+
+AREA = 512 * 512
+NEAR = 4.0
+"""Voxels: a candidate is on a particle when its centre is so near, or within the class's radius if that is less."""
+
+
+def main() -> None:
+    """Match, or score, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, nargs="?")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--step", type=float, default=12.85)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--classes", nargs="+", default=list(CLASS_COLUMNS), choices=CLASS_COLUMNS)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--name", default="TM-F", help="what this run is called in the JSON, which may hold several")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--page", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.page:
+        write_page(arguments.output)
+        return
+    if arguments.model is None or arguments.work is None:
+        parser.error("give MODEL_FOLDER and --work, or --page")
+    volume = open_model(arguments.model).reconstruction
+    share = volume.shape[1] * volume.shape[2] / AREA
+    changes = read_assignments(arguments.set, example="ctf=full", as_text=("background", "ctf", "tilt_range"))
+    settings = make_match_settings(
+        MatchSettings, changes, angular_step=arguments.step, number=round(217 * share), candidates=round(2000 * share)
+    )
+    begun = time.perf_counter()
+    for name in arguments.classes:
+        if not kept_in(arguments.work, name, settings).exists() and time.perf_counter() - begun < arguments.seconds:
+            match_class(volume, name, settings, arguments.work)
+    left = [name for name in arguments.classes if not kept_in(arguments.work, name, settings).exists()]
+    if left:
+        print(f"{len(left)} classes left: {' '.join(left)}; call it again")
+        return
+    result = scored(arguments.model, volume, settings, arguments.work, arguments.classes)
+    known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"runs": {}}
+    known["runs"][arguments.name] = {**result, "changed": changes}
+    arguments.output.write_text(json.dumps(known, indent=1) + "\n")
+    print(json.dumps({key: result[key] for key in ("table3", "class_f1", "candidates")}, indent=1))
+
+
+def template_of(name: str, volume: Volume) -> Template:
+    """The density of a class, at the tomogram's voxel size."""
+    return bead_templates(load_bank([name]), volume)[0]
+
+
+def kept_in(work: Path, name: str, settings: MatchSettings) -> Path:
+    """The file of a class's candidates; its name holds all settings that act on them."""
+    acting = settings.model_dump(exclude={"number", "overlap", "classes"})
+    text = "_".join(
+        f"{key}-{value}" for key, value in acting.items() if value != MatchSettings.model_fields[key].default
+    )
+    return work / f"{name}_{text.replace('/', '')}.npz"
+
+
+def match_class(volume: Volume, name: str, settings: MatchSettings, work: Path) -> None:
+    """Candidates of one class, kept in a file."""
+    start, template = time.perf_counter(), template_of(name, volume)
+    ready = prepare(volume, volume.voxel_size, shared_settings(settings))
+    data, whitening = whiten(ready.data) if settings.whiten else (ready.data, None)
+    target = make_target(
+        template, rotation_grid(settings.angular_step, settings.rotations), settings, ball_radius(template),
+        whitening=whitening,
+    )  # fmt: skip
+    matched = next(
+        find_all(TiledVolume(data, sign=-1.0), [target], path=settings.path, residual=settings.residual,
+                 volumes=settings.volumes, tile=settings.tile)
+    )  # fmt: skip
+    peaks = matched.peaks
+    work.mkdir(parents=True, exist_ok=True)
+    inside = ready.slab.holds(peaks.places[:, 0] + ready.sections.start)
+    seconds = time.perf_counter() - start
+    np.savez(
+        kept_in(work, name, settings), places=peaks.places[inside], scores=peaks.scores[inside],
+        rows=peaks.rows[inside], noise=matched.noise, energy=matched.energy, seconds=seconds,
+    )  # fmt: skip
+    print(f"{name}: {inside.sum()} candidates, {seconds:.0f} s, energy {matched.energy[0]:.3f}", flush=True)
+
+
+def scored(folder: Path, volume: Volume, settings: MatchSettings, work: Path, classes: list[str]) -> dict[str, Any]:
+    """Scores of TM-F and TM-T, and on what the candidates of each class lie."""
+    truth = read_truth(folder)
+    ready = prepare(volume, volume.voxel_size, shared_settings(settings))
+    rotations = rotation_grid(settings.angular_step, settings.rotations)
+    kept = [dict(np.load(kept_in(work, name, settings))) for name in classes]
+    peaks = [Peaks(one["places"], one["scores"], one["rows"]) for one in kept]
+    radii = [ball_radius(template_of(name, volume)) / volume.voxel_size for name in classes]
+    found = {}
+    for way, overlap in (("TM-F", False), ("TM-T", True)):
+        chosen = choose(peaks, radii, number=settings.number, overlap=overlap)
+        labels = np.concatenate([np.full(len(rows), k + 1) for k, rows in chosen])
+        picks = [peaks[k][rows] for k, rows in chosen]
+        detection = as_detection(
+            ready, settings, classes, labels,
+            np.concatenate([one.places for one in picks]) + np.array([ready.sections.start, 0, 0]),
+            np.concatenate([one.scores for one in picks]),
+            rotations[np.concatenate([one.rows for one in picks])],
+        )  # fmt: skip
+        found[way] = score_shrec(
+            detection.particles, truth.particles, truth.occupancy,
+            voxel_size=truth.voxel_size, z_offset=truth.z_offset, frame="tomogram",
+        )  # fmt: skip
+    best = found["TM-F"]
+    return {
+        "specimen": folder.name, "shape_zyx": list(volume.shape), "particles": best.particles,
+        "picks_a_class": settings.number, "candidates_a_class": settings.candidates,
+        "rotations": len(rotations), "settings": settings.model_dump(mode="json"),
+        "table3": best.table3, "class_f1": best.class_f1, "class_accuracy": best.class_accuracy,
+        "confusion": {"labels": list(best.labels), "counts": best.confusion.tolist()},
+        "tm_t": {"table3": found["TM-T"].table3, "class_f1": found["TM-T"].class_f1},
+        "candidates": {
+            name: on_what(name, one, radius, ready.sections.start, truth, settings.number or 0)
+            for name, one, radius in zip(classes, kept, radii, strict=True)
+        },
+        "threads": torch.get_num_threads(), "machine": machine(),
+    }  # fmt: skip
+
+
+def on_what(
+    name: str, kept: dict[str, np.ndarray], radius: float, first: int, truth: ShrecTruth, number: int
+) -> dict[str, Any]:
+    """On what the best `number` candidates of a class lie before any choice, and how the class's own particles score.
+
+    own, other, nothing: of the best candidates. found: share of the class's particles among all candidates.
+    deviations: median score of its particles among the candidates, in standard deviations of the noise.
+    """
+    known = truth.tomogram_particles
+    distance, nearest = cKDTree(known.voxels(truth.voxel_size)).query(kept["places"] + np.array([first, 0, 0]))
+    hit = distance <= min(NEAR, max(radius, 2.0))
+    own = hit & (known.classes.astype(str)[nearest] == name)
+    best = slice(0, number)
+    scores = kept["scores"][own]
+    return {
+        "own": int(own[best].sum()), "other": int((hit & ~own)[best].sum()), "nothing": int((~hit)[best].sum()),
+        "found": len(np.unique(nearest[own])) / max(int((known.classes.astype(str) == name).sum()), 1),
+        "deviations": float(np.median(scores) / kept["noise"]) if len(scores) else None,
+        "noise": float(kept["noise"]), "energy_kept": float(kept["energy"][0]), "seconds": float(kept["seconds"]),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""docs/calibration.md from calibration.json; for calibration.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from voxpick.benchmark.published import CLASS_COLUMNS, SHREC20_TABLE3, SHREC20_TABLE4, TABLE3_COLUMNS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"
+NOTES = Path(__file__).with_name("calibration_notes.md")
+TABLE9_COLUMNS = ("3qm1", "1s3x", "3h84", "3gl1", "2cg9", "3d2f", "1u6g", "3cf3", "1bxn", "1qvr", "4cr2", "4d8q")
+TABLE9 = (0.064, 0.169, 0.364, 0.053, 0.207, 0.492, 0.34, 0.653, 0.696, 0.611, 0.91, 0.945)
+TABLE8_F1 = 0.663
+"""The same paper's second run of TM-F on SHREC'20 (Gubins et al. 2020, Tables 8 and 9), as printed."""
+OFF = 0.1
+
+HEAD = """# Calibration: are our tomograms as hard as the published ones?
+
+Made by `python benchmarks/accuracy/calibration.py --page` from benchmarks/accuracy/calibration.json, which that script
+wrote. Template matching learns nothing, so the same method on our replica and on the published SHREC'20 tomogram tells
+how the two compare: TM-F as in section 3.7 of Gubins et al. (2020), with the templates and settings of
+`voxpick match`. The paper prints two runs of TM-F on SHREC'20, which differ: Tables 3 and 4 (the ranking), and Tables 8
+and 9 (the comparison with SHREC'19). Both stand here. F1 of a class is that of the confusion matrix, as the organisers
+compute it.
+"""
+
+
+def write_page(source: Path) -> None:
+    """Tables of all runs, then the notes."""
+    parts = [HEAD]
+    for name, run in json.loads(source.read_text())["runs"].items():
+        parts += _run(name, run)
+    if NOTES.exists():
+        parts.append("\n" + NOTES.read_text().strip())
+    PAGE.write_text("\n".join(parts) + "\n")
+
+
+def _run(name: str, run: dict[str, Any]) -> list[str]:
+    z, y, x = run["shape_zyx"]
+    changed = run.get("changed") or {}
+    table3, published = run["table3"], dict(zip(TABLE3_COLUMNS, SHREC20_TABLE3["TM-F"], strict=True))
+    lines = [
+        f"\n## {name}\n",
+        f"Specimen {run['specimen']}, tomogram {z} x {y} x {x} (z, y, x), {run['particles']} particles, "
+        f"{run['picks_a_class']} picks and {run['candidates_a_class']} candidates a class, {run['rotations']} "
+        f"orientations.{''.join(f' {key}: {value}.' for key, value in changed.items())} "
+        f"{sum(one['seconds'] for one in run['candidates'].values()) / 60:.0f} minutes with {run['threads']} "
+        f"thread(s) on {run['machine']['processor']}, commit {run['machine']['commit']}.\n",
+        "| | recall | precision | F1 | AD |\n|---|---:|---:|---:|---:|",
+        f"| ours | {table3['recall']:.3f} | {table3['precision']:.3f} | {table3['F1']:.3f} | {table3['AD']:.2f} |",
+        f"| published, Table 3 | {published['recall']:.3f} | {published['precision']:.3f} | {published['F1']:.3f} | "
+        f"{published['AD']:.2f} |",
+        f"| published, Table 8 | 0.642 | 0.686 | {TABLE8_F1} | 2.43 |\n",
+        "| class | F1, ours | F1, Table 4 | F1, Table 9 | ours less Table 4 | ours, TM-T | best candidates on: own "
+        "class | other | nothing | own found | own score, deviations |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    first = dict(zip(CLASS_COLUMNS, SHREC20_TABLE4["TM-F"], strict=True))
+    second, off = dict(zip(TABLE9_COLUMNS, TABLE9, strict=True)), []
+    for label in CLASS_COLUMNS:
+        if label not in run["candidates"]:
+            continue
+        ours, what = run["class_f1"][label], run["candidates"][label]
+        difference = ours - first[label]
+        off += [label] if abs(difference) > OFF else []
+        strength = "-" if what["deviations"] is None else f"{what['deviations']:.1f}"
+        lines.append(
+            f"| {label} | {ours:.3f} | {first[label]:.3f} | {second[label]:.3f} | {difference:+.3f} | "
+            f"{run['tm_t']['class_f1'][label]:.3f} | {what['own']} | {what['other']} | {what['nothing']} | "
+            f"{what['found']:.2f} | {strength} |"
+        )
+    lines.append(f"\nOff by more than {OFF} from Table 4: {', '.join(off) or 'none'}.")
+    return lines

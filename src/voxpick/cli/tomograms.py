@@ -1,0 +1,49 @@
+"""What commands that go over several tomograms share: their names, checks, and how errors and warnings name them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+from voxpick.errors import VoxpickError
+
+
+def picks_name(path: Path) -> str:
+    """What the picks of a tomogram are called after: its file without .mrc, or .mrc.gz."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def check_tomograms(volumes: list[Path]) -> None:
+    """Refuse before the first tomogram is searched what the headers and names of all files tell."""
+    from voxpick.io.mrc_header import read_header
+
+    for path in volumes:
+        read_header(path)
+    name, times = Counter(picks_name(path) for path in volumes).most_common(1)[0]
+    if times > 1:
+        raise VoxpickError(
+            f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"
+        )
+
+
+@contextmanager
+def errors_name_file(path: Path, name: str) -> Iterator[None]:
+    """Let errors that begin with the name of a volume begin with its file."""
+    try:
+        yield
+    except VoxpickError as error:
+        raise VoxpickError(f"{path}: {str(error).removeprefix(f'{name}: ')}") from error
+
+
+@contextmanager
+def warnings_on_one_line() -> Iterator[None]:
+    """Warnings as one line of standard error, every time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *rest, **more: typer.echo(f"voxpick: warning: {message}", err=True)
+        yield

@@ -1,0 +1,59 @@
+"""Whitening: a tomogram and its templates filtered so that the tomogram has the same power at all frequencies.
+
+Correlation with a template is the best detector in white noise; in a tomogram, whose power falls with frequency, it
+gives the low frequencies too much to say. The gain is told from the tomogram itself, by its power in shells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from voxpick.errors import VoxpickError
+
+SHELL = 1 / 96
+"""Width of a shell in cycles per voxel."""
+FLOOR = 1e-3
+"""Shells with less than this share of the median power, as beyond a back-projection's circle, count as having it."""
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """gains: at the frequencies (k + 1/2) SHELL cycles per voxel, (n,); linear between them."""
+
+    gains: np.ndarray
+
+    def transfer(self, shape: tuple[int, int, int], *, device: torch.device | str = "cpu") -> torch.Tensor:
+        """The gain in the layout of rfftn for `shape`: float32 [nz, ny, nx // 2 + 1]."""
+        at = _radius(shape).numpy()
+        found = np.interp(at, (np.arange(len(self.gains)) + 0.5) * SHELL, self.gains)
+        return torch.from_numpy(found.astype(np.float32)).to(device)
+
+
+def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
+    """The filtered volume, float32 [z, y, x], and the gains for its templates.
+
+    The whole volume is transformed at once: it takes four times its own memory. Raises VoxpickError for NaN and for
+    constant volumes.
+    """
+    values = torch.from_numpy(np.array(data, dtype=np.float32))
+    values -= values.mean(dtype=torch.float64).float()
+    if not bool(torch.isfinite(values).all()) or float(values.abs().max()) == 0:
+        raise VoxpickError("the volume is constant, or holds NaN or infinite values; there is nothing to whiten")
+    spectrum, shape = torch.fft.rfftn(values), (data.shape[0], data.shape[1], data.shape[2])
+    shells = (_radius(shape) / SHELL).long().reshape(-1)
+    number = int(shells.max()) + 1
+    counts = torch.bincount(shells, minlength=number).clamp(min=1)
+    power = torch.bincount(shells, weights=spectrum.abs().square().double().reshape(-1), minlength=number) / counts
+    gains = power.clamp(min=FLOOR * float(power[1:].median())).rsqrt()
+    whitening = Whitening((gains / gains.mean()).numpy())
+    spectrum *= whitening.transfer(shape)
+    return torch.fft.irfftn(spectrum, s=shape).numpy(), whitening
+
+
+def _radius(shape: tuple[int, int, int]) -> torch.Tensor:
+    """Frequency in cycles per voxel in the layout of rfftn."""
+    kz, ky, kx = torch.fft.fftfreq(shape[0]), torch.fft.fftfreq(shape[1]), torch.fft.rfftfreq(shape[2])
+    return (kz[:, None, None] ** 2 + ky[:, None] ** 2 + kx**2).sqrt()

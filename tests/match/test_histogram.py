@@ -1,0 +1,29 @@
+"""The histogram of best scores, and what noise alone would give."""
+
+import numpy as np
+import pytest
+
+from voxpick.match.histogram import score_histogram
+from voxpick.report.matching_charts import score_charts
+
+
+def test_the_curve_of_noise_is_that_of_the_best_of_many():
+    rng = np.random.default_rng(0)
+    best = 0.03 * rng.normal(size=(50, 12, 20, 28)).max(axis=0)
+    best[3, 4, 5] = 0.6
+    found = score_histogram(best, 0.03, 400, lowest=0.2)
+    assert found.counts.sum() == best.size and found.expected.sum() == pytest.approx(best.size, rel=0.01)
+    assert found.independent == pytest.approx(50, rel=0.1)
+    busy = found.counts > 100
+    assert (np.abs(found.expected - found.counts)[busy] < 6 * np.sqrt(found.counts[busy])).all()
+    assert found.expected[-1] < 1e-6 and found.counts[-1] == 1 and (found.expected >= 0).all()
+    assert 0.14 < found.chance < 0.18
+    page = score_charts({"1bxn": found})
+    assert page.count("<svg") == 1 and "once by chance" in page and "kept from here" in page
+
+
+def test_without_noise_or_scores_there_is_no_curve():
+    assert score_histogram(np.random.default_rng(0).normal(size=(4, 5, 6)), None, 9).expected is None
+    empty = score_histogram(np.zeros((4, 5, 6)), 0.1, 9)
+    assert empty.counts.sum() == 0 and "<svg" in score_charts({"empty": empty})
+    assert score_charts({}) == ""
