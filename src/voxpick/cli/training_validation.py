@@ -12,6 +12,7 @@ import torch
 from voxpick.cli.held_out import middle_of, particle_sizes
 from voxpick.detect.classify import classify
 from voxpick.detect.locate import locate
+from voxpick.detect.memory import resident_bytes
 from voxpick.detect.segment import probabilities
 from voxpick.detect.settings import LOCATE_SETTINGS, make_settings
 from voxpick.errors import VoxpickError
@@ -27,6 +28,9 @@ THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 
 DETECTION_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 """Those that a whole detection is tried at, one after another; a method's VALIDATION_THRESHOLDS instead, if any."""
+
+DETECTION_MEMORY = 6 * 2**30
+"""Bytes that a validation may take for its detection."""
 
 Validate = Callable[[torch.nn.Module], dict[str, float]]
 
@@ -120,7 +124,8 @@ def detection_validation(
     """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
-    at which the method gives up, as nearly all is foreground, counts as nothing found. A method's VALIDATION are
+    at which the method gives up, as nearly all is foreground, counts as nothing found. Detection may take as much memory
+    as by itself beside what the training holds, mapped specimens among it. A method's VALIDATION are
     changes to its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
     """
     crop = middle_of(held_out, side=side)
@@ -132,6 +137,7 @@ def detection_validation(
 
     def found(models: dict[str, Model], threshold: float | None, device: str) -> dict[str, float]:
         changes = {**changes_here, "slab": slab, **({} if threshold is None else {"threshold": threshold})}
+        changes["max_memory"] = str(resident_bytes() + DETECTION_MEMORY)
         try:
             picks = method.detect(crop.tomogram, models, changes=changes, device=device).particles
         except VoxpickError:
