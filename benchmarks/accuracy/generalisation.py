@@ -153,6 +153,7 @@ def measured(folder: Path, about: dict[str, Any], condition: str, decoys: set[st
     row = {
         "condition": condition, "specimen": folder.name, "particles": len(wanted), "picks": len(picks),
         "f1": score.f1, "recall": score.recall, "precision": score.precision, "mean_class_f1": score.mean_class_f1,
+        "right": float(np.trace(score.confusion[1:, 1:]) / max(len(picks), 1)),
         "class_f1": score.class_f1, "size_groups": score.size_groups, "distance": score.average_distance,
         "best_f1": best[1] if best else 0.0, "best_threshold": best[0] if best else None,
         "mean_score": float(scores.mean()) if len(scores) else None, "seconds": round(seconds, 1),

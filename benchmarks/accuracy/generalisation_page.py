@@ -39,10 +39,13 @@ def page(result: dict[str, Any]) -> list[str]:
         "",
         f"One change of the SHREC'20 recipe at a time, on the same {_number(result['specimens'])} of {size} A",
         f"(z, y, x) with {result['particles']} particles, seed {result['seed']}. Tomograms of other voxel sizes are",
-        "rescaled by `voxpick detect`, which runs with the settings it takes by itself. Best F1: at the threshold on",
-        "the score that suits this tomogram best, which nobody knows beforehand; where it is far above F1, the scores",
-        "have shifted, and `--min-score` or `--threshold` helps. Score: the mean over all picks; where it is above the",
-        "precision, the model is surer than it should be.",
+        "rescaled by `voxpick detect`, which runs with the settings it takes by itself.",
+        "",
+        "- F1, recall, precision and AD are of SHREC'20's localisation. Best F1: at the threshold on the score that",
+        "  suits this tomogram best, which nobody knows beforehand; where it is far above F1, the scores have shifted,",
+        "  and `--min-score` helps.",
+        "- Right: the share of picks that are in place and rightly named. Score: the mean score of the picks; a",
+        "  calibrated one equals it, a model whose score is higher is surer than it should be.",
         "",
     ]
     for name, card in result["models"].items():
@@ -57,8 +60,8 @@ def page(result: dict[str, Any]) -> list[str]:
 
 
 def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-    heads = ("F1", "recall", "precision", "score", "best F1", "mean class F1", "AD (voxels)")
-    keys = ("f1", "recall", "precision", "mean_score", "best_f1", "mean_class_f1", "distance")
+    heads = ("F1", "best F1", "recall", "precision", "mean class F1", "right", "score", "AD (voxels)")
+    keys = ("f1", "best_f1", "recall", "precision", "mean_class_f1", "right", "mean_score", "distance")
     parts = "; ".join(
         f"{part}: {about['steps']} steps, {about['minutes']} minutes on {about['device']}"
         for part, about in card["parts"].items()

@@ -13,7 +13,7 @@ from voxpick.networks.picknet import CENTRE_CHANNELS
 LAYOUT = {"picks": (CENTRE_CHANNELS, 1), "training_heads": (0, 0)}
 """Of output layers with more rows than classes, by name: the row of the first class, and that class's number.
 
-In all others row k is class k, the background being class 0.
+Others have a row for each class, the background being class 0, or for each class but the background.
 """
 
 BY_DATA = ("in_channels", "classes")
@@ -54,11 +54,9 @@ def _class_rows(model: Model) -> dict[str, tuple[int, int]]:
     for key, value in model.network.state_dict().items():
         if value.shape == larger[key].shape:
             continue
-        first, number = LAYOUT.get(key.rpartition(".")[0], (0, 0))
-        if len(larger[key]) != len(value) + 1 or value.shape[1:] != larger[key].shape[1:]:
-            raise VoxpickError(
-                f"{model.name}: {key} changes with the classes otherwise than by a row; keep the classes"
-            )
+        first, number = LAYOUT.get(key.split(".")[0], (0, count - len(value)))
+        if number not in (0, 1) or len(larger[key]) != len(value) + 1 or value.shape[1:] != larger[key].shape[1:]:
+            raise VoxpickError(f"{model.name}: {key} has no row for each class; begin with a model of the same classes")
         found[key] = (first, number)
     return found
 

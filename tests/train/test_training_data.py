@@ -1,0 +1,196 @@
+"""voxpick train from picks, from partly labelled tomograms, from given weights and on a stream."""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import typer
+from toy_models import write_toy_model
+from typer.testing import CliRunner
+
+from voxpick.cli import train as command
+from voxpick.cli.training_data import gather, read_training_volume
+from voxpick.errors import VoxpickError
+from voxpick.io.formats import write_particles
+from voxpick.io.model import load_models
+from voxpick.particles import Particles
+from voxpick.train.targets import IGNORE
+
+FAST = ["--threads", "1", "--steps", "2", "--set", "log_steps=1", "--no-tensorboard"]
+MSDNET = ["--set", "network_settings.depth=4", "--set", "patch=12"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for k in range(2):
+        write_toy_model(folder / f"model_{k}", seed=k)
+        (folder / f"TS_{k}.mrc").symlink_to(folder / f"model_{k}" / "reconstruction.mrc")
+    tables = [read_training_volume(folder / f"model_{k}").particles for k in range(2)]
+    for k, table in enumerate(tables):
+        named = table.with_columns(tomograms=np.full(len(table), f"TS_{k}", dtype=object))
+        write_particles(folder / f"TS_{k}.csv", named)
+    both = Particles(
+        np.concatenate([table.centers_zyx for table in tables]),
+        np.concatenate([table.classes for table in tables]),
+        tomograms=np.repeat(np.array(["TS_0", "TS_1"], dtype=object), [len(table) for table in tables]),
+    )
+    write_particles(folder / "both.csv", both)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def volumes_of(paths, **options):
+    kept = []
+    source = gather(paths, **{"picks": [], "radius": [], "partial": None, **options})
+    source.run(lambda volumes, **rest: kept.extend(volumes), checkpoint_seconds=1.0)
+    return source, kept
+
+
+@pytest.mark.parametrize("files", [["both.csv"], ["TS_0.csv", "TS_1.csv"]])
+def test_picks_become_balls(data, files):
+    source, volumes = volumes_of(
+        [data / "TS_0.mrc", data / "TS_1.mrc"], picks=[data / name for name in files], radius=["40", "1s3x=25"]
+    )
+    assert source.classes[0] == "3cf3" and len(source.classes) == 12 and source.voxel_size == 10.0
+    for k, volume in enumerate(volumes):
+        true = read_training_volume(data / f"model_{k}")
+        low = true.z_offset
+        assert np.array_equal(volume.class_mask[low : low + 20] > 0, np.asarray(true.class_mask) > 0)
+        z, y, x = volume.centers().T
+        assert volume.occupancy[z, y, x].tolist() == list(range(1, len(z) + 1))
+        assert set(volume.class_mask[z, y, x].tolist()) == {1, source.classes.index("1s3x") + 1}
+        assert volume.known is None
+
+
+def test_partly_labelled_picks_with_given_background(data, tmp_path):
+    table = Particles(
+        np.array([[140.0, 180.0, 220.0], [60.0, 60.0, 80.0]]), np.array(["ribosome", "background"], dtype=object)
+    )
+    write_particles(tmp_path / "picks.csv", table)
+    source, (volume,) = volumes_of(
+        [data / "TS_0.mrc"], picks=[tmp_path / "picks.csv"], radius=["ribosome=40"], partial=30.0
+    )
+    assert source.classes == ["ribosome"] and len(volume.particles) == 1
+    grid = np.stack(np.indices(volume.tomogram.shape), -1)
+    spot = ((grid - [6, 6, 8]) ** 2).sum(-1) <= 9
+    assert volume.known[spot].all() and (volume.class_mask[spot] == 0).all()
+    labels = volume.labels((0, 0, 0), volume.tomogram.shape)
+    reach = np.sqrt(((grid - [14, 18, 22]) ** 2).sum(-1))
+    assert (labels[reach <= 4] == 1).all() and (labels[(reach > 4) & (reach < 6)] == 0).all()
+    assert (labels[(reach > 8) & ~spot] == IGNORE).all()
+
+
+def test_a_folder_may_be_partly_labelled(data):
+    _, (volume,) = volumes_of([data / "model_0"], partial=20.0)
+    assert 0.05 < volume.known.mean() < 0.9
+    assert (volume.known | (np.asarray(volume.class_mask) == 0)).all()
+
+
+@pytest.mark.parametrize("method", [["vp-detector", *MSDNET], ["yopo", "--set", "batch=2"]])
+def test_few_picks_train(data, tmp_path, method):
+    name, *settings = method
+    output = tmp_path / "few.pt"
+    run(data / "TS_0.mrc", "--picks", data / "TS_0.csv", "--radius", 30, "--partial", 60, "--method", name, *settings,
+        "--output", output, *FAST)  # fmt: skip
+    made = next(iter(load_models(output).values())).provenance
+    assert made["settings"]["centred_fraction"] == 1.0
+    assert made["training_data"] == ["TS_0.mrc"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no training data"),
+        (["TS_0.mrc"], "a tomogram without truth; give its particles with --picks"),
+        (["TS_0.mrc", "model_0", "--picks", "TS_0.csv"], "a folder with truth; --picks goes with tomograms"),
+        (["TS_0.mrc", "--picks", "TS_0.csv"], "class '1s3x': picks become balls, whose --radius"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "wide"], "--radius wide: is not a number"),
+        (["TS_0.mrc", "TS_1.mrc", "--picks", "TS_0.csv", "--radius", "30"], "holds no picks of 'TS_1', but of 'TS_0'"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--picks", "TS_1.csv", "--radius", "30"], "2 files of picks for 1 tom"),
+        (["model_0", "--partial", "-1"], "shell around labelled particles is -1.0 A"),
+        (["model_0", "--stream"], "--stream simulates its training data"),
+        (["model_0", "--structures", "bank.npz"], "add --stream"),
+        (["--stream", "--set", "stream.pool=0"], "stream.pool = 0"),
+        (["--from", "shipped", "model_0", "--method", "ms-d"], "no built-in model 'ms-d'"),
+        (
+            ["--from", "vp-detector", "model_0", "--method", "ms-d"],
+            "holds weights of vp-detector, to be trained is ms-d",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_line(data, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(data)
+    with pytest.raises(VoxpickError, match=message.replace(".", r"\.")):
+        run(*arguments, "--output", tmp_path / "model.pt", *FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_given_weights_name_other_classes(data, tmp_path):
+    network = ["--set", "network_settings={filters: [4, 6], bottom: 1}", "--set", "patch=16", "--set", "batch=1"]
+    method = ["--method", "deepfinder", "--set", "average_decay=0"]
+    run(data / "model_0", "--output", tmp_path / "a.pt", *method, *network, *FAST)
+    table = read_training_volume(data / "model_1").particles
+    renamed = np.where(table.classes == "3cf3", "3cf3", "mine").astype(object)
+    write_particles(tmp_path / "picks.csv", table.with_columns(classes=renamed))
+    still = ["--set", "learning_rate=1e-12", "--set", "patch=16", "--set", "batch=1"]
+    result = run(
+        data / "TS_1.mrc", "--picks", tmp_path / "picks.csv", "--radius", 30, "--from", tmp_path / "a.pt",
+        "--output", tmp_path / "b.pt", *method, *still, *FAST,
+    )  # fmt: skip
+    assert "new to the network: mine;" in result.output
+    before, after = (load_models(tmp_path / name)["segmenter"] for name in ("a.pt", "b.pt"))
+    assert after.classes == ["background", "3cf3", "mine"]
+    assert after.settings["filters"] == [4, 6]
+    old, new = before.network.state_dict(), after.network.state_dict()
+    heads = [key for key in new if new[key].shape != old[key].shape]
+    assert len(heads) == 2
+    kernels = [key for key in new if key not in heads and new[key].ndim == 5]
+    assert all(torch.allclose(new[key], old[key], atol=1e-6) for key in kernels)
+    for key in heads:
+        for row, name in enumerate(["background", "3cf3"]):
+            assert torch.allclose(new[key][row], old[key][before.classes.index(name)], atol=1e-6)
+
+
+def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):
+    made, bank = [], {"3cf3": None, "1s3x": None}
+
+    def make(number):
+        made.append(number)
+        return read_training_volume(data / f"model_{number % 2}")
+
+    class Maker:
+        recipe = SimpleNamespace(voxel_size=10.0)
+
+        def __call__(self, number):
+            return make(number)
+
+    monkeypatch.setattr("voxpick.cli.structures.read_bank", lambda path: bank)
+    monkeypatch.setattr("voxpick.methods.specimens.background_worker", lambda device: ThreadPoolExecutor(1))
+    monkeypatch.setattr("voxpick.methods.specimens.specimen_maker", lambda *given, **options: Maker())
+    output = tmp_path / "s.pt"
+    run("--stream", "--method", "vp-detector", "--set", "stream.pool=1", "--set", "stream.every=2", *MSDNET,
+        "--output", output, "--threads", "1", "--steps", "5", "--no-tensorboard")  # fmt: skip
+    model = load_models(output)["localizer"]
+    assert made[:3] == [0, 1, 2]
+    assert model.provenance["training_data"] == ["simulated on the fly"]
+    assert (model.provenance["steps"], model.provenance["settings"]["stream"]["every"]) == (5, 2)
+    assert model.provenance["settings"]["stream"]["size"] == [200, 256, 256]
