@@ -40,6 +40,7 @@ def make_detector(
     model: str, changes: dict[str, Any], *, classifier: str | None, with_classes: bool, paper: bool, segmentation: bool
 ) -> Detector:
     """The detector that the options ask for; `model` and `classifier` are files or names of shipped models."""
+    from voxpick.cli.fit_confidence import RAW
     from voxpick.methods.catalogue import find_method, method_of
     from voxpick.methods.naming import finding_parts
     from voxpick.methods.traits import segments
@@ -61,7 +62,7 @@ def make_detector(
                 f"'voxpick methods {name}' does not say otherwise; leave --paper out, or name the method's model, such "
                 "as --model vp-detector"
             )
-        changes = {**steps, **changes}
+        changes = {**RAW, **steps, **changes}
     if classifier is not None and not with_classes:
         raise VoxpickError("--classifier names the picks and --no-classes does not; give one of them")
     if not with_classes and not (finders and "classifier" in method.STAGES):

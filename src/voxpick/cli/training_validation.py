@@ -124,9 +124,9 @@ def detection_validation(
     """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
-    at which the method gives up, as nearly all is foreground, counts as nothing found. Detection may take as much memory
-    as by itself beside what the training holds, mapped specimens among it. A method's VALIDATION are
-    changes to its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
+    at which the method gives up, as nearly all is foreground, counts as nothing found. Detection may take as much
+    memory as by itself, beside what the training holds (mapped specimens count). A method's VALIDATION are changes to
+    its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
     """
     crop = middle_of(held_out, side=side)
     last = crop.z_offset + len(crop.occupancy)

@@ -19,7 +19,7 @@ paper leaves open:
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
 weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
 split touching particles); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
-where 1 - P(background) is above 0.5, or what validation chose. Bandwidth (60 A) and least
+where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least
 cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
 of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
 out. The defaults split by watershed and vote by probability.
@@ -77,7 +77,9 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 DETECTION_SETTINGS = DetectSettings
-PAPER_DETECTION: dict[str, Any] = {"split": "mean-shift", "voting": "majority", "per_class": False}
+PAPER_DETECTION: dict[str, Any] = {
+    "split": "mean-shift", "voting": "majority", "per_class": False, "threshold": 0.5
+}  # fmt: skip
 """Settings of `detect` as in section 3.1."""
 
 
