@@ -175,8 +175,8 @@ def _costs(runs: Mapping[str, list[Result]], tests: Mapping[str, list[Result]]) 
     note = (
         "Wall time with start-up, of all stages and of one tomogram; largest main memory of a process, and the most "
         "that its tensors took of a GPU where it used one. '-' for the training of a method that learns nothing. "
-        "SHREC'20, Table 7, copied as printed; its section 3.7 gives the times of template matching the other way round, "
-        "27 h on a CPU. Published times are from other machines and tomograms of 512 x 512 x 512 voxels."
+        "SHREC'20, Table 7, copied as printed; its section 3.7 gives the times of template matching the other way "
+        "round, 27 h on a CPU. Published times are from other machines and tomograms of 512 x 512 x 512 voxels."
     )
     return _without_empty(Table("costs", "Time and memory", note, list(units), rows, units=units), " GPU memory")
 

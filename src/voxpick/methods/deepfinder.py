@@ -23,8 +23,8 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
 dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground
 where 1 - P(background) is above 0.5 (by default what validation chose), nearly the same as a most probable class that
-is not the background. Bandwidth and least cluster are not given (60 A and 30 voxels here; smaller components go before the
-clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise than in 2018 ("uniformly averaging the
+is not the background. Bandwidth and least cluster are not given (60 A and 30 voxels here; smaller components go before
+the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise than in 2018 ("uniformly averaging the
 coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it;
 sections without specimen are left out. The defaults split by watershed in all foreground, with centroids weighted by
 probability, and vote by probability.

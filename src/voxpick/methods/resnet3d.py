@@ -64,8 +64,8 @@ SETTINGS: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "network_settings": {"padded": True}, "epochs": 30, "learning_rate": 2e-3, "schedule": "step",
-        "decay_epoch": 1_000_000, "balanced": False, "mirrors": True, "intensity_scale": 0.0, "intensity_shift": 0.0, "gradient_clip": 0.0,
-        "average_decay": 0.0, "validate_minutes": 60.0,
+        "decay_epoch": 1_000_000, "balanced": False, "mirrors": True, "intensity_scale": 0.0, "intensity_shift": 0.0,
+        "gradient_clip": 0.0, "average_decay": 0.0, "validate_minutes": 60.0,
         "options": {"background": 9000 / 32350, "distance": 16.0, "orientations": "cube"},
     },
     "minutes": {

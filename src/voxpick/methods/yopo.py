@@ -60,8 +60,8 @@ SETTINGS: dict[str, Any] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "epochs": 20, "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 1_000_000, "jitter": 0.0,
-        "balanced": False, "turns": False, "intensity_scale": 0.0, "intensity_shift": 0.0, "gradient_clip": 0.0, "average_decay": 0.0,
-        "validate_minutes": 60.0,
+        "balanced": False, "turns": False, "intensity_scale": 0.0, "intensity_shift": 0.0, "gradient_clip": 0.0,
+        "average_decay": 0.0, "validate_minutes": 60.0,
     },
     "minutes": {
         "minutes": 60.0, "learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.03, "jitter": 1.0, "balanced": True,
