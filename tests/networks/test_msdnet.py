@@ -53,6 +53,27 @@ def test_equals_the_reference_in_float32(engine, name, shape):
     assert max(errors(found, expected)) < 1e-5
 
 
+def test_sections_that_are_cut_into_strips_equal_the_reference(engine):
+    torch.manual_seed(1)
+    network = MSDNet(depth=5, dilations=[1, 3])
+    torch.nn.init.normal_(network.bias, std=0.1)
+    x = torch.randn(1, 1, 5, 210, 172)
+    target = torch.randn(1, 2, 5, 210, 172)
+    expected = gradients(network, x, target, lambda v: reference_msdnet(network, v))
+    assert max(errors(gradients(network, x, target, network), expected)) < 1e-5
+
+
+def test_images_of_a_batch_are_evaluated_alike_with_and_without_gradients(engine):
+    torch.manual_seed(4)
+    network = MSDNet(classes=3, depth=9, dilations=[1, 2, 3])
+    x = torch.randn(3, 1, *SHAPE)
+    with torch.no_grad():
+        without = network(x)
+        single = network(x[1:2])
+    assert errors([without], [network(x).detach()])[0] < 1e-6
+    assert errors([without[1:2]], [single])[0] < 1e-6
+
+
 def learning_gradients(network, x, function):
     """As `gradients` for a cross-entropy: a target that x determines, so that gradients of voxels do not cancel."""
     network.zero_grad()

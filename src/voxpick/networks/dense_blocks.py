@@ -1,4 +1,4 @@
-"""A densely connected stack of dilated convolutions, evaluated block by block, with its own backward pass.
+"""The dense stack on torch alone, evaluated block by block, with its own backward pass.
 
 Layer i convolves all earlier maps, so the usual evaluation makes many convolutions with two output channels. Here
 one cycle of dilations is a block: inside it layer by layer; a finished block is convolved once per dilation for all
@@ -9,12 +9,10 @@ keeps from the forward pass the maps after the activation only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from voxpick.networks import dense_native
 from voxpick.networks.layout import Layout
 
 SLOPE = 0.01
@@ -63,48 +61,43 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     return torch.ops.aten.convolution_backward(gradient, x, weight, None, one, one, one, False, (0, 0, 0), 1, mask)[1]
 
 
-class DenseStack(torch.autograd.Function):
-    """Dense layers and the 1x1x1 output layer. Use `dense_stack`."""
+Kept = tuple[list[torch.Tensor], list[torch.Tensor]]
+"""Weights in the format of the convolutions, and the maps of every block."""
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        layout: Layout,
-        dtype: torch.dtype,
-        bias: torch.Tensor,
-        out_weight: torch.Tensor,
-        out_bias: torch.Tensor,
-        *weights: torch.Tensor,
-    ) -> torch.Tensor:
-        keep = any(ctx.needs_input_grad)
-        cast = [weight.to(dtype) for weight in weights]
-        logits, maps = _forward(x.to(dtype), layout, cast, bias, out_weight, out_bias, keep)
-        if keep:
-            ctx.save_for_backward(out_weight, *weights, *maps)
-            ctx.layout, ctx.dtype = layout, dtype
-        return logits
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        layout: Layout = ctx.layout
-        out_weight, *rest = ctx.saved_tensors
-        weights = [weight.to(ctx.dtype) for weight in rest[: layout.depth]]
-        maps = rest[layout.depth :]
-        grad_x, pre_gradients, grad_out = _backward_maps(gradients[0], layout, weights, out_weight, maps)
-        grad_bias = torch.stack(
-            [
-                pre_gradients[i % layout.cycle]
-                .narrow(1, i // layout.cycle * layout.width, layout.width)
-                .float()
-                .sum((0, 2, 3, 4))
-                for i in range(layout.depth)
-            ]
-        )
-        grad_weights = _backward_weights(layout, maps, pre_gradients)
-        grad_out_bias = gradients[0].sum((0, 2, 3, 4))
-        first = grad_x if ctx.needs_input_grad[0] else None
-        return (first, None, None, grad_bias, grad_out, grad_out_bias, *grad_weights)
+def evaluate(
+    x: torch.Tensor,
+    layout: Layout,
+    dtype: torch.dtype,
+    bias: torch.Tensor,
+    out_weight: torch.Tensor,
+    out_bias: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    *,
+    keep: bool,
+) -> tuple[torch.Tensor, Kept | None]:
+    """As `dense_stack.Engine`."""
+    cast = [weight.to(dtype) for weight in weights]
+    logits, maps = _forward(x.to(dtype), layout, cast, bias, out_weight, out_bias, keep)
+    return logits, (cast, maps) if keep else None
+
+
+def gradients(
+    gradient: torch.Tensor, kept: Kept, layout: Layout, out_weight: torch.Tensor, *, wants_input: bool
+) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    """As `dense_stack.Engine`."""
+    weights, maps = kept
+    grad_x, grad_pre, grad_out = _backward_maps(gradient, layout, weights, out_weight, maps)
+    grad_bias = torch.stack(
+        [
+            grad_pre[i % layout.cycle]
+            .narrow(1, i // layout.cycle * layout.width, layout.width)
+            .float()
+            .sum((0, 2, 3, 4))
+            for i in range(layout.depth)
+        ]
+    )
+    return grad_x if wants_input else None, grad_bias, grad_out, _backward_weights(layout, maps, grad_pre)
 
 
 def _pushed(layout: Layout, weights: Sequence[torch.Tensor], position: int, block: int) -> torch.Tensor:
@@ -202,21 +195,3 @@ def _backward_weights(
                 seen = layout.before(i) - layout.start(block)
                 pieces[i].append(found[number * width : (number + 1) * width, :seen].float())
     return [torch.cat(parts, 1) for parts in pieces]
-
-
-def dense_stack(
-    x: torch.Tensor,
-    layout: Layout,
-    weights: Sequence[torch.Tensor],
-    bias: torch.Tensor,
-    out_weight: torch.Tensor,
-    out_bias: torch.Tensor,
-    *,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """Logits (b, classes, z, y, x) in float32 of x (b, in_channels, z, y, x), computed in `dtype`, differentiable.
-
-    weights: of layer i (width, in_channels + i width, 3, 3, 3); bias (depth, width); out_weight (classes, channels).
-    """
-    engine = dense_native.NativeDenseStack if dense_native.usable(x, layout, dtype) else DenseStack
-    return engine.apply(x, layout, dtype, bias, out_weight, out_bias, *weights)

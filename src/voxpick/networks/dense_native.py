@@ -8,8 +8,11 @@ described in native/shape.h.
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from voxpick.networks.layout import Layout
@@ -45,80 +48,108 @@ def _call(name: str, *arguments: Any) -> None:
     getattr(kernels, name)(*converted)
 
 
-def _shape(x: torch.Tensor, layout: Layout, classes: int) -> torch.Tensor:
-    batch, _, *sides = x.shape
+def _shape(shape: torch.Size, layout: Layout, classes: int) -> torch.Tensor:
+    batch, _, *sides = shape
     numbers = [batch, *sides, layout.depth, classes, layout.in_channels, layout.cycle, torch.get_num_threads()]
     return torch.tensor([*numbers, *layout.dilations], dtype=torch.int64)
 
 
-def _padded_channels(weight: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Input channels (second dimension) filled up to one pair."""
-    if layout.in_channels == 2:
-        return weight
-    empty = weight.new_zeros((weight.shape[0], 1, *weight.shape[2:]))
-    return torch.cat([weight[:, :1], empty, weight[:, 1:]], 1)
+@lru_cache(maxsize=8)
+def _order(layout: Layout, half: bool, mirrored: bool) -> torch.Tensor:
+    """Where the values of the kernels lie among the weights of all layers, one after the other, and one zero.
+
+    Layer, pair, then tap, output, channel for bf16 and channel, tap, output for float; mirrored: for the gradient of
+    the maps, with taps back to front and outputs and channels exchanged. Zero is where a layer does not look.
+    """
+    depth, channels = layout.depth, _real_channels(layout)
+    sizes = [2 * layout.before(i) * 27 for i in range(depth)]
+    index = np.full((depth, 2, 2 * (depth + 1), 27), sum(sizes), dtype=np.int32)
+    for i, (size, stop) in enumerate(zip(sizes, np.cumsum(sizes), strict=True)):
+        values = np.arange(stop - size, stop, dtype=np.int32).reshape(2, -1, 27)
+        index[i, :, channels[: layout.before(i)]] = values.transpose(1, 0, 2)
+    index = index.reshape(depth, 2, depth + 1, 2, 27)  # layer, output, pair, channel, tap
+    if mirrored:
+        index = index[..., ::-1].swapaxes(1, 3)
+    order = (0, 2, 4, 1, 3) if half else (0, 2, 3, 4, 1)
+    return torch.from_numpy(np.ascontiguousarray(index.transpose(order)))
 
 
-def _all_weights(weights: tuple[torch.Tensor, ...], layout: Layout) -> torch.Tensor:
-    """All kernels as (layer, output, pair, channel, tap), zero where a layer does not look."""
-    packed = torch.zeros(layout.depth, 2, 2 * (layout.depth + 1), 27)
-    for i, weight in enumerate(weights):
-        filled = _padded_channels(weight.detach().flatten(2), layout)
-        packed[i, :, : filled.shape[1]] = filled
-    return packed.reshape(layout.depth, 2, layout.depth + 1, 2, 27)
+def _kernels(flat: torch.Tensor, layout: Layout, half: bool, *, mirrored: bool) -> torch.Tensor:
+    """The weights of all layers (and a zero) as the compiled kernels read them."""
+    order = _order(layout, half, mirrored)
+    packed = flat.index_select(0, order.reshape(-1)).reshape(order.shape)
+    return packed.to(torch.bfloat16) if half else packed
 
 
-class NativeDenseStack(torch.autograd.Function):
-    """As `dense_blocks.DenseStack`."""
+def _real_channels(layout: Layout) -> np.ndarray:
+    """Which of the channels, in pairs, there are: the second of the input may be missing."""
+    return np.r_[: layout.in_channels, 2 : 2 * (layout.depth + 1)]
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        layout: Layout,
-        dtype: torch.dtype,
-        bias: torch.Tensor,
-        out_weight: torch.Tensor,
-        out_bias: torch.Tensor,
-        *weights: torch.Tensor,
-    ) -> torch.Tensor:
-        keep = any(ctx.needs_input_grad)
-        half = dtype == torch.bfloat16
-        classes = out_weight.shape[0]
-        numbers = _shape(x, layout, classes)
-        packed = _all_weights(weights, layout)
-        order = (0, 2, 4, 1, 3) if half else (0, 2, 3, 4, 1)  # layer, pair, (channel,) tap, output, (channel)
-        kernels = packed.permute(*order).to(dtype).contiguous()
-        out = _padded_channels(out_weight.detach().float(), layout).contiguous()
-        sizes = torch.zeros(2, dtype=torch.int64)
-        _call("msdnet_sizes", numbers, int(half), layout.depth + 1, sizes)
-        maps = torch.empty(int(sizes[0]), dtype=torch.int32)
-        planes = torch.empty(int(sizes[1]), dtype=torch.int16) if keep and half else None
-        logits = torch.empty(x.shape[0], classes, *x.shape[2:])
-        inputs = (x.float().contiguous(), kernels, bias.detach().float().contiguous(), out, out_bias.detach().float())
-        _call("msdnet_forward", numbers, int(half), *inputs, maps, planes, logits)
-        if keep:
-            ctx.saved = (numbers, half, packed, out, maps, planes, layout, tuple(x.shape))
-        return logits
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        numbers, half, packed, out, maps, planes, layout, shape = ctx.saved
-        gradient = gradients[0].float().contiguous()
-        numbers[8] = torch.get_num_threads()
-        order = (0, 2, 4, 3, 1) if half else (0, 2, 1, 4, 3)  # layer, pair, (output,) tap, channel, (output)
-        kernels = packed.flip(4).permute(*order).to(torch.bfloat16 if half else torch.float32).contiguous()
-        sizes = torch.zeros(2, dtype=torch.int64)
-        _call("msdnet_sizes", numbers, int(half), layout.depth, sizes)
-        grad_maps = torch.empty(int(sizes[0]), dtype=torch.int32)
-        grad_planes = torch.empty(int(sizes[1]), dtype=torch.int16) if half else None
-        grad_x = torch.empty(shape) if ctx.needs_input_grad[0] else None
-        grad_weights = torch.empty(layout.depth, 2, 2 * (layout.depth + 1), 27)
-        grad_bias, grad_out = torch.empty(layout.depth, 2), torch.empty_like(out)
-        into = (grad_maps, grad_planes, grad_x, grad_weights, grad_bias, grad_out)
-        _call("msdnet_backward", numbers, int(half), gradient, kernels, out, maps, planes, *into)
-        if layout.in_channels == 1:
-            real = [0, *range(2, 2 * (layout.depth + 1))]
-            grad_weights, grad_out = grad_weights[:, :, real], grad_out[:, real]
-        each = [grad_weights[i, :, : layout.before(i)].reshape(2, -1, 3, 3, 3) for i in range(layout.depth)]
-        return (grad_x, None, None, grad_bias, grad_out, gradient.sum((0, 2, 3, 4)), *each)
+class Kept(NamedTuple):
+    """What the backward pass needs of the forward pass."""
+
+    shape: torch.Size
+    half: bool
+    flat: torch.Tensor
+    maps: torch.Tensor
+    planes: torch.Tensor | None
+
+
+def evaluate(
+    x: torch.Tensor,
+    layout: Layout,
+    dtype: torch.dtype,
+    bias: torch.Tensor,
+    out_weight: torch.Tensor,
+    out_bias: torch.Tensor,
+    weights: Sequence[torch.Tensor],
+    *,
+    keep: bool,
+) -> tuple[torch.Tensor, Kept | None]:
+    """As `dense_stack.Engine`."""
+    half, classes = dtype == torch.bfloat16, out_weight.shape[0]
+    flat = torch.cat([*(weight.detach().float().reshape(-1) for weight in weights), torch.zeros(1)])
+    fixed = (bias.detach().float().contiguous(), _in_pairs(out_weight, layout), out_bias.detach().float())
+    kernels = _kernels(flat, layout, half, mirrored=False)
+    images, logits = x.detach().float().contiguous(), torch.empty(x.shape[0], classes, *x.shape[2:])
+    at_once = len(images) if keep else 1  # the maps of one image stay in cache, and serve the next one
+    numbers = _shape(torch.Size((at_once, *x.shape[1:])), layout, classes)
+    sizes = torch.zeros(2, dtype=torch.int64)
+    _call("msdnet_sizes", numbers, int(half), layout.depth + 1, sizes)
+    maps = torch.empty(int(sizes[0]), dtype=torch.int32)
+    planes = torch.empty(int(sizes[1]), dtype=torch.int16) if keep and half else None
+    for some, scores in zip(images.split(at_once), logits.split(at_once), strict=True):
+        _call("msdnet_forward", numbers, int(half), some, kernels, *fixed, maps, planes, scores)
+    return logits, Kept(x.shape, half, flat, maps, planes) if keep else None
+
+
+def gradients(
+    gradient: torch.Tensor, kept: Kept, layout: Layout, out_weight: torch.Tensor, *, wants_input: bool
+) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    """As `dense_stack.Engine`."""
+    shape, half, flat, maps, planes = kept
+    numbers, out = _shape(shape, layout, out_weight.shape[0]), _in_pairs(out_weight, layout)
+    sizes = torch.zeros(2, dtype=torch.int64)
+    _call("msdnet_sizes", numbers, int(half), layout.depth, sizes)
+    grad_maps = torch.empty(int(sizes[0]), dtype=torch.int32)
+    grad_planes = torch.empty(int(sizes[1]), dtype=torch.int16) if half else None
+    grad_x = torch.empty(shape) if wants_input else None
+    grad_weights = torch.empty(layout.depth, 2, 2 * (layout.depth + 1), 27)
+    grad_bias, grad_out = torch.empty(layout.depth, 2), torch.empty_like(out)
+    inputs = (gradient.float().contiguous(), _kernels(flat, layout, half, mirrored=True), out, maps, planes)
+    into = (grad_maps, grad_planes, grad_x, grad_weights, grad_bias, grad_out)
+    _call("msdnet_backward", numbers, int(half), *inputs, *into)
+    real = torch.from_numpy(_real_channels(layout))
+    each = [
+        grad_weights[i].index_select(1, real[: layout.before(i)]).reshape(2, -1, 3, 3, 3) for i in range(layout.depth)
+    ]
+    return grad_x, grad_bias, grad_out[:, real], each
+
+
+def _in_pairs(out_weight: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The weights of the output layer (classes, channels), zero for an input channel that is missing."""
+    weight = out_weight.detach().float()
+    if layout.in_channels == 1:
+        weight = torch.cat([weight[:, :1], weight.new_zeros(len(weight), 1), weight[:, 1:]], 1)
+    return weight.contiguous()

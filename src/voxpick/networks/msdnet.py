@@ -34,7 +34,7 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.conv_blocks import start_at_background
-from voxpick.networks.dense_blocks import dense_stack
+from voxpick.networks.dense_stack import dense_stack
 from voxpick.networks.hdc import check_dilations, receptive_field
 from voxpick.networks.layout import Layout
 

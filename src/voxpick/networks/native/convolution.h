@@ -6,18 +6,15 @@
 namespace msdnet {
 
 // One map convolved into the outputs of T layers, 2 T, over NR rows of NV vectors; `sums` is [2 T][y][padded] with
-// stride `other` between outputs, `next` the distance of the weights of the second layer. `after` is read ahead.
+// stride `other` between outputs, `next` the distance of the weights of the second layer.
 template <bool HALF, int T, int NR, int NV>
-inline void tile(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
-                 int64_t z, int64_t y, int64_t x, int64_t d, float* sums, int64_t other) {
+inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, int64_t next, int64_t z, int64_t y,
+                 int64_t x, int64_t d, float* sums, int64_t other) {
     __m512 a[2 * T][NR][NV];
 #pragma GCC unroll 4
     for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
             for (int v = 0; v < NV; ++v) a[o][r][v] = _mm512_load_ps(sums + o * other + r * s.padded + v * 16);
-    for (int r = 0; r < NR; ++r)
-        for (int v = 0; v < NV; ++v)
-            _mm_prefetch(reinterpret_cast<const char*>(after + (z * s.y + y + r) * s.row + x + v * 16), _MM_HINT_T1);
     for (int dz = 0; dz < 3; ++dz) {
         const int64_t zz = z + (dz - 1) * d;
         if (zz < 0 || zz >= s.z) continue;
@@ -54,38 +51,71 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* after, con
             for (int v = 0; v < NV; ++v) _mm512_store_ps(sums + o * other + r * s.padded + v * 16, a[o][r][v]);
 }
 
-// Planes first, first + step, ... of one volume.
+// Rows y .. y + rows of the planes first, first + step, ... of one volume.
 struct Slab {
-    int64_t volume, first, step, count;
+    int64_t volume, first, step, count, y, rows;
 };
 
-// The slabs of a batch: at most `thick` planes each; planes `step` apart share what a dilation of `step` reads.
-inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t thick) {
+// The slabs of a batch. Planes `step` apart share what a dilation of `step` reads. The sums of a slab, `outputs` of
+// them, fit the cache; of such slabs those are taken that read least beyond their own voxels with a dilation of `d`.
+inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t d, int64_t outputs) {
+    const int64_t fits = std::max<int64_t>(8, SUMS / (outputs * s.padded));
+    const int64_t share = std::max<int64_t>(1, s.batch * s.z / (4 * s.threads));
+    int64_t thick = 1, rows = s.y;
+    double least = 1e30;
+    for (int64_t strips = 1; strips <= (s.y + 7) / 8; ++strips) {
+        const int64_t high = ((s.y + strips - 1) / strips + 7) / 8 * 8, deep = std::min(share, fits / high);
+        if (deep < 1) continue;
+        const double cost = (1 + 2.0 / deep) * (1 + 2.0 * d / high);
+        if (cost < least) least = cost, thick = deep, rows = high;
+    }
     std::vector<Slab> slabs;
     for (int64_t b = 0; b < s.batch; ++b)
-        for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
-            const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
-            for (int64_t part = 0; part < parts; ++part) {
-                const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
-                slabs.push_back({b, phase + from * step, step, to - from});
+        for (int64_t y = 0; y < s.y; y += rows)
+            for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
+                const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
+                for (int64_t part = 0; part < parts; ++part) {
+                    const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
+                    slabs.push_back({b, phase + from * step, step, to - from, y, std::min(rows, s.y - y)});
+                }
             }
-        }
     return slabs;
 }
 
-// One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][y rounded to 8][padded].
+// Ask for rows from .. to - 1 of a plane, 16 NV voxels from x on, before they are read.
+template <int NV>
+inline void read_ahead(const Shape& s, const uint32_t* map, int64_t z, int64_t from, int64_t to, int64_t x) {
+    if (z < 0 || z >= s.z) return;
+    for (int64_t y = std::max<int64_t>(from, 0); y < std::min(to, s.y); ++y)
+        for (int v = 0; v < NV; ++v)
+            _mm_prefetch(reinterpret_cast<const char*>(map + (z * s.y + y) * s.row + x + v * 16), _MM_HINT_T1);
+}
+
+// One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][rows rounded to 8][padded].
+// `after` comes next, with a dilation of `then`: what it will be read at is asked for along the way.
 template <bool HALF, int T>
 void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
-              int64_t d, const Slab& slab, float* sums) {
-    const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
+              int64_t d, int64_t then, const Slab& slab, float* sums) {
+    const int64_t other = (slab.rows + 7) / 8 * 8 * s.padded, stop = slab.y + slab.rows;
     for (int64_t k = 0; k < slab.count; ++k, sums += 2 * T * other) {
         const int64_t z = slab.first + k * slab.step;
+        const bool begins = k * slab.step < then, ends = (slab.count - 1 - k) * slab.step < then;
         for (int64_t x = 0; x < s.padded;) {
             const int64_t left = s.padded - x;
             float* here = sums + x;
             const auto run = [&]<int NR, int NV>() {
-                for (int64_t y = 0; y < s.y; y += NR)
-                    tile<HALF, T, NR, NV>(s, map, after, weights, next, z, y, x, d, here + y * s.padded, other);
+                for (int64_t y = 0, turn = 1; y < slab.rows; y += NR, ++turn) {
+                    const auto ask = [&](int64_t plane) {
+                        read_ahead<NV>(s, after, plane, slab.y + y, std::min(slab.y + y + NR, stop), x);
+                        if (turn > then) return;
+                        read_ahead<NV>(s, after, plane, slab.y - turn, slab.y - turn + 1, x);
+                        read_ahead<NV>(s, after, plane, stop + turn - 1, stop + turn, x);
+                    };
+                    ask(z);
+                    if (begins) ask(z - then);
+                    if (ends) ask(z + then);
+                    tile<HALF, T, NR, NV>(s, map, weights, next, z, slab.y + y, x, d, here + y * s.padded, other);
+                }
                 x += NV * 16;
             };
             if (left >= 64) run.template operator()<2 / T, 4>();

@@ -77,28 +77,28 @@ struct Engine {
     template <int T, class Init, class Finish>
     void pull(Team& team, const std::vector<Source>& sources, int64_t next, int64_t step, Init init,
               Finish finish) const {
-        const int64_t other = (s.y + 7) / 8 * 8 * s.padded;
-        const int64_t fits = std::max<int64_t>(1, SUMS / (2 * T * other));
-        const int64_t share = (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads);
-        const std::vector<Slab> slabs = slabs_of(s, step, std::max<int64_t>(1, std::min(fits, share)));
+        int64_t farthest = 1;
+        for (const Source& source : sources) farthest = std::max(farthest, source.dilation);
+        const std::vector<Slab> slabs = slabs_of(s, step, farthest, 2 * T);
         team.each(static_cast<int64_t>(slabs.size()), [&](int64_t unit) {
             static thread_local std::vector<float> storage;
             const Slab& slab = slabs[unit];
+            const int64_t other = (slab.rows + 7) / 8 * 8 * s.padded;
             storage.resize(std::max<size_t>(storage.size(), slab.count * 2 * T * other + 16));
             float* sums = storage.data();
             sums += (64 - reinterpret_cast<uintptr_t>(sums) % 64) % 64 / 4;
             const auto rows = [&](auto f) {
                 for (int64_t k = 0; k < slab.count; ++k)
-                    for (int64_t y = 0; y < s.y; ++y)
-                        f((slab.volume * s.z + slab.first + k * slab.step) * s.y + y,
+                    for (int64_t y = 0; y < slab.rows; ++y)
+                        f((slab.volume * s.z + slab.first + k * slab.step) * s.y + slab.y + y,
                           sums + k * 2 * T * other + y * s.padded, other);
             };
             const int64_t volume = slab.volume * s.z * s.y * s.row;
             rows(init);
             for (size_t n = 0; n < sources.size(); ++n) {
-                const Source& now = sources[n];
-                const uint32_t* after = sources[std::min(n + 1, sources.size() - 1)].map + volume;
-                convolve<HALF, T>(s, now.map + volume, after, now.weights, next, now.dilation, slab, sums);
+                const Source &now = sources[n], &after = sources[std::min(n + 1, sources.size() - 1)];
+                convolve<HALF, T>(s, now.map + volume, after.map + volume, now.weights, next, now.dilation,
+                                  after.dilation, slab, sums);
             }
             rows(finish);
         });
@@ -131,6 +131,7 @@ struct Engine {
     void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
         const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded;
         const std::unique_ptr<float[]> partial(new float[s.cycle * s.rows() * row]);
+        large_pages(partial.get(), s.cycle * s.rows() * row * 4);
         std::vector<Source> sources;
         for (int64_t i = 0; i < s.depth; ++i) {
             const bool second = i / s.cycle % 2 == 1, both = !second && i + s.cycle < s.depth;
