@@ -4,7 +4,7 @@ import torch
 from blobs import BlobNetwork, scattered
 
 from voxpick.detect.components import components
-from voxpick.detect.segment import probabilities, softmax_map, tile_windows
+from voxpick.detect.segment import best_tile, probabilities, softmax_map, tile_windows
 from voxpick.errors import VoxpickError
 
 SHAPE = (28, 52, 60)
@@ -30,6 +30,52 @@ def test_cores_partition_the_volume_and_keep_a_halo(shape):
             assert c.start - w.start >= 4 or w.start == c.start == 0
             assert w.stop - c.stop >= 4 or w.stop == c.stop == n
     assert (count == 1).all()
+
+
+@pytest.mark.parametrize("multiple", [2, 4, 16])
+@pytest.mark.parametrize("halo", [0, 3, 8])
+@pytest.mark.parametrize("shape", [(28, 52, 60), (5, 67, 131), (200, 49, 101)])
+def test_tiles_begin_at_multiples_of_what_a_network_pools(shape, halo, multiple):
+    count = np.zeros(shape, dtype=int)
+    for window, core in tile_windows(shape, (34, 33, 48), halo, multiple=multiple):
+        count[core] += 1
+        for w, c, n, side in zip(window, core, shape, (34, 33, 48), strict=True):
+            assert w.start % multiple == 0 and (w.stop % multiple == 0 or w.stop == n)
+            assert 0 <= w.start < w.stop <= n and w.stop - w.start <= side
+            assert c.start - w.start >= halo or w.start == c.start == 0
+            assert w.stop - c.stop >= halo or w.stop == c.stop == n
+    assert (count == 1).all()
+
+
+@pytest.mark.parametrize("length", [33, 49, 63, 64, 65, 97, 100, 200, 201])
+def test_the_side_that_is_chosen_needs_no_more_tiles_than_were_counted(length):
+    for voxels in (40**3, 64**3):
+        sides = best_tile((length, 47, 60), voxels, 6, multiple=8)
+        assert np.prod(sides) <= voxels and not any(side % 8 for side in sides)
+        for window, _ in tile_windows((length, 47, 60), sides, 6, multiple=8):
+            assert all(w.stop - w.start <= side for w, side in zip(window, sides, strict=True))
+
+
+class PoolingNetwork(torch.nn.Module):
+    """Scores from means of blocks of 4 voxels and their neighbours, each voxel seeing 7 others at most to each side."""
+
+    multiple_of = 4
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        kernel = torch.linspace(-1, 2, 27).reshape(1, 1, 3, 3, 3)
+        coarse = torch.nn.functional.conv3d(torch.nn.functional.avg_pool3d(images, 4), kernel, padding=1)
+        fine = torch.nn.functional.interpolate(coarse, scale_factor=4, mode="nearest") + images
+        return torch.cat([-fine, fine], 1)
+
+
+@pytest.mark.parametrize("tile", [24, (20, 27, 30), (40, 26, 61)])
+@pytest.mark.parametrize("shape", [(27, 50, 61), (40, 52, 64)])
+def test_tiled_equals_whole_volume_for_a_network_that_pools(shape, tile):
+    volume = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    network = PoolingNetwork()
+    expected = 1 - whole(volume, network)[0]
+    tiled = probabilities(volume, network, tile=tile, halo=8, dtype=torch.float32, device="cpu", store=np.float32)
+    np.testing.assert_allclose(tiled, expected, atol=1e-5)
 
 
 def test_tiled_equals_whole_volume_once_the_halo_covers_what_the_network_sees():

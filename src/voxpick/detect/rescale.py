@@ -11,9 +11,9 @@ import math
 import numpy as np
 from scipy.ndimage import affine_transform, gaussian_filter, spline_filter
 
-from voxpick.detect.memory import release, spacious
+from voxpick.detect.memory import spacious
 from voxpick.errors import VoxpickError
-from voxpick.volume import Volume
+from voxpick.volume import Volume, release
 
 TOLERANCE = 0.01
 LEAST_SIDE = 8

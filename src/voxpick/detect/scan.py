@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from voxpick.detect.budget import SPARE_BYTES
-from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, release, settled_bytes
+from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, settled_bytes
 from voxpick.detect.prepare import Prepared
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
+from voxpick.volume import release
 
 Counts = tuple[int, int, int]
 GRID_BYTES = 6

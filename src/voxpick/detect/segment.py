@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from voxpick.detect.foreground import Foreground
-from voxpick.detect.memory import release
 from voxpick.detect.merge import FOREGROUNDS, MERGES, Window
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_device, choose_dtype
+from voxpick.volume import release
 
 ROUND_TO = 8
 MINIMUM_SIDE = 16
@@ -44,7 +44,7 @@ def probabilities(
     (a negative deviation inverts the contrast). Beyond the volume the network's own zero padding applies.
     tile: a tile has at most tile^3 voxels, its halo included, in the shape that wastes least (`best_tile`); or the
     greatest side along each axis. halo: voxels on each inner side of a tile that are computed and not kept, so tiles
-    overlap by 2 * halo. MSDNet of depth 49 sees 196 voxels to each side, of which the outer ones hardly count.
+    overlap by 2 * halo at least. MSDNet of depth 49 sees 196 voxels to each side, of which the outer ones hardly count.
     merge: a name in `merge.MERGES`; 'border' (the paper's) uses `threshold`.
     dtype: number format to compute in; None takes what the device is fast at. store: format of the maps.
     Raises VoxpickError for a tile not larger than two halos, an unknown merge, or 'border' with all_classes.
@@ -104,8 +104,9 @@ def tile_maps(
     """Number so far, number of tiles, window, core and class probabilities [c, z, y, x] of every tile."""
     where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
-    sides = best_tile(shape, tile**3, halo, multiple=multiple_of(network)) if isinstance(tile, int) else tile
-    windows = list(tile_windows(shape, sides, halo))
+    multiple = multiple_of(network)
+    sides = best_tile(shape, tile**3, halo, multiple=multiple) if isinstance(tile, int) else tile
+    windows = list(tile_windows(shape, sides, halo, multiple=multiple))
     network = network.to(where)
     for done, (window, core) in enumerate(windows, start=1):
         values = (np.asarray(volume[window], dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
@@ -173,42 +174,54 @@ def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Til
 
 def _axis_sides(length: int, halo: int, step: int, multiple: int) -> dict[int, int]:
     """Sides of tiles along an axis, in multiples of `step`, and the voxels computed along it with each of them."""
-    sides = {length: length + -length % multiple}
-    least = max(2 * halo + 1, MINIMUM_SIDE)
+    covered, overlap = _rounded(length, multiple), _rounded(2 * halo, multiple)
+    sides = {covered: covered}
+    least = max(overlap + multiple, MINIMUM_SIDE)
     for number in range(2, length):
-        side = max(-(-(length + (number - 1) * 2 * halo) // number), least)
-        side += -side % step
+        side = _rounded(max(-(-(covered + (number - 1) * overlap) // number), least), step)
         if side < length:
-            sides.setdefault(side, (1 + -(-(length - side) // (side - 2 * halo))) * side)
+            sides.setdefault(side, (1 + -(-(covered - side) // (side - overlap))) * side)
         if side <= least + step:
             break
     return sides
 
 
-def tile_windows(shape: tuple[int, ...], tile: tuple[int, ...], halo: int) -> Iterator[tuple[Window, Window]]:
+def tile_windows(
+    shape: tuple[int, ...], tile: tuple[int, ...], halo: int, *, multiple: int = 1
+) -> Iterator[tuple[Window, Window]]:
     """(window, core) of every tile: windows of equal size that overlap by at least 2 * halo; cores partition `shape`.
 
     The number of tiles along an axis is the least that `tile` allows; their side is then the least that covers the
     axis, rounded up to a multiple of 8. No halo is spent at the faces of the volume.
+    multiple: tiles begin at multiples of it, as a network that pools sees the same blocks of voxels in every tile then;
+    their sides are multiples of it as well, but for those that end with the volume.
     """
-    axes = [list(_axis_windows(n, t, halo)) for n, t in zip(shape, tile, strict=True)]
+    axes = [list(_axis_windows(n, t, halo, multiple)) for n, t in zip(shape, tile, strict=True)]
     for parts in product(*axes):
         yield tuple(window for window, _ in parts), tuple(core for _, core in parts)
 
 
-def _axis_windows(length: int, tile: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _axis_windows(length: int, tile: int, halo: int, multiple: int) -> Iterator[tuple[slice, slice]]:
     if length <= tile:
         yield slice(0, length), slice(0, length)
         return
-    if halo < 0 or tile <= 2 * halo:
-        raise VoxpickError(f"detect: a tile of {tile} voxels leaves nothing inside a halo of {halo}; tile > 2 * halo")
-    number = 1 + -(-(length - tile) // (tile - 2 * halo))
-    side = -(-(length + (number - 1) * 2 * halo) // number)
-    side = min(tile, -(-side // ROUND_TO) * ROUND_TO)
-    starts = [round(k * (length - side) / (number - 1)) for k in range(number)]
+    tile -= tile % multiple
+    covered, overlap = _rounded(length, multiple), _rounded(2 * halo, multiple)
+    if halo < 0 or tile <= overlap:
+        raise VoxpickError(
+            f"detect: a tile of {tile} voxels leaves nothing inside a halo of {halo}; tile > {max(overlap, 0)}"
+        )
+    number = 1 + -(-(covered - tile) // (tile - overlap))
+    side = min(tile, _rounded(-(-(covered + (number - 1) * overlap) // number), math.lcm(ROUND_TO, multiple)))
+    starts = [round(k * (covered - side) / (number - 1) / multiple) * multiple for k in range(number)]
     seams = [0, *((a + side + b + 1) // 2 for a, b in pairwise(starts)), length]
     for start, low, high in zip(starts, seams[:-1], seams[1:], strict=True):
-        yield slice(start, start + side), slice(low, high)
+        yield slice(start, min(start + side, length)), slice(low, high)
+
+
+def _rounded(number: int, multiple: int) -> int:
+    """The least multiple that is not less than the number."""
+    return number + -number % multiple
 
 
 def _precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
