@@ -9,11 +9,12 @@ import numpy as np
 
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import DetectSettings
-from voxpick.detect.slab import Slab, choose_slab
+from voxpick.detect.slab import BIN, Slab, choose_slab
 from voxpick.volume import Volume, intensity_statistics
 
-SLAB_MARGIN = 240.0
-"""A, beyond the sections where the ice was found."""
+SLAB_MARGIN = 120.0
+"""A, beyond the sections where the ice was found and one bin of them, by which it may fall short of the particles
+(benchmarks/accuracy/slab_margin.py): as much as the network needs around a particle."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def prepare(volume: Volume, voxel_size: float, settings: DetectSettings) -> Prep
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=3
         )
         grid = rescaled(volume, voxel_size)
-    slab = choose_slab(volume.data, settings.slab, margin=round(SLAB_MARGIN / volume.voxel_size))
+    slab = choose_slab(volume.data, settings.slab, margin=BIN + round(SLAB_MARGIN / volume.voxel_size))
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
     mean, deviation = intensity_statistics(grid)
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)

@@ -16,6 +16,8 @@ from voxpick.errors import VoxpickError
 from voxpick.volume import read_sections
 
 BIN = 8
+"""Sections; the edges of the ice are found to within one bin."""
+
 BLOCK = 4
 CELL_SIDE = 200
 MOST_CELLS = 4

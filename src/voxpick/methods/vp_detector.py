@@ -87,6 +87,9 @@ TINY: dict[str, dict[str, Any]] = {
 """By stage: changes to the preset 'minutes' that train within seconds, for tests."""
 
 DETECTION_SETTINGS = DetectSettings
+DETECTION: dict[str, Any] = {"halo": 8}
+"""Settings of `detect`: what lies further off hardly counts for these networks (docs/speed.md, what the halo costs)."""
+
 PAPER_DETECTION: dict[str, Any] = {"merge": "border", "opening": 1, "split": "mean-shift", "voting": "majority"}
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
@@ -169,10 +172,11 @@ def detect(
 ) -> Detection:
     """Both stages on a tomogram (stage 1 alone without a 'classifier' among the models): scored, named picks.
 
-    changes: settings of `detect.pipeline.DetectSettings`, such as PAPER_DETECTION. options: device and progress.
+    changes: settings of `detect.pipeline.DetectSettings`, such as PAPER_DETECTION; DETECTION are the defaults.
+    options: device and progress.
     """
     if "localizer" not in models:
         raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a 'localizer'")
     localizer, classifier = models["localizer"], models.get("classifier")
-    settings = make_detect_settings([classifier, localizer], changes)
+    settings = make_detect_settings([classifier, localizer], changes, defaults=DETECTION)
     return detect_with_segmentation(volume, localizer, classifier, settings=settings, **options)
