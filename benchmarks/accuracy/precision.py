@@ -17,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from fingerprint import described
 from scipy.spatial import cKDTree
 
 from voxpick.cli.assignments import read_assignments
@@ -78,7 +79,7 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     largest = max(abs(row["difference"]) for row in rows)
     result = {
-        "model": options.model.name, "default_dtype": str(choose_dtype(torch.device("cpu"))),
+        "model": described(models, source=str(options.model)), "default_dtype": str(choose_dtype(torch.device("cpu"))),
         "torch": str(torch.__version__), "threads": torch.get_num_threads(), "largest_difference": largest,
         "within": largest <= LARGEST_DIFFERENCE, "rows": rows,
     }  # fmt: skip
