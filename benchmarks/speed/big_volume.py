@@ -3,7 +3,7 @@
 python benchmarks/speed/big_volume.py [--tiles 2] [--max-memory 4G]
 Noise with dark blobs is written as an MRC file and read as a memory map; the localizer has VP-Detector's size and
 untrained weights. The first tiles show the peak of stage 1; blobs take the place of what an untrained network finds
-when particles are told apart. Without --tiles the network goes over the whole volume, which takes hours on two cores.
+when particles are told apart. Without --tiles the network goes over the whole volume.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from voxpick.detect.memory import parse_memory, peak_bytes
 from voxpick.detect.slab import choose_slab
 from voxpick.io.mrc import read_mrc
 from voxpick.io.mrc_header import header_bytes
+from voxpick.methods.vp_detector import DETECTION
 from voxpick.networks.msdnet import MSDNet
 from voxpick.volume import intensity_statistics
 
@@ -66,10 +67,10 @@ def main() -> None:
     options = options.parse_args()
     shape, most = tuple(options.shape), parse_memory(options.max_memory)
     torch.manual_seed(0)
-    network, device = MSDNet().eval(), torch.device("cpu")
+    network, device, halo = MSDNet().eval(), torch.device("cpu"), DETECTION["halo"]
     whole = segment.tile_windows
     if options.tiles:
-        segment.tile_windows = lambda *a: islice(whole(*a), options.tiles)
+        segment.tile_windows = lambda *a, **k: islice(whole(*a, **k), options.tiles)
     peaks = {}
     with tempfile.TemporaryDirectory() as folder:
         blobs = write_tomogram(Path(folder) / "big.mrc", shape)
@@ -78,16 +79,16 @@ def main() -> None:
         mean, deviation = intensity_statistics(volume)
         choose_slab(volume.data, "auto")
         peaks["read"] = peak_bytes()
-        tile = plan_tile(volume.data, network, tile=options.tile, halo=16, max_memory=most, device=device)
+        tile = plan_tile(volume.data, network, tile=options.tile, halo=halo, max_memory=most, device=device)
         found = segment.particle_voxels(
-            volume.data, network, tile=tile, halo=16, mean=mean, deviation=deviation, threshold=0.9999, device=device
+            volume.data, network, tile=tile, halo=halo, mean=mean, deviation=deviation, threshold=0.9999, device=device
         )
         peaks["tiles"] = peak_bytes()
         check_foreground(len(blobs), volume.shape, split=options.split, max_memory=most, threshold=0.5)
         located = locate(blobs, split=options.split)
         peaks["particles"] = peak_bytes()
         seconds = time.perf_counter() - start
-    in_gb = {name: f"{peak / 2**30:.2f}" for name, peak in peaks.items()}
+    in_gb = ", ".join(f"{name} {peak / 2**30:.2f}" for name, peak in peaks.items())
     what = f"detect, {' x '.join(str(n) for n in shape)} voxels, {options.tiles or 'all'} tiles of {tile}"
     note = f"Peak in GiB after each step: {in_gb}. {len(located)} blobs, {len(found)} voxels from the network."
     write(options, [row(what, seconds, peak_gb=peaks["particles"] / 2**30)], note=note)

@@ -2,7 +2,8 @@
 
 python benchmarks/speed/detect_scaling.py [--sides 128 192 256 384] [--seconds 300] [--max-memory 6G]
 Each size runs in a process of its own on noise from a memory-mapped file, with as many particles to name as a SHREC'20
-specimen of that size has, placed at random. A size is left out when the last one says that it would end too late.
+specimen of that size has, placed at random. A size is left out when the last one says that the run would take longer
+than --seconds by it.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ def measure(side: int, threads: int, max_memory: str, model: str) -> None:
     from voxpick.detect.memory import peak_bytes
     from voxpick.detect.pipeline import localise, make_settings, name_particles
     from voxpick.io.model import builtin_model_path, load_models
+    from voxpick.methods.vp_detector import DETECTION
     from voxpick.volume import Volume
 
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     models = load_models(Path(model) if model else builtin_model_path("vp-detector"))
     changes = {"max_memory": max_memory, "threshold": 0.999}
-    settings = make_settings([models.get("classifier"), models["localizer"]], changes)
+    settings = make_settings([models.get("classifier"), models["localizer"]], changes, defaults=DETECTION)
     with tempfile.TemporaryFile() as file:
         for _ in range(side):
             file.write(rng.normal(size=(side, side)).astype(np.float32).tobytes())

@@ -5,27 +5,23 @@ python benchmarks/speed/msdnet.py --size 64 --depth 49 --dilations 1 2 3 4 5 6 7
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from typing import Any
 
 import torch
+from record import ROOT, parser, row, write
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "networks"))
 
-from reference_msdnet import reference_msdnet  # noqa: E402
+from reference_msdnet import reference_msdnet
 
-from voxpick.detect.memory import LiveBytes  # noqa: E402
-from voxpick.networks import dense_native  # noqa: E402
-from voxpick.networks.msdnet import MSDNet  # noqa: E402
+from voxpick.detect.memory import LiveBytes
+from voxpick.networks import dense_native
+from voxpick.networks.msdnet import MSDNet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -68,12 +64,12 @@ def peak_mb(work: Callable[[], None]) -> float:
     return count.most / 2**20
 
 
-def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str, object]]:
+def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str, Any]]:
     """One row per engine, format and task: medians of alternating runs after one warm-up each."""
     engines = {"portable": portable}
     if dense_native.usable(x, network.layout, torch.float32):
         engines["compiled"] = nullcontext
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for name, dtype in DTYPES.items():
         network.compute_dtype = dtype
         for task in (forward, training_step):
@@ -91,52 +87,35 @@ def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str,
                             memory[engine] = peak_mb(work)
             slow = statistics.median(times["reference"])
             for engine in engines:
-                fast = statistics.median(times[engine])
-                rows.append({"engine": engine, "format": name, "task": task.__name__, "reference_s": slow,
-                             "engine_s": fast, "ratio": slow / fast, "reference_mb": memory["reference"],
-                             "engine_mb": memory[engine]})  # fmt: skip
+                what = f"MSDNet, {task.__name__.replace('_', ' ')}, {name}, {engine}"
+                rows.append(
+                    row(
+                        what, statistics.median(times[engine]), peer="concatenate and convolve", peer_seconds=slow,
+                        engine_mb=memory[engine], reference_mb=memory["reference"],
+                    )
+                )  # fmt: skip
     return rows
 
 
-def machine() -> dict[str, str]:
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": model, "gpu": device, "python": platform.python_version(), "torch": torch.__version__,
-            "commit": commit}  # fmt: skip
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64, help="side of the volume in voxels")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--depth", type=int, default=49)
-    parser.add_argument("--dilations", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7])
-    parser.add_argument("--classes", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="where to write the result; default: beside this script")
-    options = parser.parse_args()
+    options = parser(__doc__, __file__)
+    options.add_argument("--size", type=int, default=64, help="side of the volume in voxels")
+    options.add_argument("--batch", type=int, default=1)
+    options.add_argument("--depth", type=int, default=49)
+    options.add_argument("--dilations", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6, 7])
+    options.add_argument("--classes", type=int, default=2)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--repeats", type=int, default=3)
+    options.add_argument("--device", default="cpu")
+    options = options.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = MSDNet(classes=options.classes, depth=options.depth, dilations=options.dilations).to(options.device)
     x = torch.randn(options.batch, 1, *(options.size,) * 3, device=options.device)
     rows = compare(network, x, repeats=options.repeats)
-    settings = {key: value for key, value in vars(options).items() if key != "json"}
-    result = {"settings": settings, "machine": machine(), "rows": rows}
-    print(f"MSDNet {settings}; peak memory of the tensors, in MiB, in brackets")
-    line = (
-        "{engine:>9} {format:>9} {task:>14}: {engine_s:.3f} s ({engine_mb:.0f}); reference {reference_s:.3f} s "
-        "({reference_mb:.0f}); ratio {ratio:.1f}"
-    )
-    for row in rows:
-        print(line.format(**row))
-    path = options.json or Path(__file__).with_suffix(".json")
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    note = f"A volume of {options.size}^3 voxels, depth {options.depth}; GPU: {gpu}. Medians of {options.repeats} runs."
+    write(options, rows, note=note)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,14 @@
-"""Run every benchmark of this folder, one after another, and make docs/speed.md from what they wrote.
+"""Run the benchmarks of this folder, one after another, and make docs/speed.md from what they wrote.
 
-python benchmarks/speed/run_all.py [--only NAME ...] [--threads 2]
-Takes under 10 minutes on two cores; run it on a machine that does nothing else.
+python benchmarks/speed/run_all.py [--only NAME ...] [--threads 2] [--refuse-busy]
+Takes under 10 minutes on two cores; run it on a machine that does nothing else. To stay below, some are run small:
+big_volume over one tile, detect_scaling as far as two minutes go. What takes longer is a command of its own, and the
+page shows what it wrote as well:
+
+python benchmarks/speed/detect_shrec.py
+python benchmarks/speed/detect_scaling.py --seconds 1200 --output benchmarks/speed/detect_scaling_full.json
+python benchmarks/speed/big_volume.py --output benchmarks/speed/big_volume_full.json
+python benchmarks/speed/match.py --job 2 --output benchmarks/speed/match_job.json
 """
 
 from __future__ import annotations
@@ -24,12 +31,14 @@ SCRIPTS = (
     "unet",
     "sampler",
     "simulate",
+    "match",
     "big_volume",
     "detect_scaling",
 )
 ARGUMENTS = {
     "big_volume": ["--tiles", "1"],
-    "detect_scaling": ["--seconds", "240"],
+    "detect_scaling": ["--seconds", "120"],
+    "match": ["--repeats", "1"],
     "mean_shift": ["--repeats", "2"],
     "msdnet": ["--repeats", "2"],
 }
@@ -39,14 +48,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--refuse-busy", action="store_true", help="no benchmark starts while other things keep cores")
     options = parser.parse_args()
     threads = str(options.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    more = ["--refuse-busy"] if options.refuse_busy else []
     began, failed = time.perf_counter(), []
     for name in options.only:
         start = time.perf_counter()
         print(f"--- {name}", flush=True)
-        command = [sys.executable, str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, [])]
+        command = [sys.executable, str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, []), *more]
         if subprocess.run(command, env=environment, check=False).returncode:
             failed.append(name)
         print(f"    ({time.perf_counter() - start:.0f} s)", flush=True)

@@ -16,8 +16,9 @@ HEAD = """# Speed
 
 Made by `python benchmarks/speed/table.py` from the JSON files in benchmarks/speed, which
 `python benchmarks/speed/run_all.py` writes. Each row was measured in one process, alternating with its peer, and the
-shortest time counts (medians for MSDNet). "Load" is the number of busy processes just before: above about 0.5 the
-machine was not quiet and the figures are too slow.
+shortest time counts (medians for MSDNet). "Busy" is how many cores were at work just before and just after: above 0.5
+the machine was not quiet, the figures are too slow and their section says so. In sections without it "load" is the
+average of the last minute, the benchmark itself included.
 """
 NUMBERS = {
     "engine_mb": "tensors {:.0f} MiB",
@@ -25,6 +26,9 @@ NUMBERS = {
     "peak_gb": "peak {:.2f} GiB",
     "find": "finding {:.1f} s",
     "name": "naming {:.1f} s",
+    "picks": "{} picks",
+    "f1": "F1 {:.3f}",
+    "mean_class_f1": "mean class F1 {:.3f}",
 }
 SHARES = {"sampling_share": "sampling {:.1%} of it"}
 
@@ -37,9 +41,12 @@ def main() -> None:
         parts.append(f"\n## {path.stem}\n\n{_machine(machine)}\n")
         parts.append("| what | voxpick, s | peer | peer, s | ratio | |\n|---|---:|---|---:|---:|---|")
         parts += [_line(_as_row(entry)) for entry in result["rows"]]
+        if not result.get("quiet", True):
+            parts.append("\n**Not quiet:** other work kept cores busy; these figures are too slow.")
         if result.get("note"):
             parts.append(f"\n{result['note'].strip()}")
-    parts += _halo(ACCURACY / "halo.json") + _precision(ACCURACY / "precision.json")
+    parts += _paths(ACCURACY / "paths.json") + _halo(ACCURACY / "halo.json") + _slab(ACCURACY / "slab_margin.json")
+    parts += _precision(ACCURACY / "precision.json")
     PAGE.write_text("\n".join(parts) + "\n")
 
 
@@ -62,6 +69,56 @@ def _halo(path: Path) -> list[str]:
     ]
 
 
+def _paths(path: Path) -> list[str]:
+    """What the fast path finds beside what the plainest one finds."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    size, fast, plain = (" x ".join(str(n) for n in found["size"]), found["fast"], found["reference"])
+    lines = [
+        "\n## The fast path and the plain one\n",
+        f"By `benchmarks/accuracy/paths.py` on {size} voxels of a held-out tomogram, {_model(found['model'])}. Fast:",
+        f"{fast['way']}. Plain: {plain['way']}. A pick is the same when the other path has one within a voxel, of its",
+        "class where classes count.\n",
+        f"{_machine(found['machine'])}\n",
+        "| path | picks | same place | same place and class | F1 | mean class F1 | s |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {name} | {way['picks']} | {way['same_place']:.1%} | {way['same']:.1%} | {way['f1']:.4f} | "
+        f"{way['mean_class_f1']:.3f} | {way['seconds']:.1f} |"
+        for name, way in (("fast", fast), ("plain", plain))
+    ]
+    return [
+        *lines,
+        f"\nLargest distance between two picks of the same particle: {found['largest_distance']:.2f} A, on average "
+        f"{found['mean_distance']:.2f} A; largest difference of their scores: {found['largest_score_difference']:.3f}.",
+    ]
+
+
+def _model(model: dict[str, str] | str) -> str:
+    """Method and fingerprint of a model; older files have its name only."""
+    if isinstance(model, str):
+        return f"model {model}"
+    return f"{model['method']}, weights {model['sha256'][:12]} (sha256)"
+
+
+def _slab(path: Path) -> list[str]:
+    """How far short of the particles the ice that is found ends."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    short = [max(row["short"]) for row in found["rows"] if row["short"]]
+    return [
+        "\n## Where the ice ends\n",
+        "Only sections with ice are searched, and a margin beyond them. By `benchmarks/accuracy/slab_margin.py` the",
+        f"ice was found in {found['found']} of {found['tomograms']} tomograms of {found['voxel_size']:g} A voxels; its "
+        f"edges fell at most {max(short):.0f} sections short of",
+        f"the outermost particle's centre, on average {sum(short) / len(short):.1f}. They are found to within 8",
+        "sections; the margin is 8 sections and 120 A.",
+    ]
+
+
 def _precision(path: Path) -> list[str]:
     """What number formats and engines change in the picks."""
     if not path.exists():
@@ -69,8 +126,8 @@ def _precision(path: Path) -> list[str]:
     found = json.loads(path.read_text())
     lines = [
         "\n## What number formats change\n",
-        f"By `benchmarks/accuracy/precision.py`, model {found['model']}. A pick is the same when float32 has one of",
-        "its class within a voxel.\n",
+        f"By `benchmarks/accuracy/precision.py`, {_model(found['model'])}. A pick is the same when float32",
+        "has one of its class within a voxel.\n",
         "| tomogram | computed by | F1 | difference | mean class F1 | picks | same | s |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
@@ -84,7 +141,11 @@ def _precision(path: Path) -> list[str]:
 def _machine(machine: dict[str, Any]) -> str:
     versions = machine.get("versions") or {key: machine[key] for key in ("python", "torch") if key in machine}
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    load = f", load {machine['load_before']}" if "load_before" in machine else ""
+    load = ""
+    if "busy_before" in machine:
+        load = f", busy {machine['busy_before']} before and {machine['busy_after']} after"
+    elif "load_before" in machine:
+        load = f", load {machine['load_before']}"
     cores = f", {machine['cores']} cores" if "cores" in machine else ""
     return f"{machine.get('processor') or machine.get('cpu')}{cores}{load}; {named}; commit {machine['commit'][:7]}."
 
