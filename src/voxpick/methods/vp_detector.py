@@ -90,7 +90,9 @@ DETECTION_SETTINGS = DetectSettings
 DETECTION: dict[str, Any] = {"halo": 8}
 """Settings of `detect`: what lies further off hardly counts for these networks (docs/speed.md, what the halo costs)."""
 
-PAPER_DETECTION: dict[str, Any] = {"merge": "border", "opening": 1, "split": "mean-shift", "voting": "majority"}
+PAPER_DETECTION: dict[str, Any] = {
+    "merge": "border", "halo": 16, "opening": 1, "split": "mean-shift", "voting": "majority"
+}  # fmt: skip
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
 
