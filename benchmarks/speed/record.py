@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = 0.5
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 1.0
 before: dict[str, float] = {}
 
 

@@ -58,7 +58,8 @@ def _halo(path: Path) -> list[str]:
         "\n## What the halo costs\n",
         "VP-Detector's localizer sees 196 voxels to each side, so no halo makes tiles equal to the whole volume; what",
         "is left out hardly counts. By `benchmarks/accuracy/halo.py` on a validation tomogram; the first line is what",
-        "the others are compared with, in the probability of voxels above the threshold.\n",
+        "the others are compared with, in the probability of voxels above the threshold. `voxpick methods vp-detector`",
+        "says which halo is taken.\n",
         "| tomogram | tile | halo | F1 | picks | largest difference | mean difference | s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
@@ -77,9 +78,11 @@ def _paths(path: Path) -> list[str]:
     size, fast, plain = (" x ".join(str(n) for n in found["size"]), found["fast"], found["reference"])
     lines = [
         "\n## The fast path and the plain one\n",
-        f"By `benchmarks/accuracy/paths.py` on {size} voxels of a held-out tomogram, {_model(found['model'])}. Fast:",
-        f"{fast['way']}. Plain: {plain['way']}. A pick is the same when the other path has one within a voxel, of its",
-        "class where classes count.\n",
+        f"By `benchmarks/accuracy/paths.py` on {size} voxels of a held-out tomogram, {found['particles']} particles,",
+        f"{_model(found['model'])}. A pick is the same when the other path has one within a voxel, of its class where",
+        "classes count.\n",
+        f"- Fast: {fast['way']}.",
+        f"- Plain: {plain['way']}.\n",
         f"{_machine(found['machine'])}\n",
         "| path | picks | same place | same place and class | F1 | mean class F1 | s |",
         "|---|---:|---:|---:|---:|---:|---:|",
