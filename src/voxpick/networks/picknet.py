@@ -43,10 +43,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            *_convolution(channels, channels), nn.ReLU(inplace=True), *_convolution(channels, channels)
-        )
-        nn.init.zeros_(self.layers[-1].weight)  # a new block is the identity
+        first, second = _convolution(channels, channels), _convolution(channels, channels)
+        nn.init.zeros_(second[1].weight)  # a new block is the identity
+        self.layers = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu_(self.layers(x) + x)
@@ -105,8 +104,9 @@ class PickNet(nn.Module):
         self.picks = nn.Conv3d(self.widths[0], CENTRE_CHANNELS + classes - 1, 1)
         self.training_heads = nn.Conv3d(self.widths[0], classes + 1, 1)
         self.coarse_names = nn.ModuleList(nn.Conv3d(width, classes - 1, 1, bias=False) for width in self.widths[1:])
-        for head in self.coarse_names:
-            nn.init.zeros_(head.weight)
+        for coarse in self.coarse_names:
+            assert isinstance(coarse, nn.Conv3d)
+            nn.init.zeros_(coarse.weight)
         for head in (self.picks, self.training_heads):
             nn.init.normal_(head.weight, std=0.01)
             assert head.bias is not None
@@ -150,8 +150,8 @@ def _doubled(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _convolution(inputs: int, outputs: int, *, side: int = 3, stride: int = 1) -> list[nn.Module]:
+def _convolution(inputs: int, outputs: int, *, side: int = 3, stride: int = 1) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
     """A zero-padded convolution and its batch normalisation; weights as He et al. (2015)."""
     convolution = nn.Conv3d(inputs, outputs, side, stride=stride, padding=side // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-    return [convolution, nn.BatchNorm3d(outputs)]
+    return convolution, nn.BatchNorm3d(outputs)
