@@ -12,6 +12,8 @@ import argparse
 import importlib.util
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -60,7 +62,7 @@ def main() -> None:
                 print("precision: OpenVINO is not installed (pip install openvino)")
                 continue
             start = time.perf_counter()
-            with patch("voxpick.detect.segment.choose_dtype", return_value=dtype):
+            with computing_in(dtype):
                 found = method.detect(volume, models, changes={**changes, "engine": engine}, device="cpu")
             seconds = time.perf_counter() - start
             score = score_shrec(
@@ -85,6 +87,15 @@ def main() -> None:
     }  # fmt: skip
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"largest difference in F1: {largest:.4f}; allowed {LARGEST_DIFFERENCE}")
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Detection in this number format, by whichever module runs the network."""
+    with ExitStack() as stack:
+        for module in ("segment", "centre_peaks", "scan"):
+            stack.enter_context(patch(f"voxpick.detect.{module}.choose_dtype", return_value=dtype))
+        yield
 
 
 def same(picks: Particles, reference: Particles, *, distance: float) -> float:
