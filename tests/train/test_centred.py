@@ -7,7 +7,7 @@ import torch
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.train.augment import Augmentation
-from voxpick.train.centred import CentredBoxes, box_loss, box_options, particle_statistics
+from voxpick.train.centred import CentredBoxes, box_loss, box_options, particle_statistics, reaches
 from voxpick.train.settings import make_settings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -74,6 +74,22 @@ def test_cube_gives_all_48_orientations():
     assert len(seen) == 48 and {abs(step) for step in next(iter(seen))} == {1, 36, 28 * 36}
 
 
+def test_a_share_of_the_background_lies_in_the_shell_around_particles():
+    reach = {"big": 4.0, "little": 2.0}
+    boxes, rng = sampler(background=0.9, distance=8.0, shell=0.75, reach=reach), np.random.default_rng(5)
+    own, near = np.array([4.0, 2.0, 4.0]), []
+    for _ in range(200):
+        image, label = boxes.draw(rng)
+        if label == 0:
+            distances = np.linalg.norm(CENTERS - middle(image), axis=1)
+            assert (distances >= own).all()
+            near.append(distances.min() < 8)
+    assert np.mean(near) == pytest.approx(0.75, abs=0.1)
+    far = sampler(background=0.9, distance=8.0, shell=1.0, reach={"big": 99.0, "little": 99.0})
+    assert far.shell_place(0, rng) is None  # all within reach of a particle
+    assert reaches([make_volume()], ["big", "little"], near=0.5) == pytest.approx({"big": 1.75, "little": 0.75})
+
+
 def test_background_farthest_off_where_none_is_far_enough():
     boxes = sampler(distance=100.0)
     place = boxes.background_place(0, np.random.default_rng(3))
@@ -102,7 +118,7 @@ def test_loss_by_hand():
 
 
 def test_options_are_checked():
-    with pytest.raises(VoxpickError, match=r"options\.far = 3: .*; known: background, distance, orientations"):
+    with pytest.raises(VoxpickError, match=r"options\.far = 3: .*; known: background, .*, near, orientations"):
         box_options(make_settings({"options": {"far": 3}, "steps": 1}))
     with pytest.raises(VoxpickError, match="hold no particle of the classes other"):
         CentredBoxes(

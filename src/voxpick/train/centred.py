@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +28,10 @@ class BoxOptions(BaseModel):
 
     background: float = Field(0.5, ge=0, lt=1, description="share of background among the boxes")
     distance: float = Field(16.0, ge=0, description="background lies at least so far from the centre of any particle")
+    shell: float = Field(
+        0.0, ge=0, le=1, description="share of the background that lies around a particle, nearer than `distance`"
+    )
+    near: float = Field(1.0, gt=0, description="shell: it begins at so many times half the side of the particle's box")
     orientations: Literal["wedge", "cube"] = Field(
         "wedge", description="'cube': all quarter turns and mirrors; 'wedge': turns and mirrors that keep the wedge"
     )
@@ -50,6 +54,8 @@ class CentredBoxes:
     classes: particle names in the order of their labels, from 1 on; particles of other classes are not drawn, but
     background keeps away from them. background: share of the draws, at random places at least `distance` voxels from
     the centre of every particle, in the sections of the class mask and up to `size` voxels of vacuum above and below.
+    shell: share of this background that lies around a particle instead, nearer than `distance` and beyond the reach of
+    every particle; reach: by class, voxels from its centre (see `reaches`).
     jitter: largest shift from the true centre in voxels. balanced: every class equally often; else every particle.
     cube: permute the axes at random, besides what the augmentation does. Only positions and classes are used.
     An epoch shows as many boxes with particles as there are particles, and background beside them.
@@ -59,9 +65,12 @@ class CentredBoxes:
     def __init__(
         self, volumes: Sequence[TrainingVolume], classes: Sequence[str], *, size: int, background: float,
         distance: float, jitter: float, balanced: bool, augmentation: Augmentation, cube: bool = False,
+        shell: float = 0.0, reach: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.volumes, self.size, self.background, self.distance = volumes, size, background, distance
-        self.jitter, self.augmentation, self.cube = jitter, augmentation, cube
+        self.jitter, self.augmentation, self.cube, self.shell = jitter, augmentation, cube, shell
+        own = reach or {}
+        self.reach = [np.array([own.get(name, 0.0) for name in volume.particles.classes]) for volume in volumes]
         numbers = {name: label for label, name in enumerate(classes, start=1)}
         rows = [
             (index, center, numbers[name])
@@ -88,7 +97,9 @@ class CentredBoxes:
         """One augmented box [z, y, x] and its label, an array without axes."""
         if rng.random() < self.background:
             index = int(rng.choice(len(self.volumes), p=self.by_voxels))
-            center, label = self.background_place(index, rng), 0
+            near = self.shell > 0 and rng.random() < self.shell
+            place = self.shell_place(index, rng) if near else None
+            center, label = self.background_place(index, rng) if place is None else place, 0
         else:
             group = self.groups[rng.integers(len(self.groups))]
             row = int(group[rng.integers(len(group))])
@@ -117,6 +128,34 @@ class CentredBoxes:
                 best, reach = place, found
         return best
 
+    def shell_place(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """A voxel (z, y, x) of the specimen beyond the reach of all particles and nearer than `distance` to one.
+
+        None where many tries find none, and where labels are not known everywhere.
+        """
+        volume, tree, reach = self.volumes[index], self.trees[index], self.reach[index]
+        if tree is None or self.known[index] is not None:
+            return None
+        low = np.array([volume.z_offset, 0, 0])
+        centers = tree.data
+        for _ in range(TRIES):
+            row = rng.integers(len(centers))
+            way = rng.normal(size=3)
+            length = rng.uniform(min(reach[row], self.distance), self.distance)
+            place = np.rint(centers[row] + length * way / np.linalg.norm(way)).astype(np.int64)
+            if (place < low).any() or (place >= low + volume.class_mask.shape).any():
+                continue
+            others = tree.query_ball_point(place, max(self.distance, reach.max()))
+            if (np.linalg.norm(centers[others] - place, axis=1) >= reach[others]).all():
+                return place
+        return None
+
+
+def reaches(volumes: Sequence[TrainingVolume], classes: Sequence[str], *, near: float) -> dict[str, float]:
+    """Voxels, by class: `near` times half the mean side of the boxes that hold a particle of it."""
+    voxel_size = volumes[0].tomogram.voxel_size
+    return {name: near * side / voxel_size / 2 for name, side in _box_sizes(volumes, classes).items()}
+
 
 def make_box_sampler(
     volumes: Sequence[TrainingVolume], settings: TrainSettings, classes: Sequence[str]
@@ -126,7 +165,8 @@ def make_box_sampler(
     return CentredBoxes(
         volumes, classes, size=settings.patch, background=chosen.background, distance=chosen.distance,
         jitter=settings.jitter, balanced=settings.balanced, augmentation=make_augmentation(settings),
-        cube=chosen.orientations == "cube",
+        cube=chosen.orientations == "cube", shell=chosen.shell,
+        reach=reaches(volumes, classes, near=chosen.near) if chosen.shell else None,
     )  # fmt: skip
 
 
