@@ -25,7 +25,7 @@ KINDS = {
 def main() -> None:
     """Put each table between its two marks."""
     text = PAGE.read_text()
-    for name, make in (("averaging", averaging_table), ("masks", masks_table)):
+    for name, make in (("averaging", averaging_table), ("masks", masks_table), ("agreement", parts_table)):
         path = HERE / f"{name}.json"
         if path.is_file():
             table = "\n".join(make(json.loads(path.read_text())))
@@ -91,6 +91,32 @@ def masks_table(result: dict[str, Any]) -> list[str]:
             values = [mean(run["localisation"]["F1"] for run in runs), mean(run["mean_class_f1"] for run in runs)]
             cells = [*(f"{share:.1%}" for share in shares), *(f"{value:.3f}" for value in (*values, *groups))]
             lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def parts_table(result: dict[str, Any]) -> list[str]:
+    """A line for each average of a part of two pickings."""
+    names = {"only_picks": "only the network", "only_other": "only the expert"}
+    lines = [
+        f"{result['class']} in {len(result['data'])} specimens of {_size(result['data'][0])}, SNR setting "
+        f"{result['data'][0]['snr']}, each picking without {result['missed']:.0%} of the truth, commit "
+        f"{result['machine']['commit']}.",
+        "",
+        "| part | picks | true ones | half maps, A at 0.143 | at 0.5 | just beyond |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in result["rows"]:
+        part, colon, rest = row["part"].partition(": ")
+        title = names.get(part, part) + (f", {rest}" if colon else "")
+        if row["particles"] is None:
+            lines.append(f"| {title} | too few | | | | |")
+            continue
+        fine = row["resolution_A"]
+        beyond = _beyond({**row, "low_pass_first_A": result["low_pass_first_A"]})
+        lines.append(
+            f"| {title} | {row['particles']} | {row['true']} | {_length(fine['0.143'])} | {_length(fine['0.5'])} | "
+            f"{beyond:.2f} |"
+        )
     return lines
 
 

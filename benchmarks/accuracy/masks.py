@@ -69,7 +69,7 @@ def _masks(kind: str, training: Sequence[Path], work: Path) -> list[Path]:
     """Training folders whose masks are of a kind."""
     if kind == "true":
         return list(training)
-    tomograms = [_link(work / "tomograms" / f"{_name(path)}.mrc", path / "reconstruction.mrc") for path in training]
+    tomograms = [link(work / "tomograms" / f"{_name(path)}.mrc", path / "reconstruction.mrc") for path in training]
     picks = work / "positions.csv"
     if not picks.is_file():
         write_particles(picks, _positions(training))
@@ -83,7 +83,7 @@ def _masks(kind: str, training: Sequence[Path], work: Path) -> list[Path]:
         source = work / "aligned.csv" if maps else picks
         shape = "pasted" if maps else "sphere"
         _voxpick("targets", tomogram, source, "--output", folder, "--shape", shape, *options)
-        _link(folder / "reconstruction.mrc", tomogram)
+        link(folder / "reconstruction.mrc", tomogram)
     return made
 
 
@@ -228,7 +228,7 @@ def _name(path: Path) -> str:
     return path.resolve().name
 
 
-def _link(link: Path, target: Path) -> Path:
+def link(link: Path, target: Path) -> Path:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(target.resolve())

@@ -36,7 +36,7 @@ def world():
 def test_a_part_of_true_particles_agrees_with_the_sure_ones_and_not_with_chance(world):
     volume, real, false = world
     everything = Particles(np.concatenate([real.centers_zyx, false.centers_zyx]))
-    found = average_part(volume, real[6:], real[:6], everything, HOW, reference=beads(BOX), rng=seeded())
+    found = average_part([volume], real[6:], real[:6], everything, HOW, reference=beads(BOX), rng=seeded())
     assert found.count == 6 and len(found.sure.particles) == len(found.chance.particles) == 6
     fit = {name: getattr(found, name).poses.scores.mean() for name in ("part", "sure", "chance")}
     assert fit["part"] == pytest.approx(fit["sure"], abs=0.1)
@@ -55,13 +55,27 @@ def test_random_positions_keep_away_from_picks_and_faces(world):
     assert len(random_positions(volume, crowd, 7, HOW, rng=seeded())) == 7
 
 
+def test_picks_of_several_tomograms_are_cut_from_their_own(world):
+    volume, real, _ = world
+    twin = Volume(volume.data[:, :, ::-1].copy(), 10.0, name="twin")
+    mirrored = real.centers_zyx * [1, 1, -1] + [0, 0, 10.0 * (SHAPE[2] - 1)]
+    names = np.array(["tomo"] * 3 + ["twin"] * 3, dtype=object)
+    picks = Particles(np.concatenate([real.centers_zyx[:3], mirrored[6:9]]), tomograms=names)
+    found = average_picks([volume, twin], picks, HOW, reference=beads(BOX), rng=seeded())
+    assert found.particles.tomograms.tolist() == names.tolist()
+    alone = average_picks([volume], picks[:3], HOW, reference=beads(BOX), rng=seeded())
+    assert found.poses.scores[:3] == pytest.approx(alone.poses.scores, abs=1e-5)
+    three = average_part([volume, twin], picks, picks, picks, HOW, reference=beads(BOX), rng=seeded())
+    assert sorted(three.chance.particles.tomograms) == sorted(names)
+
+
 def test_too_few_boxes_give_no_average(world):
     volume, real, _ = world
     whole = Averaging(HOW.alignment, BOX, 1, HOW.rotations, edges="drop")
-    assert average_picks(volume, real[:1], HOW, reference=None, rng=seeded()) is None
+    assert average_picks([volume], real[:1], HOW, reference=None, rng=seeded()) is None
     at_the_edge = Particles(np.array([[0.0, 0, 0], [290, 950, 1230]]))
-    assert average_picks(volume, at_the_edge, whole, reference=None, rng=seeded()) is None
-    none = average_part(volume, real[:0], real, real, HOW, reference=beads(BOX), rng=seeded())
+    assert average_picks([volume], at_the_edge, whole, reference=None, rng=seeded()) is None
+    none = average_part([volume], real[:0], real, real, HOW, reference=beads(BOX), rng=seeded())
     assert (none.count, none.part, none.sure, none.chance) == (0, None, None, None)
     with pytest.raises(VoxpickError, match="check the voxel size"):
-        average_picks(volume, Particles(np.full((3, 3), 9e4)), HOW, reference=None, rng=seeded())
+        average_picks([volume], Particles(np.full((3, 3), 9e4)), HOW, reference=None, rng=seeded())

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from conftest import angles_deg, beads
 
-from voxpick.average.align import Alignment
+from voxpick.average.align import Alignment, Poses
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.average.mean import average
-from voxpick.average.refinement import in_turned_frame, refine, register
+from voxpick.average.refinement import in_turned_frame, recentred, refine, register
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.match.rotations import rotation_grid
@@ -91,6 +91,16 @@ def test_random_positions_agree_only_where_the_reference_was_read(simulate):
     beyond = refined.fsc.frequencies > 1.3 / 60
     assert np.abs(refined.fsc.correlation[beyond]).mean() < 0.15
     assert refined.fsc.resolution(0.5) > 55 or np.isnan(refined.fsc.resolution(0.5))
+
+
+def test_a_map_off_its_centre_is_brought_back_by_the_picks():
+    rng, drift = np.random.default_rng(2), np.array([2.0, -1.0, 0.5])
+    rotations, offsets = uniform_rotations_zyx(400, rng), rng.uniform(-0.5, 0.5, (400, 3))
+    error = rng.normal(0, 0.5, (400, 3))
+    poses = Poses(rotations, offsets + error + rotations @ drift, np.ones(400))
+    back = recentred(poses, offsets)
+    assert back.shifts_zyx - offsets == pytest.approx(error, abs=0.15)
+    assert recentred(back, offsets).shifts_zyx == pytest.approx(back.shifts_zyx, abs=1e-9)
 
 
 def test_too_few_particles_and_no_rotations_are_refused(simulate):

@@ -33,6 +33,17 @@ def test_parts_hold_every_pick_once_and_a_picking_agrees_with_itself():
     assert (len(same.both), len(same.only_a), len(same.only_b), same.counts.f_beta) == (40, 0, 0, 1.0)
 
 
+def test_pairs_lie_in_one_tomogram():
+    centers = np.array([[0, 0, 0], [0, 0, 50], [0, 0, 0.0]])
+    a = Particles(centers, tomograms=np.array(["one", "one", "two"]))
+    b = Particles(centers[[2, 0]], tomograms=np.array(["two", "three"]))
+    found = compare(a, b, radius=10)
+    assert (found.rows_a.tolist(), found.rows_b.tolist()) == ([2], [0])
+    assert (len(found.only_a), len(found.only_b)) == (2, 1)
+    other_name = b[:1].with_columns(tomograms=np.array(["two_filtered"]))
+    assert compare(a[[2]], other_name, radius=10).rows_a.tolist() == [0]
+
+
 def test_distances_to_a_mask_equal_a_slow_search():
     rng = np.random.default_rng(1)
     mask = rng.random((12, 20, 28)) > 0.995
@@ -85,3 +96,19 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     assert numbers["distance_to_mask"]["only_other"]["counts"] == [1, 0, 0, 0, 0, 0, 1]
     refused = CliRunner().invoke(build_app(), line, standalone_mode=False)
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
+
+
+def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+
+    for name, tomograms in (("a", ["one", "one", "two", "two"]), ("b", ["three", "four", "three", "four"])):
+        write_particles(tmp_path / f"{name}.csv", EXPERT.with_columns(tomograms=np.array(tomograms)))
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    with pytest.raises(VoxpickError, match=r"a\.csv names the tomograms one, two, .*b\.csv four, three"):
+        compare_pickings(a, b, tmp_path / "out", radius=10, near=None, voxel_size=None)
+    result = compare_pickings(a, a, tmp_path / "out", radius=10, near=None, voxel_size=None)
+    assert (result["both"], result["only_picks"], result["only_other"]) == (4, 0, 0)
+    (tmp_path / "none.csv").write_text("tomogram,class,x_angstrom,y_angstrom,z_angstrom,score\n")
+    with pytest.raises(VoxpickError, match=r"none\.csv.*no picks|no particles|empty"):
+        compare_pickings(tmp_path / "none.csv", a, tmp_path / "out", radius=10, near=None, voxel_size=None)

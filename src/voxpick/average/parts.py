@@ -8,7 +8,7 @@ A_ref. The paper draws random positions without saying where; here they keep awa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from voxpick.average.align import Alignment
 from voxpick.average.refinement import Refined, refine
-from voxpick.average.subtomograms import extract
+from voxpick.average.subtomograms import extract, join
 from voxpick.particles import Particles
 from voxpick.volume import Volume
 
@@ -49,7 +49,7 @@ class PartAverages:
 
 
 def average_part(
-    volume: Volume,
+    volumes: Sequence[Volume],
     part: Particles,
     sure: Particles,
     everything: Particles,
@@ -61,18 +61,23 @@ def average_part(
 ) -> PartAverages:
     """A of a part, with A_ref of as many of the sure picks, and A_random of places away from `everything`.
 
-    reference: [box, box, box], bright. When there are fewer sure picks than the part has, A_ref is of all of them.
+    volumes: the tomograms; picks name theirs, unless there is one. reference: [box, box, box], bright. When there are
+    fewer sure picks than the part has, A_ref is of all of them.
     """
     drawn = sure[np.sort(rng.permutation(len(sure))[: len(part)])]
-    chance = random_positions(volume, everything, len(part), how, rng=rng) if len(part) else part
+    places = [
+        random_positions(volume, picks_in(volume, everything, volumes), count, how, rng=rng)
+        for volume in volumes
+        if (count := len(picks_in(volume, part, volumes)))
+    ]
     found = []
-    for name, some in (("part", part), ("sure", drawn), ("random", chance)):
-        found.append(average_picks(volume, some, how, reference=reference, rng=rng, report=_within(report, name)))
+    for name, some in (("part", part), ("sure", drawn), ("random", concatenated(places))):
+        found.append(average_picks(volumes, some, how, reference=reference, rng=rng, report=_within(report, name)))
     return PartAverages(len(part), *found)
 
 
 def average_picks(
-    volume: Volume,
+    volumes: Sequence[Volume],
     picks: Particles,
     how: Averaging,
     *,
@@ -80,12 +85,16 @@ def average_picks(
     rng: np.random.Generator,
     report: Report | None = None,
 ) -> Refined | None:
-    """The picks aligned and averaged from a reference or from nothing; None for fewer than two whole boxes."""
-    if len(picks) < 2 or _too_few_inside(volume, picks, how):
+    """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes."""
+    parts = []
+    for volume in volumes:
+        mine = picks_in(volume, picks, volumes).with_columns(rotations=None)
+        if len(mine) and not _all_over_an_edge(volume, mine, how):
+            parts.append(extract(volume, mine, box=how.box, edges=how.edges, dark=how.dark))
+    if sum(len(part) for part in parts) < 2:
         return None
-    boxes = extract(volume, picks.with_columns(rotations=None), box=how.box, edges=how.edges, dark=how.dark)
     return refine(
-        boxes, how.alignment, iterations=how.iterations, rng=rng, rotations=how.rotations, reference=reference,
+        join(parts), how.alignment, iterations=how.iterations, rng=rng, rotations=how.rotations, reference=reference,
         report=report,
     )  # fmt: skip
 
@@ -110,13 +119,31 @@ def random_positions(
     return Particles(places[rows], tomograms=np.full(len(rows), volume.name, dtype=object))
 
 
-def _too_few_inside(volume: Volume, picks: Particles, how: Averaging) -> bool:
-    """Whether less than two boxes are left of picks that mostly lie in the volume; `extract` refuses others."""
+def picks_in(volume: Volume, picks: Particles, volumes: Sequence[Volume]) -> Particles:
+    """The picks of one of the volumes: all when there is but one."""
+    if len(volumes) == 1:
+        return picks
+    return picks[np.asarray(picks.tomograms).astype(str) == volume.name]
+
+
+def concatenated(tables: Sequence[Particles]) -> Particles:
+    """Centres, classes and tomograms of several tables, one after another."""
+    if not tables:
+        return Particles(np.empty((0, 3)))
+    return Particles(
+        np.concatenate([table.centers_zyx for table in tables]),
+        np.concatenate([table.classes for table in tables]),
+        tomograms=np.concatenate([np.asarray(table.tomograms) for table in tables]),
+    )
+
+
+def _all_over_an_edge(volume: Volume, picks: Particles, how: Averaging) -> bool:
+    """Whether picks that mostly lie in the volume leave no box; picks that do not are for `extract` to refuse."""
     nearest, shape = np.rint(picks.voxels(volume.voxel_size)), np.array(volume.shape)
     within = ((nearest >= 0) & (nearest < shape)).all(axis=1)
     starts = nearest - how.box // 2
     whole = ((starts >= 0) & (starts + how.box <= shape)).all(axis=1)
-    return 2 * within.sum() >= len(picks) and int((whole if how.edges == "drop" else within).sum()) < 2
+    return bool(2 * within.sum() >= len(picks) and not (whole if how.edges == "drop" else within).any())
 
 
 def _within(report: Report | None, name: str) -> Report | None:

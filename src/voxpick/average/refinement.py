@@ -77,7 +77,7 @@ def refine(
     poses = Poses(first, subtomograms.offsets_zyx.copy(), np.zeros(n))
     halves = [_Half(subtomograms, np.flatnonzero(half_set == k), poses, settings) for k in (0, 1)]
     low_passes: list[float] = []
-    low_pass = settings.low_pass
+    low_pass, from_nothing = settings.low_pass, reference is None and known is None
     for iteration in range(iterations):
         low_passes.append(low_pass)
         searched = rotations if iteration < (iterations + 1) // 2 else None
@@ -85,8 +85,9 @@ def refine(
         now = replace(settings, low_pass=low_pass, step_deg=step)
         for k, half in enumerate(halves):
             target = reference if iteration == 0 and reference is not None else half.map
-            half.align(target, now, searched, _of_step(report, f"iteration {iteration + 1}, half {k + 1}"))
-        if reference is None and known is None and rotations is not None:
+            step_name = f"iteration {iteration + 1}, half {k + 1}"
+            half.align(target, now, searched, _of_step(report, step_name), recentre=from_nothing)
+        if from_nothing and rotations is not None:
             halves[1].turn_onto(halves[0].map, now, rotations)
         reached = halves[0].correlation(halves[1], rng).resolution()
         low_pass = min(max(reached, low_pass / 2), settings.low_pass) if np.isfinite(reached) else settings.low_pass
@@ -127,6 +128,17 @@ def in_turned_frame(poses: Poses, turn: Poses) -> Poses:
     return Poses(poses.rotations @ turn.rotations[0], shifts, poses.scores)
 
 
+def recentred(poses: Poses, offsets_zyx: np.ndarray) -> Poses:
+    """Poses relative to the map moved so that, seen from the map, the picked centres lie around its centre evenly.
+
+    Nothing else holds a map in place that began from nothing: one that is off its centre fits as well, until the shifts
+    it takes end at the farthest that are searched. offsets_zyx: (n, 3), voxels from the box centres to the picks.
+    """
+    away = poses.shifts_zyx - offsets_zyx
+    drift = np.einsum("nij,ni->nj", poses.rotations, away).mean(axis=0)
+    return Poses(poses.rotations, poses.shifts_zyx - poses.rotations @ drift, poses.scores)
+
+
 class _Half:
     """A half-set: its particles (rows of all), their poses and their map."""
 
@@ -148,9 +160,11 @@ class _Half:
 
     def align(
         self, target: np.ndarray, now: Alignment, rotations: np.ndarray | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[int, int], None] | None, *, recentre: bool,
     ) -> None:  # fmt: skip
         self.poses = align(self.subtomograms, target, now, rotations=rotations, start=self.poses, progress=progress)
+        if recentre:
+            self.poses = recentred(self.poses, self.subtomograms.offsets_zyx)
         self._average()
 
     def turn_onto(self, fixed: np.ndarray, now: Alignment, rotations: np.ndarray) -> None:

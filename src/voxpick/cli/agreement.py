@@ -10,6 +10,8 @@ import typer
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from voxpick.cli.agreement_averages import AverageOptions
@@ -25,15 +27,18 @@ def register(app: typer.Typer) -> None:
 
 def agreement_command(
     picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
-    other: Annotated[Path, typer.Argument(help="Other picks of the same tomogram, such as an expert's.")],
+    other: Annotated[Path, typer.Argument(help="Other picks of the same tomograms, such as an expert's.")],
     radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("agreement"),
     only: Annotated[str | None, typer.Option("--class", help="Compare only the picks of this class.")] = None,
     near: Annotated[
         Path | None, typer.Option(help="A mask (MRC), such as a membrane, to which distances are counted.")
     ] = None,
-    tomogram: Annotated[
-        Path | None, typer.Option(help="The tomogram (MRC): averages each part, beside what it would be by chance.")
+    tomograms: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--tomogram", help="A tomogram (MRC) of the picks; averages each part beside what chance would give."
+        ),
     ] = None,
     particle_radius: Annotated[float, typer.Option(help="With --tomogram: radius of the particle in A.")] = 100.0,
     reference: Annotated[
@@ -56,11 +61,11 @@ def agreement_command(
     picks looks like the random ones. Everything is in report.html.
     """
     options = None
-    if tomogram is not None:
+    if tomograms:
         from voxpick.cli.agreement_averages import AverageOptions
 
         options = AverageOptions(
-            tomogram, particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
+            tuple(tomograms), particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
             device=device,
         )  # fmt: skip
     compare_pickings(picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options)
@@ -95,11 +100,10 @@ def compare_pickings(
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
     require_writable(folder)
-    volume = None if averages is None else averages.read(voxel_size)
-    mask, size, shape = _frame(near, volume, voxel_size)
-    names = (other_path.stem, picks_path.stem) if volume is None else (volume.name,) * 2
-    picks = _read(picks_path, names[0], size, shape, only)
-    other = _read(other_path, names[1], size, shape, only)
+    volumes = [] if averages is None else averages.read(voxel_size)
+    mask, size, shape = _frame(near, volumes, voxel_size)
+    picks, other = (_read(path, volumes, size, shape, only) for path in (picks_path, other_path))
+    _require_tomograms(picks, other, picks_path, other_path, near)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     result = _numbers(found, picks_path.name, other_path.name)
@@ -110,8 +114,8 @@ def compare_pickings(
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
     maps = {}
-    if averages is not None and volume is not None:
-        maps = averages.average(volume, parts)
+    if averages is not None:
+        maps = averages.average(volumes, parts)
         write_averages(folder, maps)
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -121,33 +125,55 @@ def compare_pickings(
 
 
 def _frame(
-    near: Path | None, volume: Volume | None, voxel_size: float | None
+    near: Path | None, volumes: Sequence[Volume], voxel_size: float | None
 ) -> tuple[np.ndarray | None, float | None, tuple[int, int, int] | None]:
     """The mask, and voxel size (A) and shape of what the picks lie in, where a mask or a tomogram tells."""
     from voxpick.io.mrc import read_labels, read_voxel_size
 
     mask = None if near is None else read_labels(near)
-    if volume is not None:
+    for volume in volumes:
         if mask is not None and mask.shape != volume.shape:
             raise VoxpickError(f"{near}: has shape {mask.shape} (z, y, x), the tomogram {volume.shape}; take one frame")
-        return mask, volume.voxel_size, volume.shape
+    if volumes:
+        return mask, volumes[0].voxel_size, volumes[0].shape
     if mask is None or near is None:
         return None, voxel_size, None
     return mask, voxel_size or read_voxel_size(near), mask.shape
 
 
 def _read(
-    path: Path, tomogram: str, size: float | None, shape: tuple[int, int, int] | None, only: str | None
+    path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None, only: str | None
 ) -> Particles:
-    from voxpick.cli.truth import read_picks
+    """The picks of a file; where it names several tomograms, those of the volumes, if there are any."""
+    import numpy as np
 
-    picks = read_picks(path, tomogram=tomogram, voxel_size=size, shape=shape)
+    from voxpick.io.formats import read_particles
+
+    picks = read_particles(path, voxel_size=size, shape=shape)
+    names, wanted = np.asarray(picks.tomograms).astype(str), [volume.name for volume in volumes]
+    if volumes and len({*names}) > 1:
+        picks = picks[np.isin(names, wanted)]
+    if len(picks) == 0:
+        of = f" of {' or '.join(wanted)}" if len(names) else ""
+        raise VoxpickError(f"{path}: holds no picks{of}, so there is nothing to compare")
     if only is None:
         return picks
     known = sorted({str(name) for name in picks.classes})
     if only not in known:
         raise VoxpickError(f"{path}: holds no picks of class {only!r}, but {', '.join(known)}")
     return picks[picks.classes == only]
+
+
+def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
+    """Refuse pickings that name several tomograms and share none, and one mask for several."""
+    names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
+    if max(len(mine) for mine in names) == 1:
+        return
+    if near is not None:
+        raise VoxpickError(f"{near}: is the mask of one tomogram, but the picks name several; compare one at a time")
+    if not names[0] & names[1]:
+        listed = [", ".join(sorted(mine)[:3]) for mine in names]
+        raise VoxpickError(f"{path_a} names the tomograms {listed[0]}, {path_b} {listed[1]}; none is in both")
 
 
 def _numbers(found: Agreement, picks: str, other: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from voxpick.average.fsc import THRESHOLDS
-from voxpick.average.parts import average_part, average_picks
+from voxpick.average.parts import average_part, average_picks, concatenated
 from voxpick.average.refinement import Refined
 from voxpick.cli.averaging import make_averaging, read_reference
 from voxpick.cli.progress import step_bars
+from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 from voxpick.io.mrc import read_mrc, write_mrc
 from voxpick.particles import Particles
@@ -27,7 +28,7 @@ SURE, CHANCE = "as many in both", "as many random places"
 class AverageOptions:
     """The options of the command: radius of the particle in A, the rest as in `voxpick average`."""
 
-    tomogram: Path
+    tomograms: tuple[Path, ...]
     radius: float
     reference: str | None
     iterations: int
@@ -36,26 +37,31 @@ class AverageOptions:
     seed: int
     device: str
 
-    def read(self, voxel_size: float | None) -> Volume:
-        """The tomogram."""
-        return read_mrc(self.tomogram, voxel_size=voxel_size)
+    def read(self, voxel_size: float | None) -> list[Volume]:
+        """The tomograms. Raises VoxpickError for two of one name."""
+        volumes = [read_mrc(path, voxel_size=voxel_size) for path in self.tomograms]
+        names = [volume.name for volume in volumes]
+        for name in names:
+            if names.count(name) > 1:
+                raise VoxpickError(f"two tomograms are called {name}; picks cannot tell them apart, rename one")
+        return volumes
 
-    def average(self, volume: Volume, parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
+    def average(self, volumes: Sequence[Volume], parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
         """The part 'both', then each other part beside as many of both and as many random places; None for too few.
 
         Without a reference, all but 'both' start from its average; without that they have no common start and there is
         none of them.
         """
         how = make_averaging(
-            volume.voxel_size, radius=self.radius, iterations=self.iterations, tilts=self.tilts, bright=self.bright,
-            device=self.device,
+            volumes[0].voxel_size, radius=self.radius, iterations=self.iterations, tilts=self.tilts,
+            bright=self.bright, device=self.device,
         )  # fmt: skip
-        given = None if self.reference is None else read_reference(self.reference, volume, how.box)
+        given = None if self.reference is None else read_reference(self.reference, volumes[0], how.box)
         rng, both = np.random.default_rng(self.seed), parts["both"]
-        everything = Particles(np.concatenate([part.centers_zyx for part in parts.values()]))
+        everything = concatenated(list(parts.values()))
         with step_bars("Average") as report:
             of_both = average_picks(
-                volume, both, how, reference=given, rng=rng, report=lambda s, k, n: report(f"both, {s}", k, n)
+                volumes, both, how, reference=given, rng=rng, report=lambda s, k, n: report(f"both, {s}", k, n)
             )
             found: dict[str, Refined | None] = {"both": of_both}
             start = given if given is not None or of_both is None else of_both.map.data
@@ -63,7 +69,7 @@ class AverageOptions:
                 if name == "both" or start is None:
                     continue
                 three = average_part(
-                    volume, part, both, everything, how, reference=np.asarray(start), rng=rng, report=report
+                    volumes, part, both, everything, how, reference=np.asarray(start), rng=rng, report=report
                 )
                 found[name] = three.part
                 found[f"{name}: {SURE}"], found[f"{name}: {CHANCE}"] = three.sure, three.chance

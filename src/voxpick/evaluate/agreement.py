@@ -44,13 +44,14 @@ class Agreement:
 
 
 def compare(a: Particles, b: Particles, *, radius: float) -> Agreement:
-    """Which picks two pickings share, whatever their classes: pairs at most `radius` A apart.
+    """Which picks two pickings share, whatever their classes: pairs at most `radius` A apart in one tomogram.
 
-    Raises VoxpickError for a radius that is not positive.
+    Where neither names more than one tomogram, both are taken to be of the same. Raises VoxpickError for a radius that
+    is not positive.
     """
     if not (np.isfinite(radius) and radius > 0):
         raise VoxpickError(f"radius is {radius}; it must be a positive number of A")
-    rows_a, rows_b = pair(a.centers_zyx, b.centers_zyx, radius=radius)
+    rows_a, rows_b = _pairs(a, b, radius)
     order = np.argsort(rows_b)
     rows_a, rows_b = rows_a[order], rows_b[order]
     alone_a, alone_b = np.ones(len(a), dtype=bool), np.ones(len(b), dtype=bool)
@@ -68,6 +69,20 @@ def compare(a: Particles, b: Particles, *, radius: float) -> Agreement:
         curve=precision_recall(b.scores, hit_ids, particles=len(a)),
         radius=float(radius),
     )
+
+
+def _pairs(a: Particles, b: Particles, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a and b that are pairs, tomogram by tomogram."""
+    names = [np.asarray(table.tomograms).astype(str) for table in (a, b)]
+    if all(len(set(mine)) <= 1 for mine in names):
+        return pair(a.centers_zyx, b.centers_zyx, radius=radius)
+    found: list[list[np.ndarray]] = [[np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]]
+    for name in sorted(set(names[0]) & set(names[1])):
+        rows = [np.flatnonzero(mine == name) for mine in names]
+        pairs = pair(a.centers_zyx[rows[0]], b.centers_zyx[rows[1]], radius=radius)
+        for side, mine, of_side in zip(found, rows, pairs, strict=True):
+            side.append(mine[of_side])
+    return np.concatenate(found[0]), np.concatenate(found[1])
 
 
 def distances_to_mask(particles: Particles, mask: np.ndarray, *, voxel_size: float) -> np.ndarray:
