@@ -97,7 +97,9 @@ def test_folders_of_one_specimen_are_refused(bench):
         bench.run()
 
 
-@pytest.mark.parametrize("name, entries", [("replica", 14), ("ablations", 9), ("robustness", 3), ("claims", 6)])
+@pytest.mark.parametrize(
+    "name, entries", [("replica", 14), ("ablations", 9), ("robustness", 3), ("claims", 6), ("resnet3d", 4)]
+)
 def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
     assert len(settings.entries) == entries
@@ -114,7 +116,7 @@ def parsed(words):
     return command.make_context(words[0], list(words[1 + group :]))
 
 
-@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims"])
+@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims", "resnet3d"])
 def test_every_command_of_the_committed_settings_parses(bench, name):
     bench.copy_settings(COMMITTED / name)
     methods = abilities()

@@ -20,8 +20,10 @@ def test_the_papers_numbers():
 
 
 def test_on_a_toy_the_loss_falls_and_it_finds_and_names_the_particles():
-    options = {"background": 0.5, "distance": 7.0, "orientations": "wedge"}
-    volume, model, losses = trained(resnet3d, steps=120, learning_rate=0.01, average_decay=0.0, options=options)
+    options = {"background": 0.5, "distance": 7.0, "shell": 0.0, "orientations": "wedge"}
+    volume, model, losses = trained(
+        resnet3d, steps=120, learning_rate=0.01, jitter=0.0, average_decay=0.0, options=options
+    )
     assert losses[-1] < 0.3 * losses[0]
     assert model.detection["class_ratios"] == {"dark": 0.5, "bright": 0.5}
     assert model.detection["box_sizes"] == {"dark": 60.0, "bright": 60.0}
@@ -37,3 +39,10 @@ def test_unknown_names():
         resnet3d.training_settings("localizer")
     with pytest.raises(VoxpickError, match=r"options\.stride = 2: .*; known: background, distance"):
         resnet3d.training_settings("classifier", changes={"options": {"stride": 2}})
+
+
+def test_the_minutes_show_what_lies_around_particles_and_the_paper_does_not():
+    paper, minutes = (resnet3d.training_settings("classifier", preset) for preset in ("paper", "minutes"))
+    assert "shell" not in paper.options and paper.jitter == 0
+    assert (minutes.options["shell"], minutes.options["near"], minutes.jitter) == (0.6, 1.2, 2.0)
+    assert ConsensusSettings().background_votes is False

@@ -87,7 +87,8 @@ def test_a_share_of_the_background_lies_in_the_shell_around_particles():
     assert np.mean(near) == pytest.approx(0.75, abs=0.1)
     far = sampler(background=0.9, distance=8.0, shell=1.0, reach={"big": 99.0, "little": 99.0})
     assert far.shell_place(0, rng) is None  # all within reach of a particle
-    assert reaches([make_volume()], ["big", "little"], near=0.5) == pytest.approx({"big": 1.75, "little": 0.75})
+    assert reaches([make_volume()], ["big", "little"], near=5) == pytest.approx({"big": 17.5, "little": 7.5})
+    assert reaches([make_volume()], ["big", "little"], near=2) == pytest.approx({"big": 7.0, "little": 6.0})
 
 
 def test_background_farthest_off_where_none_is_far_enough():

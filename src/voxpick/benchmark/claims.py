@@ -33,9 +33,9 @@ def claims_table(claims: Sequence[Claim], results: Sequence[Result], entries: Ma
     note = (
         "Pairs are runs on one tomogram with one seed. MH counts particles with several results, fewer are better; "
         "small, medium and large are mean class F1 of the size groups. 'yes' and 'no' where the mean difference is "
-        f"more than {SURE:g} standard errors off 0, 'open' where it is not or there is one pair alone. "
-        f"Claimed by: {said}."
+        f"more than {SURE:g} standard errors off 0, 'open' where it is not or there is one pair alone."
     )
+    note += f" Claimed by: {said}." if said else ""
     return Table("claims", "What the papers claim", note, columns, rows)
 
 

@@ -19,6 +19,8 @@ from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume, equivalent_radii
 
 TRIES = 1000
+LEAST_REACH = 6.0
+"""Voxels around the centre of a small particle that are not shown as background."""
 
 
 class BoxOptions(BaseModel):
@@ -31,7 +33,11 @@ class BoxOptions(BaseModel):
     shell: float = Field(
         0.0, ge=0, le=1, description="share of the background that lies around a particle, nearer than `distance`"
     )
-    near: float = Field(1.0, gt=0, description="shell: it begins at so many times half the side of the particle's box")
+    near: float = Field(
+        1.0,
+        gt=0,
+        description="shell: it begins at so many times half the side of the particle's box, or 6 voxels off",
+    )
     orientations: Literal["wedge", "cube"] = Field(
         "wedge", description="'cube': all quarter turns and mirrors; 'wedge': turns and mirrors that keep the wedge"
     )
@@ -152,9 +158,10 @@ class CentredBoxes:
 
 
 def reaches(volumes: Sequence[TrainingVolume], classes: Sequence[str], *, near: float) -> dict[str, float]:
-    """Voxels, by class: `near` times half the mean side of the boxes that hold a particle of it."""
+    """Voxels, by class: `near` times half the mean side of a particle's box, LEAST_REACH at least."""
     voxel_size = volumes[0].tomogram.voxel_size
-    return {name: near * side / voxel_size / 2 for name, side in _box_sizes(volumes, classes).items()}
+    sides = _box_sizes(volumes, classes)
+    return {name: max(near * side / voxel_size / 2, LEAST_REACH) for name, side in sides.items()}
 
 
 def make_box_sampler(
