@@ -13,6 +13,7 @@ GROUND = {
     "precision",
     "errors",
     "shrec_classes",
+    "default_method",
     "data",
     "__init__",
 }
