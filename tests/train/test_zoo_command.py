@@ -1,6 +1,5 @@
 """voxpick zoo and voxpick calibrate, on toy folders."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from voxpick.cli import calibrate, zoo, zoo_specimens
 from voxpick.cli.zoo_specimens import SEEDS, Specimens, make_specimens
 from voxpick.cli.zoo_training import Plan, train_stages
 from voxpick.errors import VoxpickError
-from voxpick.io.model import builtin_models, load_models
+from voxpick.io.model import builtin_models, load_models, save_models, stored_dtype
 from voxpick.simulate.shrec20 import Recipe
 
 SMALL = {
@@ -170,10 +169,12 @@ def test_calibrate_writes_maps_into_the_model(specimens, tmp_path):
     assert train_stages(
         plan(steps=30), specimens, tmp_path / "work", resume=False, device=torch.device("cpu"), stop=lambda: False
     )
-    file = shutil.copy(tmp_path / "work" / "model.pt", tmp_path / "mine.pt")
+    file = tmp_path / "mine.pt"
+    save_models(file, load_models(tmp_path / "work" / "model.pt"), dtype=torch.float16)
     result = run(calibrate, "calibrate", file, *specimens.training, "--aim", "named", "--threads", 1)
     assert "scores are calibrated on" in result.output and "named:" in result.output
     model = load_models(file)["segmenter"]
+    assert stored_dtype(file) == torch.float16
     assert model.detection["calibration"]["kind"] == model.detection["location_calibration"]["kind"] == "platt"
     assert set(model.detection["class_thresholds"]) == {"3cf3", "1s3x"}
     told = model.provenance["calibration"]

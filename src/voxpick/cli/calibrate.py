@@ -45,14 +45,14 @@ def calibrate_command(
     """
     from voxpick.cli.threads import set_threads
     from voxpick.io.atomic import require_writable
-    from voxpick.io.model import load_models, save_models
+    from voxpick.io.model import load_models, save_models, stored_dtype
     from voxpick.precision import choose_device
 
     set_threads(threads)
     models = load_models(model)
     require_writable((output or model).parent)
     found = calibrate(models, tomograms, aim=aim, beta=beta, device=str(choose_device(device)))
-    save_models(output or model, models)
+    save_models(output or model, models, dtype=stored_dtype(model))
     print_fit(found)
     typer.echo(f"{output or model}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
 

@@ -37,6 +37,13 @@ def load_models(path: str | Path) -> dict[str, Model]:
         raise VoxpickError(f"{path}: a damaged voxpick model file ({type(error).__name__}: {reason})") from error
 
 
+def stored_dtype(path: str | Path) -> torch.dtype | None:
+    """The number format that the weights of a voxpick model file are kept in; None where there are none."""
+    parts = torch.load(path, map_location="cpu", weights_only=True)["parts"].values()
+    kinds = [value.dtype for part in parts for value in part["state"].values() if value.is_floating_point()]
+    return kinds[0] if kinds else None
+
+
 def builtin_model_path(name: str) -> Path:
     """The file of a model that ships with the package. Raises VoxpickError for an unknown name."""
     known = builtin_models()
