@@ -1,10 +1,12 @@
 """Keep the tables of a benchmark run: benchmarks/shrec20/NAME.json and a page in docs/ from its output folder.
 
-    python benchmarks/shrec20/page.py OUTPUT [--name replica]
+    python benchmarks/shrec20/page.py OUTPUT [--name replica] [--join]
 
 The page is docs/benchmark.md for the replica, docs/benchmark-NAME.md for other settings.
 OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
 the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables.
+--join keeps what NAME.json has of entries that OUTPUT lacks: of an earlier run with the same settings, on tomograms of
+the same seeds. Their rows say which commit they are of.
 """
 
 from __future__ import annotations
@@ -19,11 +21,14 @@ sys.path.insert(0, str(FOLDER.parent / "speed"))
 
 from record import machine  # noqa: E402
 
+from voxpick.benchmark.writing import tables_to_markdown  # noqa: E402
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--name", default="replica")
+    parser.add_argument("--join", action="store_true")
     options = parser.parse_args()
     tables = json.loads((options.output / "tables.json").read_text())
     results = {
@@ -31,13 +36,50 @@ def main() -> None:
         for path in sorted(options.output.glob("*/seed_*/result.json"))
     }
     kept = {"machine": machine(), "minutes": minutes_of(results), **tables}
-    (FOLDER / f"{options.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    title, _, rest = (options.output / "tables.md").read_text().partition("\n")
+    file = FOLDER / f"{options.name}.json"
+    if options.join:
+        join(kept, json.loads(file.read_text()))
+    file.write_text(json.dumps(kept, indent=1) + "\n")
+    title, _, rest = tables_to_markdown(kept["title"], kept["tables"]).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def join(kept: dict, earlier: dict) -> None:
+    """Rows, confusion matrices and minutes of an earlier run's entries that are not in this one, put after it.
+
+    Stops where the two were not scored on the same number of particles.
+    """
+    if particles_of(kept) != particles_of(earlier):
+        sys.exit(f"the test tomograms differ: {particles_of(kept)} particles now, {particles_of(earlier)} before")
+    here = {row["name"] for row in kept["tables"]["localisation"]["rows"] if not row["published"]}
+    label = f"run of commit {earlier['machine']['commit']}"
+    for key, table in kept["tables"].items():
+        old = earlier["tables"][key]
+        own = [row for row in table["rows"] if not row["published"]]
+        for row in old["rows"]:
+            if row["published"] or row["name"] in here:
+                continue
+            cells, shown = (dict(zip(old["columns"], row[part], strict=True)) for part in ("cells", "shown"))
+            own.append({
+                **row, "source": row["source"] or label,
+                "cells": [cells.get(column) for column in table["columns"]],
+                "shown": [shown.get(column, "-") for column in table["columns"]],
+            })  # fmt: skip
+        table["rows"] = own + [row for row in table["rows"] if row["published"]]
+    kept["confusion"] = {**kept["confusion"], **{k: v for k, v in earlier["confusion"].items() if k not in here}}
+    kept["minutes"] = {**earlier["minutes"], **kept["minutes"]}
+
+
+def particles_of(kept: dict) -> float:
+    """True particles of the test tomograms, by the first row that has them."""
+    table = kept["tables"]["localisation"]
+    row = next(row for row in table["rows"] if not row["published"])
+    values = dict(zip(table["columns"], row["cells"], strict=True))
+    return values["TP"]["mean"] + values["FN"]["mean"]
 
 
 def minutes_of(results: dict[str, dict]) -> dict[str, float]:

@@ -40,17 +40,18 @@ def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def tables_to_markdown(title: str, tables: dict[str, Any], remarks: Sequence[str] = ()) -> str:
-    """The dictionary of `tables_to_dict` as Markdown."""
+    """The dictionary of `tables_to_dict` as Markdown. A row that is not published may name its source: another run."""
     blocks = [f"# {title}", *remarks]
     for table in tables.values():
         head = ["", *table["columns"], "source"]
         lines = [_line(head), _line(["---", *["---:"] * len(table["columns"]), "---"])]
-        lines += [
-            _line([row["name"], *row["shown"], row["source"] + " (published)" if row["published"] else "this run"])
-            for row in table["rows"]
-        ]
+        lines += [_line([row["name"], *row["shown"], _source(row)]) for row in table["rows"]]
         blocks += [f"## {table['title']}", table["note"], "\n".join(lines)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _source(row: dict[str, Any]) -> str:
+    return f"{row['source']} (published)" if row["published"] else row["source"] or "this run"
 
 
 def show(cell: Cell, *, digits: int = 3, unit: str = "") -> str:
