@@ -61,7 +61,7 @@ def main() -> None:
     }  # fmt: skip
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     for row in rows:
-        print(row["part"], row["particles"], row["true"], row["resolution_A"])
+        print(row["part"], row["picks"], row["true"], row["averaged"], row["resolution_A"])
 
 
 def _write_pickings(folder: Path, options: argparse.Namespace, radius: float) -> Particles:
@@ -97,10 +97,10 @@ def _rows(folder: Path, true: Particles) -> list[dict[str, Any]]:
             int((np.linalg.norm(true.centers_zyx - center, axis=1)[true.tomograms == tomogram] < 1).any())
             for center, tomogram in zip(picks.centers_zyx, np.asarray(picks.tomograms), strict=True)
         )
-        known = {"": right, "as many in both": None if found is None else found["particles"]}
         column = name.replace(": ", "_").replace(" ", "_")
         rows.append({
-            "part": name, "particles": None if found is None else found["particles"], "true": known.get(rest, 0),
+            "part": name, "averaged": None if found is None else found["particles"],
+            "picks": None if rest else len(picks), "true": None if rest else right,
             "resolution_A": None if found is None else found["resolution_A"],
             "half_maps": None if found is None else {
                 "frequency": curves["frequency"].round(5).tolist(), "correlation": curves[column].round(3).tolist(),

@@ -102,19 +102,20 @@ def parts_table(result: dict[str, Any]) -> list[str]:
         f"{result['data'][0]['snr']}, each picking without {result['missed']:.0%} of the truth, commit "
         f"{result['machine']['commit']}.",
         "",
-        "| part | picks | true ones | half maps, A at 0.143 | at 0.5 | just beyond |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| part | picks | true ones | averaged | half maps, A at 0.143 | at 0.5 | just beyond |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
         part, colon, rest = row["part"].partition(": ")
         title = names.get(part, part) + (f", {rest}" if colon else "")
-        if row["particles"] is None:
-            lines.append(f"| {title} | too few | | | | |")
+        counts = " | ".join("" if row[name] is None else str(row[name]) for name in ("picks", "true"))
+        if row["averaged"] is None:
+            lines.append(f"| {title} | {counts} | too few | | | |")
             continue
         fine = row["resolution_A"]
         beyond = _beyond({**row, "low_pass_first_A": result["low_pass_first_A"]})
         lines.append(
-            f"| {title} | {row['particles']} | {row['true']} | {_length(fine['0.143'])} | {_length(fine['0.5'])} | "
+            f"| {title} | {counts} | {row['averaged']} | {_length(fine['0.143'])} | {_length(fine['0.5'])} | "
             f"{beyond:.2f} |"
         )
     return lines
