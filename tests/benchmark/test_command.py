@@ -48,10 +48,6 @@ def test_from_settings_to_report(tmp_path, monkeypatch, capsys):
     entries = {
         "vp": {"method": "vp-detector", "changes": small},
         "bad": {"method": "vp-detector", "model_of": "vp", "detection": {"slab": "900:950"}},
-        "tm": {
-            "method": "tm-f",
-            "detection": {"classes": ["4d8q"], "angular_step": 90, "candidates": 20, "number": 3, "path": "exact"},
-        },
         "dog": {"method": "dog", "detection": {"radius": 90, "deviations": 2}},
     }
     for name, content in {"benchmark": benchmark, **entries}.items():
@@ -68,17 +64,16 @@ def test_from_settings_to_report(tmp_path, monkeypatch, capsys):
     assert result["tests"][0]["score"]["strict"]["localisation"]["MH"] == 0
     failed = json.loads((out / "bad/seed_0/result.json").read_text())
     assert "900:950" in "".join(failed["log"])
-    for name in ("tm", "dog"):
-        untrained = json.loads((out / name / "seed_0" / "result.json").read_text())
-        assert untrained["status"] == "done" and untrained["stages"] == []
-        assert untrained["tests"][0]["score"]["localisation"]["RR"] > 0
+    untrained = json.loads((out / "dog" / "seed_0" / "result.json").read_text())
+    assert untrained["status"] == "done" and untrained["stages"] == []
+    assert untrained["tests"][0]["score"]["localisation"]["RR"] > 0
 
     tables = json.loads((out / "tables.json").read_text())["tables"]
     row = next(row for row in tables["localisation"]["rows"] if row["name"] == "vp")
     assert [cell["mean"] for cell in row["cells"][:2]] == [score["localisation"][name] for name in ("RR", "TP")]
     assert "| vp |" in (out / "tables.md").read_text()
     shown = {row["name"]: row["shown"] for row in tables["class_f1"]["rows"] if not row["published"]}
-    assert set(shown["dog"]) == {"-"} and set(shown["tm"]) != {"-"}
+    assert set(shown["dog"]) == {"-"} != set(shown["vp"])
     costs = {
         row["name"]: dict(zip(tables["costs"]["columns"], row["shown"], strict=True)) for row in tables["costs"]["rows"]
     }
