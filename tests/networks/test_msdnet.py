@@ -14,6 +14,7 @@ CONFIGURATIONS = {
     "three cycles, nine classes": {"classes": 9, "depth": 6, "dilations": [1, 2]},
     "two inputs": {"in_channels": 2, "depth": 4, "dilations": [1, 2]},
     "three inputs, width three": {"in_channels": 3, "classes": 2, "depth": 5, "width": 3, "dilations": [1, 2]},
+    "five cycles and a half": {"classes": 2, "depth": 11, "dilations": [1, 2]},
     "one layer": {"depth": 1, "dilations": [1]},
 }
 

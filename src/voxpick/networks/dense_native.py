@@ -112,15 +112,13 @@ def evaluate(
     flat = torch.cat([*(weight.detach().float().reshape(-1) for weight in weights), torch.zeros(1)])
     fixed = (bias.detach().float().contiguous(), _in_pairs(out_weight, layout), out_bias.detach().float())
     kernels = _kernels(flat, layout, half, mirrored=False)
-    images, logits = x.detach().float().contiguous(), torch.empty(x.shape[0], classes, *x.shape[2:])
-    at_once = len(images) if keep else 1  # the maps of one image stay in cache, and serve the next one
-    numbers = _shape(torch.Size((at_once, *x.shape[1:])), layout, classes)
+    numbers, logits = _shape(x.shape, layout, classes), torch.empty(x.shape[0], classes, *x.shape[2:])
     sizes = torch.zeros(2, dtype=torch.int64)
     _call("msdnet_sizes", numbers, int(half), layout.depth + 1, sizes)
     maps = torch.empty(int(sizes[0]), dtype=torch.int32)
     planes = torch.empty(int(sizes[1]), dtype=torch.int16) if keep and half else None
-    for some, scores in zip(images.split(at_once), logits.split(at_once), strict=True):
-        _call("msdnet_forward", numbers, int(half), some, kernels, *fixed, maps, planes, scores)
+    images = x.detach().float().contiguous()
+    _call("msdnet_forward", numbers, int(half), images, kernels, *fixed, maps, planes, logits)
     return logits, Kept(x.shape, half, flat, maps, planes) if keep else None
 
 

@@ -60,13 +60,13 @@ struct Slab {
 // them, fit the cache; of such slabs those are taken that read least beyond their own voxels with a dilation of `d`.
 inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t d, int64_t outputs) {
     const int64_t fits = std::max<int64_t>(8, SUMS / (outputs * s.padded));
-    const int64_t share = std::max<int64_t>(1, s.batch * s.z / (4 * s.threads));
+    const int64_t share = (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads);
     int64_t thick = 1, rows = s.y;
     double least = 1e30;
     for (int64_t strips = 1; strips <= (s.y + 7) / 8; ++strips) {
         const int64_t high = ((s.y + strips - 1) / strips + 7) / 8 * 8, deep = std::min(share, fits / high);
         if (deep < 1) continue;
-        const double cost = (1 + 2.0 / deep) * (1 + 2.0 * d / high);
+        const double cost = (1 + 2.0 / deep) * (high < s.y ? 1 + 2.0 * d / high : 1);
         if (cost < least) least = cost, thick = deep, rows = high;
     }
     std::vector<Slab> slabs;
@@ -92,14 +92,16 @@ inline void read_ahead(const Shape& s, const uint32_t* map, int64_t z, int64_t f
 }
 
 // One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][rows rounded to 8][padded].
-// `after` comes next, with a dilation of `then`: what it will be read at is asked for along the way.
+// `after` comes next, with a dilation of `then`: what will be read of it is asked for along the way, beyond the slab too
+// where that is a part of large planes.
 template <bool HALF, int T>
 void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const uint32_t* weights, int64_t next,
               int64_t d, int64_t then, const Slab& slab, float* sums) {
     const int64_t other = (slab.rows + 7) / 8 * 8 * s.padded, stop = slab.y + slab.rows;
+    const bool large = slab.rows < s.y;
     for (int64_t k = 0; k < slab.count; ++k, sums += 2 * T * other) {
         const int64_t z = slab.first + k * slab.step;
-        const bool begins = k * slab.step < then, ends = (slab.count - 1 - k) * slab.step < then;
+        const bool begins = large && k * slab.step < then, ends = large && (slab.count - 1 - k) * slab.step < then;
         for (int64_t x = 0; x < s.padded;) {
             const int64_t left = s.padded - x;
             float* here = sums + x;
@@ -107,7 +109,7 @@ void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const 
                 for (int64_t y = 0, turn = 1; y < slab.rows; y += NR, ++turn) {
                     const auto ask = [&](int64_t plane) {
                         read_ahead<NV>(s, after, plane, slab.y + y, std::min(slab.y + y + NR, stop), x);
-                        if (turn > then) return;
+                        if (!large || turn > then) return;
                         read_ahead<NV>(s, after, plane, slab.y - turn, slab.y - turn + 1, x);
                         read_ahead<NV>(s, after, plane, stop + turn - 1, stop + turn, x);
                     };
