@@ -97,7 +97,7 @@ def template_of(name: str, volume: Volume) -> Template:
 
 def kept_in(work: Path, name: str, settings: MatchSettings) -> Path:
     """The file of a class's candidates; its name holds all settings that act on them."""
-    acting = settings.model_dump(exclude={"number", "overlap", "classes"})
+    acting = settings.model_dump(exclude={"number", "overlap", "classes", "tile"})
     text = "_".join(
         f"{key}-{value}" for key, value in acting.items() if value != MatchSettings.model_fields[key].default
     )

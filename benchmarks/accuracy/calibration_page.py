@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,9 @@ def _run(name: str, run: dict[str, Any]) -> list[str]:
         f"| published, Table 3 | {published['recall']:.3f} | {published['precision']:.3f} | {published['F1']:.3f} | "
         f"{published['AD']:.2f} |",
         f"| published, Table 8 | 0.642 | 0.686 | {TABLE8_F1} | 2.43 |\n",
-        "| class | F1, ours | F1, Table 4 | F1, Table 9 | ours less Table 4 | ours, TM-T | best candidates on: own "
-        "class | other | nothing | own found | own score, deviations |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| class | particles | F1, ours | F1, Table 4 | F1, Table 9 | ours less Table 4 | by chance | ours, TM-T | "
+        "best candidates on: own class | other | nothing | own found | own score, deviations | energy kept |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     first = dict(zip(CLASS_COLUMNS, SHREC20_TABLE4["TM-F"], strict=True))
     second, off = dict(zip(TABLE9_COLUMNS, TABLE9, strict=True)), []
@@ -65,11 +66,16 @@ def _run(name: str, run: dict[str, Any]) -> list[str]:
         ours, what = run["class_f1"][label], run["candidates"][label]
         difference = ours - first[label]
         off += [label] if abs(difference) > OFF else []
+        row = run["confusion"]["counts"][run["confusion"]["labels"].index(label)]
+        chance = math.sqrt(first[label] * (1 - first[label]) / max(sum(row), 1))
         strength = "-" if what["deviations"] is None else f"{what['deviations']:.1f}"
         lines.append(
-            f"| {label} | {ours:.3f} | {first[label]:.3f} | {second[label]:.3f} | {difference:+.3f} | "
+            f"| {label} | {sum(row)} | {ours:.3f} | {first[label]:.3f} | {second[label]:.3f} | {difference:+.3f} | "
+            f"{chance:.3f} | "
             f"{run['tm_t']['class_f1'][label]:.3f} | {what['own']} | {what['other']} | {what['nothing']} | "
-            f"{what['found']:.2f} | {strength} |"
+            f"{what['found']:.2f} | {strength} | {what['energy_kept']:.3f} |"
         )
+    mean = sum(run["class_f1"][label] - first[label] for label in run["candidates"]) / len(run["candidates"])
+    lines.append(f'\nMean difference {mean:+.3f}. "By chance": standard error of a share of so many particles.')
     lines.append(f"\nOff by more than {OFF} from Table 4: {', '.join(off) or 'none'}.")
     return lines

@@ -8,9 +8,9 @@ for all rotations is that for one, and for each further one what it takes longer
 are left out where it is not installed.
 
 python benchmarks/speed/match.py --job 2 --output benchmarks/speed/match_job.json
-tells how long the twelve built-in structures take at 7112 rotations over 512 x 512 x 200 voxels, from so many of the
-job's tiles: making and compressing the banks is measured in full, the search is scaled by the number of tiles, and
-exact scores by the number of candidates. It says so in its rows. The whole job itself is
+tells how long the twelve built-in structures take at 7112 rotations over 512 x 512 x 200 voxels, from so many tiles for
+each size of template: making and compressing the banks is measured in full, the search is scaled by the number of
+tiles, and exact scores by the number of candidates. It says so in its rows. The whole job itself is
 voxpick match TOMOGRAM.mrc --output picks --step 12.785 --threads 2
 """
 

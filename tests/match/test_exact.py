@@ -1,5 +1,7 @@
 """The exact search against the definition of the score."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from voxpick.errors import VoxpickError
 from voxpick.match import exact
 from voxpick.match.bank import Bank, Template
 from voxpick.match.exact import match_exact
+from voxpick.match.passes import passes, share_of
 from voxpick.match.tiles import TiledVolume, make_tiling, transform_sides
 
 
@@ -61,9 +64,25 @@ def test_tiles_cover_every_place_once():
 
 
 def test_a_template_larger_than_the_tile_is_refused():
-    with pytest.raises(VoxpickError, match=r"template of 104 voxels.*tiles of 108"):
-        make_tiling((50, 50, 50), 104)
-    make_tiling((50, 50, 50), 100)
+    with pytest.raises(VoxpickError, match=r"template of 154 voxels.*tiles of 160"):
+        make_tiling((50, 50, 50), 154)
+    make_tiling((50, 50, 50), 153)
+
+
+def test_large_templates_get_large_tiles_and_small_ones_small():
+    assert make_tiling((200, 512, 512), 32).sides == make_tiling((200, 512, 512), 32, largest=96).sides
+    large = make_tiling((200, 512, 512), 58)
+    assert max(large.sides) > 130 and large.starts()[-1] < (200, 512, 512)
+
+
+def test_templates_of_similar_size_share_a_pass():
+    sides = {"a": 24, "b": 40, "c": 20, "d": 50, "e": 90}
+    banks = [SimpleNamespace(side=side) for side in sides.values()]
+    assert passes(banks) == [[2, 0], [1, 3], [4]]
+    steps = []
+    share_of(lambda *s: steps.append(s), [1, 3], 2, 5)(1, 4)
+    assert steps == [(2500, 5000)]
+    assert share_of(None, [1], 0, 3) is None
 
 
 def test_bad_volumes_are_refused():

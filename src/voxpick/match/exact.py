@@ -7,7 +7,7 @@ sum_u t(u) x(v + u) / (M s(v)), with M = sum_u m(u) and s(v) the standard deviat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from voxpick.match.bank import Bank
+from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
 
-Report = Callable[[int, int], None]
 NOISE_ROTATIONS = 32
 BYTES = 1 << 30
 """Memory for transforms and scores of the tiles that are worked on together."""
@@ -44,6 +44,17 @@ def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:
 
 
 def match_exact_together(
+    volume: TiledVolume, banks: Sequence[Bank], *, progress: Report | None = None, **settings: Any
+) -> list[Scores]:
+    """As `_one_pass`, in as few passes as the sizes of the banks allow (passes.py)."""
+    found: dict[int, Scores] = {}
+    for group in passes(banks):
+        told = share_of(progress, group, len(found), len(banks))
+        found |= dict(zip(group, _one_pass(volume, [banks[k] for k in group], progress=told, **settings), strict=True))
+    return [found[k] for k in range(len(banks))]
+
+
+def _one_pass(
     volume: TiledVolume,
     banks: Sequence[Bank],
     *,

@@ -3,8 +3,8 @@
 Rotated templates resemble each other, so a bank of R is nearly spanned by K << R volumes: the leading singular vectors
 of up to 2000 of them. A tile then costs K inverse transforms and a product of [R, K] coefficients with [K, voxels]
 correlations, of which only the maximum over rows is kept (product.py). The scores lack what the K volumes lack;
-rescore.py gives the true ones, and the orientations, where it matters. Several templates go over the tomogram together:
-tiles are read and transformed once for all of them, volumes once for a group of tiles.
+rescore.py gives the true ones, and the orientations, where it matters. Templates of similar size go over the tomogram
+together: tiles are read and transformed once for all of them, volumes once for a group of tiles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from voxpick.match.bank import Bank
-from voxpick.match.exact import Report, Scores
+from voxpick.match.exact import Scores
+from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.product import choose_form, kept_dtype, make_largest
 from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
 
@@ -74,15 +75,22 @@ def match_low_rank_together(
     *,
     residual: float = RESIDUAL,
     largest: int = MOST_VOLUMES,
+    progress: Report | None = None,
     **settings: Any,
 ) -> list[Scores]:
-    """As `search_compressed`; residual, largest: as in `compress`."""
+    """As `search_compressed`, in as few passes as sizes allow (passes.py); residual, largest: as in `compress`."""
     compressed = []
     for bank in banks:
         compressed.append(compress(bank, residual=residual, largest=largest))
         if len(banks) > 1:
             bank.forget()
-    return search_compressed(volume, banks, compressed, **settings)
+    found: dict[int, Scores] = {}
+    for group in passes(banks):
+        told = share_of(progress, group, len(found), len(banks))
+        some, low = [banks[k] for k in group], [compressed[k] for k in group]
+        scores = search_compressed(volume, some, low, progress=told, **settings)
+        found |= dict(zip(group, scores, strict=True))
+    return [found[k] for k in range(len(banks))]
 
 
 def search_compressed(

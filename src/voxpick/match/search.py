@@ -11,9 +11,10 @@ import numpy as np
 from voxpick.errors import VoxpickError
 from voxpick.match.background import beside, check_way
 from voxpick.match.bank import Bank
-from voxpick.match.exact import Report, Scores, match_exact_together
+from voxpick.match.exact import Scores, match_exact_together
 from voxpick.match.histogram import ScoreHistogram, score_histogram
 from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL, match_low_rank_together
+from voxpick.match.passes import Report
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
 from voxpick.match.rescore import at_places, climb
 from voxpick.match.tiles import LARGEST_TILE, TiledVolume
@@ -22,7 +23,7 @@ PATHS = ("low-rank", "exact")
 SPARE = 1.5
 """Candidates of the low-rank path for each peak that is wanted: exact scores put them into another order."""
 MAP_BYTES = 2560 << 20
-"""Memory for maps of scores: as many templates as these have room for go over the tomogram in one pass."""
+"""Memory for maps of scores: as many templates as these have room for are searched together."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def find_all(
 ) -> Iterator[Matched]:
     """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
 
-    All targets go over the volume in one pass, or in a few where their maps need more memory than MAP_BYTES. residual,
-    volumes: of `low_rank.compress`; progress(done, all), of each pass. Raises VoxpickError for an unknown path or way,
+    All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `low_rank.compress`;
+    progress(done, all), of those that are searched together. Raises VoxpickError for an unknown path or way,
     and for a template larger than the tile.
     """
     if path not in PATHS:
