@@ -30,7 +30,7 @@ def main() -> None:
         "Networks that learnt from nothing but tomograms and the positions of so many particles of each class",
         "([how](training.md#on-your-own-picks)): no masks, no validation, all else in the tomograms not labelled. In",
         "the row 'all', every particle is labelled, and what is none is background. F1 is at the method's own",
-        "threshold, best F1 at the one on the score that suits the test tomogram best. After +-: half the spread over",
+        "threshold, best F1 with the `--min-score` that suits the test tomogram best. After +-: half the spread over",
         "the seeds that drew the labels, where there are several.",
         "",
     ]

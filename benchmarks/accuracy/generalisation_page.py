@@ -41,9 +41,8 @@ def page(result: dict[str, Any]) -> list[str]:
         f"(z, y, x) with {result['particles']} particles, seed {result['seed']}. Tomograms of other voxel sizes are",
         "rescaled by `voxpick detect`, which runs with the settings it takes by itself.",
         "",
-        "- F1, recall, precision and AD are of SHREC'20's localisation. Best F1: at the threshold on the score that",
-        "  suits this tomogram best, which nobody knows beforehand; where it is far above F1, the scores have shifted,",
-        "  and `--min-score` helps.",
+        "- F1, recall, precision and AD are of SHREC'20's localisation. Best F1: with the `--min-score` that suits this",
+        "  tomogram best, which nobody knows beforehand; picks below the method's own threshold are not among them.",
         "- Right: the share of picks that are in place and rightly named. Score: the mean score of the picks; a",
         "  calibrated one equals it, a model whose score is higher is surer than it should be.",
         "",
@@ -62,11 +61,7 @@ def page(result: dict[str, Any]) -> list[str]:
 def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
     heads = ("F1", "best F1", "recall", "precision", "mean class F1", "right", "score", "AD (voxels)")
     keys = ("f1", "best_f1", "recall", "precision", "mean_class_f1", "right", "mean_score", "distance")
-    parts = "; ".join(
-        f"{part}: {about['steps']} steps, {about['minutes']} minutes on {about['device']}"
-        for part, about in card["parts"].items()
-    )
-    lines = [f"## {name}", "", f"Method {card['method']}, {card['file']}; {parts}.", ""]
+    lines = [f"## {name}", "", f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}...", ""]
     lines += ["| condition | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for condition in dict.fromkeys(row["condition"] for row in rows):
         same = [row for row in rows if row["condition"] == condition]
