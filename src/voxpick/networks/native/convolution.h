@@ -1,4 +1,4 @@
-// Dilated 3x3x3 convolutions of one map into the outputs of one or two layers.
+// Dilated 3x3x3 convolutions of one map into the outputs of one, two or four layers.
 #pragma once
 
 #include "shape.h"
@@ -6,12 +6,12 @@
 namespace msdnet {
 
 // One map convolved into the outputs of T layers, 2 T, over NR rows of NV vectors; `sums` is [2 T][y][padded] with
-// stride `other` between outputs, `next` the distance of the weights of the second layer.
+// stride `other` between outputs, `next` the distance between the weights of two layers.
 template <bool HALF, int T, int NR, int NV>
 inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, int64_t next, int64_t z, int64_t y,
                  int64_t x, int64_t d, float* sums, int64_t other) {
     __m512 a[2 * T][NR][NV];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
             for (int v = 0; v < NV; ++v) a[o][r][v] = _mm512_load_ps(sums + o * other + r * s.padded + v * 16);
@@ -30,7 +30,7 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
 #pragma GCC unroll 3
             for (int dx = 0; dx < 3; ++dx) {
                 __m512i k[2 * T];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int o = 0; o < 2 * T; ++o)
                     k[o] = _mm512_set1_epi32(static_cast<int>(w[o / 2 * next + dx * 2 + o % 2]));
                 const int64_t off = (dx - 1) * d;
@@ -39,13 +39,13 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
 #pragma GCC unroll 4
                     for (int v = 0; v < NV; ++v) {
                         const __m512i value = _mm512_loadu_si512(rows[r] + off + v * 16);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                         for (int o = 0; o < 2 * T; ++o) a[o][r][v] = multiply_add<HALF>(a[o][r][v], value, k[o]);
                     }
             }
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
             for (int v = 0; v < NV; ++v) _mm512_store_ps(sums + o * other + r * s.padded + v * 16, a[o][r][v]);
@@ -120,9 +120,14 @@ void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const 
                 }
                 x += NV * 16;
             };
-            if (left >= 64) run.template operator()<2 / T, 4>();
-            else if (left >= 32) run.template operator()<4 / T, 2>();
-            else run.template operator()<8 / T, 1>();
+            if constexpr (T == 4) {
+                if (left >= 32) run.template operator()<1, 2>();
+                else run.template operator()<2, 1>();
+            } else {
+                if (left >= 64) run.template operator()<2 / T, 4>();
+                else if (left >= 32) run.template operator()<4 / T, 2>();
+                else run.template operator()<8 / T, 1>();
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ struct Engine {
     };
 
     // Sums of convolutions for T layers, slab by slab: init(row, sums, other) fills, the sources are added,
-    // finish(row, sums, other) takes. `next`: distance between the weights of the two layers.
+    // finish(row, sums, other) takes. `next`: distance between the weights of two layers.
     template <int T, class Init, class Finish>
     void pull(Team& team, const std::vector<Source>& sources, int64_t next, int64_t step, Init init,
               Finish finish) const {
@@ -126,24 +126,33 @@ struct Engine {
         });
     }
 
-    // All layers. A layer of an even block also sums for its successor one cycle on, which has the same dilation, all
-    // that it reads itself; the partial sums wait until the rest has been computed.
+    // All layers. Layers one cycle apart have the same dilation, so a layer may also sum for its successors all that it
+    // reads itself; their partial sums wait until the rest has been computed. In groups of two the first sums for both.
+    // In groups of four, which read less and keep more, the first sums for all, the third for itself and the fourth.
     void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
-        const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded;
-        const std::unique_ptr<float[]> partial(new float[s.cycle * s.rows() * row]);
-        large_pages(partial.get(), s.cycle * s.rows() * row * 4);
+        const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded, one = s.cycle * s.rows() * row;
+        const bool small = 3 * one <= WAITING;
+        const std::unique_ptr<float[]> partial(new float[(small ? 3 : 1) * one]);
+        large_pages(partial.get(), (small ? 3 : 1) * one * 4);
         std::vector<Source> sources;
         for (int64_t i = 0; i < s.depth; ++i) {
-            const bool second = i / s.cycle % 2 == 1, both = !second && i + s.cycle < s.depth;
-            float* waiting = partial.get() + i % s.cycle * s.rows() * row;
+            const int64_t block = i / s.cycle, position = i % s.cycle;
+            const bool four = small && (block / 4 * 4 + 3) * s.cycle + position < s.depth;
+            const int64_t turn = block % (four ? 4 : 2);
+            const bool last = i + s.cycle >= s.depth;
+            const int64_t count = four ? (turn == 0 ? 4 : turn == 2 ? 2 : 1) : (turn == 0 && !last ? 2 : 1);
+            const auto waiting = [&](int64_t whose) {
+                return partial.get() + (whose - 1) * one + position * s.rows() * row;
+            };
             sources.clear();
-            for (int64_t p = second ? i - s.cycle + 1 : 0; p <= i; ++p)
+            for (int64_t p = turn ? i - (turn == 2 ? 2 : 1) * s.cycle + 1 : 0; p <= i; ++p)
                 for (int64_t part = 0; part < PER; ++part)
-                    sources.push_back({map(maps, p, part), weights + i * words + (p * PER + part) * TAPS, s.dilation(i)});
+                    sources.push_back(
+                        {map(maps, p, part), weights + i * words + (p * PER + part) * TAPS, s.dilation(i)});
             const auto init = [&](int64_t r, float* sums, int64_t other) {
-                for (int c = 0; c < (both ? 4 : 2); ++c) {
+                for (int64_t c = 0; c < 2 * count; ++c) {
                     float* to = sums + c * other;
-                    if (second) std::memcpy(to, waiting + r * row + c * s.padded, s.padded * 4);
+                    if (turn) std::memcpy(to, waiting(turn + c / 2) + r * row + c % 2 * s.padded, s.padded * 4);
                     else std::fill(to, to + s.padded, bias[(i + c / 2 * s.cycle) * 2 + c % 2]);
                 }
             };
@@ -152,11 +161,11 @@ struct Engine {
                     const __m512 v = _mm512_loadu_ps(sums + c * other + at);
                     return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(SLOPE)));
                 });
-                if (both)
-                    for (int c = 0; c < 2; ++c)
-                        std::memcpy(waiting + r * row + c * s.padded, sums + (2 + c) * other, s.padded * 4);
+                for (int64_t c = 2; c < 2 * count; ++c)
+                    std::memcpy(waiting(turn + c / 2) + r * row + c % 2 * s.padded, sums + c * other, s.padded * 4);
             };
-            if (both) pull<2>(team, sources, s.cycle * words, s.dilation(i), init, finish);
+            if (count == 4) pull<4>(team, sources, s.cycle * words, s.dilation(i), init, finish);
+            else if (count == 2) pull<2>(team, sources, s.cycle * words, s.dilation(i), init, finish);
             else pull<1>(team, sources, 0, s.dilation(i), init, finish);
         }
     }

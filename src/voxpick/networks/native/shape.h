@@ -25,6 +25,7 @@ namespace msdnet {
 constexpr int GAP = 16;         // voxels of zeros after each row of maps; no dilation may exceed it
 constexpr int PLANAR_GAP = 32;  // the same in planes of bf16
 constexpr int64_t SUMS = 131072;  // floats of the sums of a slab; they should stay in the second-level cache
+constexpr int64_t WAITING = 1 << 22;  // floats that may wait for later layers when those are summed in groups of four
 constexpr float SLOPE = 0.01f;
 
 struct Shape {
