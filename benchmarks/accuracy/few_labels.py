@@ -9,7 +9,7 @@ is farther than --shell from all of them left out of the loss (--partial). 0 sta
 being background. With --start, each is also trained from these weights. --classes: label these alone, such as
 structures that the weights do not know; all else in the tomograms is then unlabelled, and picks are scored for these
 classes alone. Nothing but the chosen positions is used in training, no validation either; so besides F1 at the method's
-own threshold there is the best F1 over all of them. What is done is kept in --work and skipped by a second call;
+own threshold there is the best F1 over all higher ones. What is done is kept in --work and skipped by a second call;
 --at-once ends a call after so many seconds of training.
 """
 
