@@ -42,7 +42,7 @@ def page(result: dict[str, Any]) -> list[str]:
         "rescaled by `voxpick detect`, which runs with the settings it takes by itself.",
         "",
         "- F1, recall, precision and AD are of SHREC'20's localisation. Best F1: with the `--min-score` that suits",
-        "  this tomogram best, which nobody knows beforehand; what is below the method's own threshold is not searched.",
+        "  this tomogram best, which nobody knows beforehand; below the method's own threshold nothing is known.",
         "- Right: the share of picks that are in place and rightly named. Score: the mean score of the picks; a",
         "  calibrated one equals it, a model whose score is higher is surer than it should be.",
         "",
