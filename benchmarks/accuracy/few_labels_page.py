@@ -47,7 +47,7 @@ def section(result: dict[str, Any]) -> list[str]:
         f"## {settings['method']}, {len(result['classes'])} classes",
         "",
         f"{', '.join(result['classes'])}; {settings['steps']} steps of each stage, a shell of {settings['shell']:g} A,",
-        f"{len(settings['training'])} tomograms to label in, scored on {tests} other{'s' if tests > 1 else ''}, seeds",
+        f"tomograms to label in: {len(settings['training'])}, to score on: {tests}, seeds:",
         f"{', '.join(map(str, settings['seeds']))}. {found['processor']}, commit {found['commit']}.",
         "",
     ]
