@@ -171,10 +171,12 @@ def test_calibrate_writes_maps_into_the_model(specimens, tmp_path):
     )
     file = tmp_path / "mine.pt"
     save_models(file, load_models(tmp_path / "work" / "model.pt"), dtype=torch.float16)
-    result = run(calibrate, "calibrate", file, *specimens.training, "--aim", "named", "--threads", 1)
+    result = run(
+        calibrate, "calibrate", file, *specimens.training, "--aim", "named", "--threshold", 0.55, "--threads", 1
+    )
     assert "scores are calibrated on" in result.output and "named:" in result.output
     model = load_models(file)["segmenter"]
-    assert stored_dtype(file) == torch.float16
+    assert stored_dtype(file) == torch.float16 and model.detection["threshold"] == 0.55
     assert model.detection["calibration"]["kind"] == model.detection["location_calibration"]["kind"] == "platt"
     assert set(model.detection["class_thresholds"]) == {"3cf3", "1s3x"}
     told = model.provenance["calibration"]

@@ -32,6 +32,13 @@ def calibrate_command(
         ),
     ] = "located",
     beta: Annotated[float, typer.Option(help="More than 1 favours finding all over being right.")] = 1.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Detect with this threshold from now on: a lower one finds more, and their scores tell what to keep.",
+            show_default="the model's",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model file to write.", show_default="MODEL")
     ] = None,
@@ -51,18 +58,21 @@ def calibrate_command(
     set_threads(threads)
     models = load_models(model)
     require_writable((output or model).parent)
-    found = calibrate(models, tomograms, aim=aim, beta=beta, device=str(choose_device(device)))
+    where = str(choose_device(device))
+    found = calibrate(models, tomograms, aim=aim, beta=beta, threshold=threshold, device=where)
     save_models(output or model, models, dtype=stored_dtype(model))
     print_fit(found)
     typer.echo(f"{output or model}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
 
 
 def calibrate(
-    models: dict[str, Model], folders: list[Path], *, aim: str = "located", beta: float = 1.0, device: str = "cpu"
-) -> Confidence:
+    models: dict[str, Model], folders: list[Path], *, aim: str = "located", beta: float = 1.0,
+    threshold: float | None = None, device: str = "cpu",
+) -> Confidence:  # fmt: skip
     """Fit on the tomograms of model_N folders and put what was found into the models' detection settings.
 
-    Raises VoxpickError when a folder is among the training data.
+    threshold: of the detection, from now on; None leaves the model's.
+    Raises `fit_confidence.NothingFound` where the model finds no particle.
     """
     from voxpick.cli.fit_confidence import RAW, fit_confidence
     from voxpick.cli.progress import step_bars
@@ -71,6 +81,9 @@ def calibrate(
     from voxpick.methods.catalogue import find_method, method_of
 
     method = find_method(method_of(models))
+    last, first = _parts(models, method.STAGES)
+    if threshold is not None:
+        first.detection = {**first.detection, "threshold": threshold}
     detections = []
     for folder in folders:
         truth, tomogram = read_truth(folder), open_model(folder).reconstruction
@@ -78,7 +91,6 @@ def calibrate(
             found = method.detect(tomogram, models, changes=dict(RAW), device=device, progress=report)
         detections.append((found.particles, truth))
     fitted = fit_confidence(detections, aim=aim, beta=beta)
-    last, first = _parts(models, method.STAGES)
     first.detection = {**first.detection, **fitted.located}
     last.detection = {**last.detection, **fitted.named}
     last.provenance = {**last.provenance, "calibration": told_of(fitted, folders, aim=aim, beta=beta)}
