@@ -138,3 +138,42 @@ def test_loss_that_is_not_finite_is_refused(volume, one_thread):
     settings = make_settings({"patch": 8, "steps": 3})
     with pytest.raises(VoxpickError, match="the loss is nan at step 0"):
         fit(toy_network(), make_sampler([volume], settings), lambda a, b: a.sum() * float("nan"), settings)
+
+
+def normalised_network():
+    torch.manual_seed(1)
+    layers = [torch.nn.Conv3d(1, 6, 3, padding=1), torch.nn.BatchNorm3d(6), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers, torch.nn.Conv3d(6, 2, 3, padding=1))
+
+
+def settled(volume, batches, *, steps, **options):
+    """A network with batch normalisation after training, and the sampler it was trained by."""
+    values = {"patch": 12, "batch": 2, "steps": steps, "learning_rate": 0.02, "average_decay": 0.9}
+    settings = make_settings({**values, "settle_batches": batches, "validate_steps": 3})
+    network, sampler = normalised_network(), make_sampler([volume], settings)
+    fit(network, sampler, cross_entropy, settings, **options)
+    return network, sampler
+
+
+def test_averaged_weights_get_normalisation_of_their_own(volume, one_thread):
+    """The mean and variance that stay are those the averaged network sees, not those of the last batches."""
+    network, sampler = settled(volume, 40, steps=6)
+    rng = np.random.default_rng(7)
+    images = torch.from_numpy(np.stack([sampler.draw(rng)[0] for _ in range(200)]))[:, None]
+    with torch.no_grad():
+        maps = network[0](images).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(network[1].running_mean, maps.mean(1), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(network[1].running_var, maps.var(1), rtol=0.15, atol=0.01)
+    assert network[1].momentum == 0.1
+
+
+def test_settling_in_between_leaves_training_as_it_was(volume, one_thread):
+    """Random numbers and weights of later steps do not depend on it."""
+    scores = {}
+    for batches in (0, 3):
+        last = iter(range(100))
+        network, _ = settled(volume, batches, steps=8, validate=lambda _, last=last: {"score": float(next(last))})
+        scores[batches] = network
+    assert not torch.equal(scores[0][1].running_mean, scores[3][1].running_mean)
+    for expected, found in zip(scores[0].parameters(), scores[3].parameters(), strict=True):
+        assert torch.equal(expected, found)

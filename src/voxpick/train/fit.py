@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
 from voxpick.train.checkpoint import Progress, capture, restore
+from voxpick.train.normalisation import settle_normalisation
 from voxpick.train.patches import Sampler, draw_batch
 from voxpick.train.schedules import Budget, budget, learning_rate
 from voxpick.train.settings import TrainSettings
@@ -84,8 +85,18 @@ def fit(
         if save is not None:
             save(capture(network, average, optimiser, rng, state, fingerprint=fingerprint))
 
+    def settle() -> None:
+        if average is not None:
+            settle_normalisation(
+                average.module, sampler, batches=settings.settle_batches, batch=settings.batch, seed=settings.seed,
+                device=device,
+            )  # fmt: skip
+
     def check() -> None:
-        if validate is not None and state.validated_step != state.step:
+        if state.validated_step == state.step:
+            return
+        settle()
+        if validate is not None:
             _validate(validate, average.module if average else network, state, log)
             state.minutes = state.validated_minutes = (time.monotonic() - started) / 60
 
@@ -95,7 +106,7 @@ def fit(
         state.minutes = (time.monotonic() - started) / 60
         if state.step % settings.log_steps == 0:
             _log_loss(state, rate, log, epoch_steps)
-        if _validation_due(state, settings):
+        if validate is not None and _validation_due(state, settings):
             check()
         if time.monotonic() - saved >= settings.checkpoint_seconds:
             checkpoint()
@@ -120,7 +131,7 @@ def fit(
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that earlier versions did not have, where they change nothing: their checkpoints can be resumed."""
-    return set() if settings.stream else {"stream"}
+    return {name for name in ("stream", "settle_batches") if not getattr(settings, name)}
 
 
 def _step(

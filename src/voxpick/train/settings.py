@@ -63,6 +63,10 @@ class TrainSettings(BaseModel):
     gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0 does not clip")
     average_decay: float = Field(0.0, ge=0, lt=1, description="decay of the moving average of weights; 0 keeps none")
 
+    settle_batches: int = Field(
+        0, ge=0, description="batches that batch normalisation of the averaged weights is measured anew on"
+    )
+
     minutes: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
