@@ -76,6 +76,9 @@ def test_tm_t_takes_the_best_of_each_class_even_where_they_overlap(tomogram):
     large, small = (both.centers_zyx[both.classes == name] for name in ("1bxn", "1s3x"))
     between = np.linalg.norm(large[:, None] - small[None], axis=-1)
     assert between.min() < 60
+    assert list(both.classes) == ["1bxn"] * 4 + ["1s3x"] * 4, "the larger class comes first, as in the paper"
+    assert (np.diff(both.scores) <= 0).all() and both.scores[3] >= 0.5 > both.scores[4]
+    np.testing.assert_allclose(2 * both.scores[4:], both.location_scores[4:])
     filtered = template_matching.detect(tomogram, {}, changes=changes, device="cpu").particles
     apart = np.linalg.norm(filtered.centers_zyx[:, None] - filtered.centers_zyx[None], axis=-1)
     assert apart[~np.eye(len(filtered), dtype=bool)].min() > 60

@@ -4,6 +4,10 @@ Gao et al. (2020), section 2.3, eq. 1, after Zhou et al. (2016), Learning deep f
 CAM_c = sum over k of w_ck f_k, with the last maps f_k of a network that averages them over all positions and gives them
 to one linear layer. So the mean of CAM_c over its positions, plus the layer's bias, is the score of class c before the
 softmax. (The paper calls the average F_k a sum.)
+Here the maps are those after the last normalisation and ReLU, which the linear layer sees; the class is the most
+probable one of the particles, background left out, as the paper's networks have no output for it; maps are made as
+large as the input by trilinear interpolation, and the truth beside them is the specimen less its ice, noise included,
+where the paper shows a density in an empty volume.
 """
 
 from __future__ import annotations

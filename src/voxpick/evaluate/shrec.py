@@ -1,6 +1,7 @@
 """The SHREC scoring of picks against an occupancy mask, as its organisers do it, quirks included.
 
 Gubins et al., SHREC 2020: Classification in cryo-electron tomograms, doi:10.1016/j.cag.2020.07.010, section 2.2.
+Predictions are rounded before the rule that moves stray ones along z is applied, in the order of their script.
 SHREC'19 and SHREC'21 differ in the settings of BENCHMARKS. A strict mode stands beside (see `score_shrec`).
 """
 

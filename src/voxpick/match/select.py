@@ -8,6 +8,7 @@ import numpy as np
 
 from voxpick.match.bank import Template
 from voxpick.match.peaks import Peaks
+from voxpick.particles import Particles
 
 
 def ball_radius(template: Template, *, share: float = 0.1) -> float:
@@ -40,3 +41,16 @@ def choose(
             rows.append(row)
         chosen.append((k, np.array(rows, dtype=np.int64)))
     return chosen
+
+
+def listed_by_class(particles: Particles, names: Sequence[str]) -> Particles:
+    """The same picks class after class in the order of `names`, best first within each.
+
+    Scores become (place of the class from the last one + score) / classes, so that whatever sorts by them keeps this
+    order; what they were is in `location_scores`.
+    """
+    assert particles.scores is not None
+    place = {name: k for k, name in enumerate(reversed(names))}
+    base = np.array([place[str(name)] for name in particles.classes], dtype=np.float64)
+    scores = (base + particles.scores) / max(len(names), 1)
+    return particles.with_columns(scores=scores, location_scores=particles.scores).sorted_by_score()

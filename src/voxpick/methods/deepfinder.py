@@ -19,6 +19,7 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
 - which weights are taken: those that validate best;
+- tiles in detection: up to 176^3 voxels that overlap by 48, 24 of the 31 that the network sees to each side;
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
 dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground

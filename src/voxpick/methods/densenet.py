@@ -16,6 +16,7 @@ The preset 'paper' departs from section 3.2 or reads it as follows:
 - loss: not named; cross-entropy of the softmax of section 2.3;
 - intensities: no normalisation is given; each tomogram to mean 0 and deviation 1, as everywhere in this package;
 - an epoch: as many subtomograms as there are particles, drawn at random; the paper may have meant each of them once;
+- which weights are taken: those that validate best, where a tomogram is kept out;
 - no augmentation and no shift off the centre, as none is mentioned; weights in float32, bfloat16 in the convolutions
   where the processor gains from it; one device instead of two.
 The preset 'minutes' fits a time budget instead: batch 16, rate 0.003 with warm-up and cosine decay over the budget,

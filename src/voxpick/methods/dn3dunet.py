@@ -10,9 +10,9 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
   residual holds those too. Loss: mean squared error of the residual, as Zhang et al.;
 - which 3D U-Net: Cicek's, as the section cites the 2-D one. 104 is a multiple of 8 and not of 16, which fits its three
   maxima. "Modified" is read as the loss, which is the change that is named;
-- patches in training: 104^3 as in the test, anywhere in the denoised tomogram, one at a time; slices whole, four at a
-  time; 50 epochs of the denoiser (Zhang et al.), 100 of the U-Net; rates stay as they are. The hours that the paper
-  gives (2.8 and 12.4) do not tell the epochs;
+- patches in training: 104^3 as in the test, anywhere in the denoised specimen, up to a quarter of a side beyond it, one
+  at a time; slices whole, four at a time; 50 epochs of the denoiser (Zhang et al.), 100 of the U-Net; rates stay as
+  they are. The hours that the paper gives (2.8 and 12.4) do not tell the epochs;
 - slices split 0.8 : 0.1 : 0.1 into training, validation and test: here whole tomograms are kept out instead, as slices
   of one tomogram share their particles;
 - generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017); those that are not in the patch as
@@ -22,7 +22,8 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
 - which connected components: by faces, of all voxels that are more likely a particle than not (or above the threshold
   that validation chose), the most common class each; centroids weighted with the probability; the least size: 30
   voxels, as the paper gives none; sections without specimen are left out;
-- test patches: the paper's do not overlap; ours do by twice the halo, so that no seam is left (halo=0 is the paper's);
+- test patches: the paper's of 104^3 do not overlap; our tiles have up to 176^3 voxels and overlap by 32, less than the
+  51 voxels that the network sees to each side (halo=0 with tile=104 comes nearest to the paper);
 - bfloat16 where the processor gains from it. Denoised volumes are kept as float16.
 The preset 'minutes' fits a time budget on a CPU: fewer filters, smaller patches, a rate that falls as a cosine, a
 moving average of the weights, half turns. Its U-Net adds the cross-entropy to generalised Dice, whose gradient is

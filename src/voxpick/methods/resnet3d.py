@@ -12,12 +12,12 @@ What the paper leaves open, or we do otherwise:
 - "flipped and rotated" is read as all quarter turns and mirrors of the cube, although they turn the missing wedge and
   change the handedness; 'minutes' does those that leave the wedge where it is;
 - "not closer than 16 grid units to any proteins" is read as the distance from their centres; background is drawn anew
-  each time and reaches 32 voxels into the vacuum;
+  each time (after 1000 draws that were too near, the farthest of them is taken) and reaches 32 voxels into the vacuum;
 - the organisers' box sizes are not at hand: the mean side of the boxes that hold each particle's voxels in the training
   data is stored with the model, as are the class ratios;
-- "the majority of the assigned labels" is read as that of particle labels, background not among them, and a tie lets a
-  label stand. Counting background (background_votes) drops all but the smallest classes: boxes are as large as the
-  protein and labels agree near its centre alone;
+- "the majority of the assigned labels" is read as the most frequent particle label, not more than half of all;
+  background is not among them, and a tie lets a label stand. Counting background (background_votes) drops all but the
+  smallest classes: boxes are as large as the protein and labels agree near its centre alone;
 - "clustered those points with the same label and computed the mean of their coordinates" is read as: those that were
   counted, that is the places of one label in one box, the place with the highest count first, each place once;
 - N: the class ratio times the number of particles that the training data have on an area as large;

@@ -36,7 +36,7 @@ from voxpick.match.bank import Bank, Template, box_side
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
 from voxpick.match.search import Matched, Target, find_all
-from voxpick.match.select import ball_radius, choose
+from voxpick.match.select import ball_radius, choose, listed_by_class
 from voxpick.match.settings import MatchSettings, make_match_settings
 from voxpick.match.tiles import TiledVolume, make_tiling
 from voxpick.match.whitening import Whitening, whiten
@@ -132,7 +132,11 @@ def match(
     places = np.concatenate([part.places for part in picks]) + np.array([ready.sections.start, 0, 0])
     scores = np.concatenate([part.scores for part in picks])
     turns = rotations[np.concatenate([part.rows for part in picks])]
-    return as_detection(ready, settings, names, labels, places, scores, turns)
+    detection = as_detection(ready, settings, names, labels, places, scores, turns)
+    if not settings.overlap or len(names) < 2:
+        return detection
+    largest_first = [names[k] for k, _ in chosen]
+    return replace(detection, particles=listed_by_class(detection.particles, largest_first))
 
 
 def make_target(

@@ -1,7 +1,10 @@
 """TM-T, template matching as the baseline of SHREC'20, thresholded: TM-F without its check for overlap.
 
-Section 3.7 of Gubins et al. (2020), read as in template_matching.py: the N = 217 best candidates of every class, so
-that one place may be picked for several classes.
+Section 3.7 of Gubins et al. (2020), read as in template_matching.py, with its deviations: the N = 217 best candidates
+of every class, from the biggest class to the smallest, so that one place may be picked for several classes. Of those
+the scoring takes the name of the first in the list, that of the larger class. Lists are sorted by score everywhere, so
+the order is in the score: (place of the class, counted from the smallest + correlation) / classes; the correlation
+itself is the location score.
 """
 
 from __future__ import annotations

@@ -3,24 +3,26 @@
 Hao et al., VP-Detector: a 3D multi-scale dense convolutional neural network for macromolecule localization and
 classification in cryo-electron tomograms, Comput. Methods Programs Biomed. 221 (2022). Sections, equations and tables
 are numbered here as in its manuscript, '... for automated macromolecule localization ...'; 2.1, 2.3, 2.4 and 3.2 for
-what is below.
+what is below. The network, and what is open about it: `networks.msdnet`.
 
 The preset 'paper' departs from it only where it says nothing:
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept;
+- "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
   bfloat16 where the processor gains from it;
 - an epoch: as many random patches as cover the training volumes once; for the classifier as many subtomograms as there
-  are particles, drawn at random, up to 2 voxels off centre;
+  are particles, drawn at random, each with its particle at the centre;
 - alpha_c: the reciprocal of the effective radius 3V/A of Table 4, scaled to mean 1 over the particle classes;
   background weighs 1, as does the localizer's one particle class. In data with any class that is not in Table 4, all
   classes get the radius of a ball of their mean volume;
 - gamma: 2, as in Lin et al. (2017);
-- augmentation: half turns, contrast and brightness; the paper does not mention any for VP-Detector.
+- no augmentation, as the paper mentions none for VP-Detector.
 PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we do otherwise:
 - no value is given for the probability threshold (here 0.5, or what validation chose), the opening (one 3-D cross),
-  the tiles (at most 176^3 voxels, overlapping by 32), the bandwidth (60 A), the smallest cluster (30 voxels; smaller
-  components go before the clustering) and the subtomogram's side (32, or the classifier's patch);
+  the tiles (at most 176^3 voxels, overlapping by 32, merged by the larger probability), the bandwidth (60 A), the
+  smallest cluster (30 voxels, or what the model brings; smaller components go before the clustering) and the
+  subtomogram's side (32, or the classifier's patch);
 - sections without specimen are left out (slab = off takes all);
 - "incomplete particles connected to the image boundary" are those at the faces between tiles; the tomogram's own faces
   drop none;
@@ -34,7 +36,8 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
   no farther off than 1.5 times the radius of stage 1's cluster plus 2 voxels; without such voxels those within 3 do.
 The preset 'minutes' fits a time budget instead: a higher rate with warm-up and cosine decay over the budget, a moving
 average of the weights, clipped gradients, half of the localizer's patches around a particle, the classifier's drawn
-from all classes equally often, gamma 1, less weight on background.
+from all classes equally often and up to 2 voxels off centre, half turns, changes of contrast and brightness, gamma 1,
+less weight on background.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "epochs": 500, "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 80, "loss": "focal", "gamma": 2.0,
         "centred_fraction": 0.0, "balanced": False, "gradient_clip": 0.0, "average_decay": 0.0,
-        "validate_minutes": 60.0,
+        "turns": False, "intensity_scale": 0.0, "intensity_shift": 0.0, "jitter": 0.0, "validate_minutes": 60.0,
     },
     "minutes": {
         "minutes": 60.0, "learning_rate": 3e-3, "schedule": "cosine", "warmup": 0.03, "loss": "focal", "gamma": 1.0,

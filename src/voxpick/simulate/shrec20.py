@@ -1,6 +1,16 @@
 """The SHREC'20 recipe composed: structures in, tilt series, tomogram and truth out.
 
 Gubins et al., SHREC 2020: Classification in cryo-electron tomograms, Computers & Graphics 91 (2020), section 2.1.
+What differs from it or is not said there:
+- 41 tilts, as the organisers' program made ("40 evenly spaced" in the paper);
+- densities are bead models spread trilinearly at exact orientations (simulate/stamping.py,
+  docs/decisions/0001-stamp-on-the-voxel-grid.md) instead of maps turned by splines; cavities count as occupied, as the
+  organisers' low threshold made them;
+- orientations are uniform; the published set's uneven ones are an option;
+- the noise (simulate/detector.py) leaves out the organisers' background term, a ten-thousandth of it;
+- smaller fields get fewer particles in proportion, and a particle that finds no room is an error;
+- grid values are read as volts, as there; electrostatic potentials from scattering factors, counted electrons and the
+  detector's transfer function are not modelled.
 """
 
 from __future__ import annotations
