@@ -10,6 +10,7 @@ GROUND = {
     "particles",
     "geometry",
     "fourier",
+    "allocation",
     "precision",
     "errors",
     "shrec_classes",

@@ -23,6 +23,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SCRIPTS = (
     "startup",
+    "allocation",
     "demo",
     "components",
     "mean_shift",
@@ -38,6 +39,7 @@ SCRIPTS = (
 ARGUMENTS = {
     "big_volume": ["--tiles", "1"],
     "detect_scaling": ["--seconds", "120"],
+    "allocation": ["--repeats", "2"],
     "match": ["--repeats", "1"],
     "mean_shift": ["--repeats", "2"],
     "msdnet": ["--repeats", "2"],

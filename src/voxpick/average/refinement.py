@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.average.align import Alignment, Poses, align
 from voxpick.average.fsc import soft_sphere
 from voxpick.average.half_maps import HalfMapCorrelation, half_map_correlation
@@ -66,6 +67,7 @@ def refine(
     random ones. iterations 0 averages at the particles' rotations without moving anything.
     Raises VoxpickError for fewer than 2 particles, or without rotations of either kind.
     """
+    keep_freed_memory()
     n, known = len(subtomograms), subtomograms.particles.rotations
     if n < 2:
         raise VoxpickError(f"{n} particle makes no two half-sets; give at least 2, better 100")

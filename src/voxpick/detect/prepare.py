@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
@@ -49,6 +50,7 @@ def prepare(volume: Volume, voxel_size: float, settings: DetectSettings) -> Prep
 
     Raises VoxpickError for NaN or constant volumes and for a slab that is not within the volume.
     """
+    keep_freed_memory()
     grid = volume
     if not same_voxel_size(volume.voxel_size, voxel_size):
         intensity_statistics(volume)

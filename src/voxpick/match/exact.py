@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
 from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
@@ -47,6 +48,7 @@ def match_exact_together(
     volume: TiledVolume, banks: Sequence[Bank], *, progress: Report | None = None, **settings: Any
 ) -> list[Scores]:
     """As `_one_pass`, in as few passes as the sizes of the banks allow (passes.py)."""
+    keep_freed_memory()
     found: dict[int, Scores] = {}
     for group in passes(banks):
         told = share_of(progress, group, len(found), len(banks))

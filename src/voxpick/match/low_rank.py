@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
 from voxpick.match.exact import Scores
 from voxpick.match.passes import Report, passes, share_of
@@ -79,6 +80,7 @@ def match_low_rank_together(
     **settings: Any,
 ) -> list[Scores]:
     """As `search_compressed`, in as few passes as sizes allow (passes.py); residual, largest: as in `compress`."""
+    keep_freed_memory()
     compressed = []
     for bank in banks:
         compressed.append(compress(bank, residual=residual, largest=largest))

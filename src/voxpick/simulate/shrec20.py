@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
 from voxpick.simulate.detector import add_noise
@@ -111,6 +112,7 @@ def simulate_shrec20(
 
     structures: bead models by class name. progress(step, done, total).
     """
+    keep_freed_memory()
     device = torch.device(device)
     rng = np.random.default_rng(seed)
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))

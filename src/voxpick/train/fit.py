@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
 from voxpick.train.checkpoint import Progress, capture, restore
@@ -66,6 +67,7 @@ def fit(
     same weights, bit for bit, as one that was not interrupted (same device, same number of threads).
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
+    keep_freed_memory()
     device = device or torch.device("cpu")
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)

@@ -1,0 +1,39 @@
+"""Large tensors come and go by the thousand; this lets the C library keep their memory for the next one.
+
+By default glibc asks the system for every block beyond some size and gives it back when it is freed, so that each new
+tensor begins with a page fault every 4096 bytes. Kept memory costs no faults; `detect.memory.settled_bytes` gives it
+back where a limit is counted. `benchmarks/speed/allocation.py` measures what it saves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from functools import cache
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Names of glibc's mallopt(3)."""
+OWN_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
+"""Variables of the environment by which a user sets the same; they are left as they are."""
+VARIABLE = "VOXPICK_KEEP_MEMORY"
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Ask glibc to keep freed memory, once a process; whether it does.
+
+    Elsewhere than on glibc, with VOXPICK_KEEP_MEMORY=0, or where the environment sets glibc's own variables, nothing
+    is changed.
+    """
+    if not sys.platform.startswith("linux") or os.environ.get(VARIABLE) == "0":
+        return False
+    if any(name in os.environ for name in OWN_SETTINGS):
+        return False
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        values = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
+        done = [mallopt(name, value) for name, value in values.items()]
+        return min(done) == 1
+    return False

@@ -1,0 +1,43 @@
+"""Memory that is freed stays for the next tensor, where the C library can be told so."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource
+import numpy as np
+from voxpick.allocation import keep_freed_memory
+kept = keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(2**24, dtype=np.float32)
+before = faults()
+for _ in range(10):
+    np.ones(2**24, dtype=np.float32)
+print(int(kept), faults() - before)
+"""
+
+
+def run(**variables):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")} | variables
+    done = subprocess.run([sys.executable, "-c", FAULTS], env=environment, capture_output=True, text=True, check=True)
+    kept, faults = done.stdout.split()
+    return bool(int(kept)), int(faults)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_the_next_array_costs_no_page_faults():
+    kept, faults = run()
+    if not kept:
+        pytest.skip("this C library has no mallopt")
+    switched_off, many = run(VOXPICK_KEEP_MEMORY="0")
+    assert not switched_off
+    assert faults < 1000 and faults < 0.2 * many
+
+
+def test_settings_of_the_environment_are_left_alone():
+    kept, _ = run(MALLOC_TRIM_THRESHOLD_="1000000")
+    assert not kept
