@@ -21,7 +21,7 @@ from bad_files import TINY, refused, run
         ("evaluate good.csv truth --frame banana", "banana"),
         ("evaluate good.csv truth --benchmark shrec22", "shrec22"),
         ("evaluate good.csv truth --segmentation halves.mrc", "halves.mrc: a mask of ids"),
-        ("evaluate good.csv truth --json good.mrc/x.json", "good.mrc/x.json: cannot be written"),
+        ("evaluate good.csv truth --json good.mrc/x.json", "good.mrc: cannot be written"),
         ("evaluate good.csv good.csv --radius nan", "radius is nan"),
         ("evaluate good.csv absent", "absent"),
         ("report good.mrc good.csv -o good.csv/x.html", "good.csv: cannot be written to"),
@@ -82,9 +82,9 @@ def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place,
     state = torch.load(path, weights_only=True)
     for damage in ("optimiser", "fingerprint", "progress"):
         torch.save({key: value for key, value in state.items() if key != damage}, path)
-        refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint", "without --resume")
+        refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint", "another --run-dir")
     path.write_bytes(whole[: len(whole) // 2])
-    refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint.pt", "without --resume")
+    refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "checkpoint.pt", "another --run-dir")
     path.write_bytes(whole)
     (tmp_path / "run" / "log.csv").write_text("step,loss\nmany,little\n")
     refused(monkeypatch, capsys, place, [*words, 2, "--resume"], "log.csv")

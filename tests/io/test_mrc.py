@@ -142,3 +142,15 @@ def test_files_of_other_programs() -> None:
         np.testing.assert_array_equal(volume.data, file.data)
     mask = read_labels(SHARED / "shrec19_ground_truth" / "masks" / "1bxn.mrc")
     assert mask.shape == (40, 40, 40) and set(np.unique(mask)) == {0, 1}
+
+
+def test_a_damaged_gzip_file_is_told_from_a_whole_one(tmp_path: Path) -> None:
+    """Bytes changed anywhere are noticed: by the decompression, or by the check sum at the end."""
+    path = tmp_path / "v.mrc.gz"
+    write_mrc(path, np.random.default_rng(0).normal(size=(6, 10, 14)).astype(np.float32), voxel_size=10.0)
+    whole = path.read_bytes()
+    assert read_mrc(path).shape == (6, 10, 14)
+    for place in range(100, len(whole), 97):  # behind gzip's own header, which holds a name
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        with pytest.raises(VoxpickError, match=r"v\.mrc\.gz"):
+            read_mrc(path)

@@ -58,8 +58,7 @@ def test_every_format_keeps_class_and_place_and_takes_an_empty_table(tmp_path: P
     np.testing.assert_allclose(back.voxels(VOXEL), [[3, 5, 7], [11, 19, 27]], atol=1e-4)
     assert back.classes.tolist() == ["3cf3", "1s3x"] and back.rotations is None
     write_particles(path, particles[[]], voxel_size=VOXEL, shape=SHAPE)
-    with pytest.raises(VoxpickError, match="holds no particles"):
-        read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+    assert len(read_particles(path, voxel_size=VOXEL, shape=SHAPE)) == 0, "what detect wrote can be read again"
 
 
 def test_relion_5_measures_from_voxel_half_the_shape(tmp_path: Path) -> None:
@@ -177,3 +176,25 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(VoxpickError, match=rf"p\{suffix}: cannot be written \(No space left"):
             write_particles(tmp_path / f"p{suffix}", Particles(np.ones((2, 3))), voxel_size=10, shape=SHAPE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["abc", "0", "-5", "nan"])
+def test_pixel_sizes_of_the_optics_table_are_numbers_above_0(tmp_path: Path, size: str) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, Particles(np.array([[30, 50, 70.0]])), voxel_size=VOXEL, shape=SHAPE, relion=4)
+    text = path.read_text()
+    assert text.count(f"{VOXEL:.6f}") == 1
+    head, _, tail = text.partition(f"{VOXEL:.6f}")
+    path.write_text(f"{head}{size}{tail}")
+    with pytest.raises(VoxpickError, match=r"p\.star: rlnTomoTiltSeriesPixelSize .* number above 0"):
+        read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+
+
+def test_a_missing_optics_group_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, Particles(np.array([[30, 50, 70.0]])), voxel_size=VOXEL, shape=SHAPE, relion=4)
+    blocks = starfile.read(path, always_dict=True)
+    blocks["particles"]["rlnOpticsGroup"] = 3
+    starfile.write(blocks, path)
+    with pytest.raises(VoxpickError, match="optics group 3"):
+        read_particles(path, voxel_size=VOXEL, shape=SHAPE)

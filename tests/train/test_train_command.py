@@ -199,3 +199,17 @@ def test_training_data_bring_the_density_where_there_is_one(data, tmp_path):
     shutil.copytree(data / "model_0", tmp_path / "model_0")
     (tmp_path / "model_0" / "grandmodel.mrc").unlink()
     assert command.read_training_volume(tmp_path / "model_0").density is None
+
+
+def test_a_run_goes_on_with_its_own_data_alone(data, tmp_path):
+    """Another tomogram is refused and nothing of the run's record changes; so are other settings."""
+    output, common = tmp_path / "model.pt", ["--set", "patch=16", *SMALL]
+    run(data / "model_0", "--output", output, "--steps", 2, *common)
+    folder, kept = tmp_path / "model_localizer_run", ("settings.yaml", "training_data.yaml", "checkpoint.pt")
+    before = [(folder / name).read_bytes() for name in kept]
+    with pytest.raises(VoxpickError, match="began on other training data"):
+        run(data / "model_1", "--output", output, "--steps", 2, "--resume", *common)
+    with pytest.raises(VoxpickError, match="seed was 0, now 4"):
+        run(data / "model_0", "--output", output, "--steps", 2, "--seed", 4, "--resume", *common)
+    assert [(folder / name).read_bytes() for name in kept] == before
+    assert yaml.safe_load((folder / "training_data.yaml").read_text())["names"] == ["model_0"]

@@ -72,7 +72,9 @@ def refine(
     if n < 2:
         raise VoxpickError(f"{n} particle makes no two half-sets; give at least 2, better 100")
     if known is None and (rotations is None or iterations == 0):
-        raise VoxpickError("the picks have no orientations, so they must be searched for; give a set of rotations")
+        raise VoxpickError(
+            "the picks have no orientations, so they must be searched for: allow at least one iteration, and not local"
+        )
     half_set = np.empty(n, dtype=np.int64)
     half_set[rng.permutation(n)] = np.arange(n) % 2
     first = uniform_rotations_zyx(n, rng) if known is None else np.array(known)

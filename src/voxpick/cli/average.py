@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from voxpick.average.refinement import Refined
     from voxpick.volume import Volume
 
+WRITTEN = ("map.mrc", "half1.mrc", "half2.mrc", "fsc.csv", "picks.star", "report.html")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -58,11 +60,13 @@ def average_command(
     Density is positive in the maps. With a reference, agreement coarser than --low-pass may be the reference's own.
     """
     from voxpick.cli.averaging import make_averaging
+    from voxpick.cli.outputs import keep_inputs
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc
 
     if mask not in ("sphere", "map"):
         raise VoxpickError(f"--mask is {mask!r}; choose sphere or map")
+    keep_inputs([output / name for name in WRITTEN], [picks, *tomograms])
     require_writable(output)
     volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
     how = make_averaging(

@@ -41,6 +41,7 @@ def cam_command(
 
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
+    from voxpick.cli.outputs import keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
     from voxpick.detect.rescale import rescaled, same_voxel_size
@@ -49,6 +50,7 @@ def cam_command(
     from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
     from voxpick.volume import intensity_statistics
 
+    keep_inputs([output], [volume, picks, *model])
     require_writable(output.parent)
     models = [_read_classifier(path) for path in model]
     size, grid = _settings(models, model)

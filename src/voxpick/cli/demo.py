@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from voxpick.default_method import DEFAULT_METHOD
+from voxpick.errors import VoxpickError
 
 DEMO_SIZE = (128, 160, 192)
 PARTICLES_PER_VOXEL = 2600 / (200 * 512 * 512)
@@ -85,6 +86,7 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
+    _keep_other_data(folder)
     bank = load_bank()
     nz, ny, nx = DEMO_SIZE
     recipe = Recipe(size_zyx=DEMO_SIZE, thickness=nz + 32, particles=round(PARTICLES_PER_VOXEL * nz * ny * nx))
@@ -92,3 +94,18 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
         simulation = simulate_shrec20(bank, recipe, seed=seed, device=device, progress=report)
     ids = {name: k for k, name in enumerate(bank, start=1)}
     write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, 0), overwrite=True)
+
+
+def _keep_other_data(folder: Path) -> None:
+    """Refuse to replace a folder that no demo made."""
+    import yaml
+
+    if not folder.exists():
+        return
+    try:
+        seed = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))["seed"]
+        own = isinstance(seed, int) and seed >= FIRST_SEED
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        own = False
+    if not own:
+        raise VoxpickError(f"{folder}: is not of an earlier demo and would be replaced; give another --output")

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from voxpick.cli import detect_options as option
-from voxpick.cli.detect_output import print_summary, read_formats, searched, write_picks, write_settings
-from voxpick.cli.tomograms import check_tomograms, errors_name_file, picks_name, warnings_on_one_line
+from voxpick.cli.detect_output import (
+    print_summary,
+    read_formats,
+    searched,
+    suffixes_of,
+    write_picks,
+    write_settings,
+)
+from voxpick.cli.tomograms import Failures, check_tomograms, errors_name_file, picks_name, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ def detect_command(
     threads: option.Threads = None,
     max_memory: option.MaxMemory = None,
     slab: option.Slab = None,
+    overwrite: option.Overwrite = False,
     set_: option.Changes = None,
 ) -> None:
     """Find the particles in tomograms and name them, with a confidence for every pick.
@@ -56,42 +64,50 @@ def detect_command(
     _detect(
         volumes, output, model=model, classifier=classifier, formats=read_formats(format), voxel_size=voxel_size,
         changes=changes, with_classes=not no_classes, segmentation=segmentation, paper=paper, device=device,
+        overwrite=overwrite,
     )  # fmt: skip
 
 
 def _detect(
     volumes: list[Path], output: Path, *, model: str, classifier: str | None, formats: list[str],
     voxel_size: float | None, changes: dict[str, Any], with_classes: bool, segmentation: bool, paper: bool, device: str,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Read, detect, write, one tomogram after the other."""
     from voxpick.cli.detect_models import make_detector
+    from voxpick.cli.outputs import keep_other_picks, recorded_tomograms
     from voxpick.cli.progress import step_bars
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
-    check_tomograms(volumes)
+    check_tomograms(volumes, formats)
     require_writable(output)
+    record, files = output / "detect.yaml", {picks_name(path): path for path in volumes}
+    keep_other_picks(output, record, files, suffixes_of(formats), overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation
     )
     found: dict[str, Particles] = {}
     made_with: dict[str, Any] = {}
+    failures = Failures(len(volumes))
     with warnings_on_one_line():
         for path in volumes:
-            volume = read_mrc(path, voxel_size=voxel_size)
-            with errors_name_file(path, volume.name), step_bars(path.name) as report:
-                detection = detector(volume, device=where, progress=report)
-            typer.echo(searched(detection), err=True)
-            _write(output, picks_name(path), detection, formats, segmentation=segmentation)
-            found[picks_name(path)], made_with = detection.particles, detection.settings
+            with failures.of(path):
+                volume = read_mrc(path, voxel_size=voxel_size)
+                with errors_name_file(path, volume.name), step_bars(path.name) as report:
+                    detection = detector(volume, device=where, progress=report)
+                typer.echo(searched(detection), err=True)
+                _write(output, picks_name(path), detection, formats, segmentation=segmentation)
+                found[picks_name(path)], made_with = detection.particles, detection.settings
     named = {} if classifier is None else {"classifier": classifier}
-    write_settings(
-        output / "detect.yaml",
-        {"model": model, "method": detector.method, **named, "device": where, "settings": made_with},
-    )
-    print_summary(found, output)
+    if found:
+        tomograms = recorded_tomograms(record, {name: path for name, path in files.items() if name in found})
+        about = {"model": model, "method": detector.method, **named, "device": where, "settings": made_with}
+        write_settings(record, {**about, "tomograms": tomograms})
+        print_summary(found, output)
+    failures.raise_any()
 
 
 def _write(output: Path, name: str, detection: Detection, formats: list[str], *, segmentation: bool) -> None:
@@ -109,4 +125,4 @@ def _assignments(changes: list[str]) -> dict[str, Any]:
     from voxpick.cli.assignments import read_assignments
 
     # YAML reads off as a boolean and 10:30 as a number
-    return read_assignments(changes, example="split=mean-shift", as_text=("slab", "max_memory"))
+    return read_assignments(changes, example="minimum_distance=100", as_text=("slab", "max_memory"))

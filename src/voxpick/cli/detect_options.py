@@ -57,7 +57,10 @@ Slab = Annotated[
         show_default="auto",
     ),
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace picks of another tomogram, or of another origin, of the same name.")
+]
 Changes = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any other setting, as key=value; for instance --set split=mean-shift."),
+    typer.Option("--set", help="Any other setting, as key=value; for instance --set minimum_distance=100."),
 ]

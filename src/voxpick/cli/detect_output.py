@@ -26,6 +26,11 @@ def read_formats(text: str) -> list[str]:
     return names
 
 
+def suffixes_of(formats: list[str]) -> list[str]:
+    """Suffixes of the files that `write_picks` makes."""
+    return [SUFFIXES[name] for name in formats]
+
+
 def write_picks(
     stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
 ) -> None:

@@ -40,7 +40,8 @@ def evaluate_command(
         str,
         typer.Option(
             help="What the z of the picks counts from: tomogram, specimen (the slab, z from 0 to 199 in SHREC'20), or "
-            "auto, the organisers' guess: one pick outside the slab moves all of them."
+            "auto: of text files the organisers' guess, where one pick outside the slab moves all of them; of STAR and "
+            "CSV files the tomogram, if most picks lie in its slab."
         ),
     ] = "auto",
     strict: Annotated[
@@ -62,6 +63,15 @@ def evaluate_command(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
+    from voxpick.cli.outputs import keep_inputs
+    from voxpick.io.atomic import require_writable
+
+    if json_path is not None:
+        if json_path.is_dir():
+            raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
+        in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
+        keep_inputs([json_path], [picks, segmentation, near, *in_folder])
+        require_writable(json_path.parent)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
     if agreement is not None:

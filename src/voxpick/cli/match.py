@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import detect_options as option
-from voxpick.cli.detect_output import print_summary, read_formats, searched, write_picks, write_settings
-from voxpick.cli.tomograms import check_tomograms, errors_name_file, picks_name, warnings_on_one_line
+from voxpick.cli.detect_output import (
+    print_summary,
+    read_formats,
+    searched,
+    suffixes_of,
+    write_picks,
+    write_settings,
+)
+from voxpick.cli.tomograms import Failures, check_tomograms, errors_name_file, picks_name, warnings_on_one_line
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -82,6 +89,7 @@ def match_command(
     voxel_size: option.VoxelSize = None,
     invert: option.Invert = False,
     slab: option.Slab = None,
+    overwrite: option.Overwrite = False,
     device: option.Device = "auto",
     threads: option.Threads = None,
     set_: option.Changes = None,
@@ -105,39 +113,48 @@ def match_command(
     set_threads(threads)
     _match(
         volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
-        voxel_size=voxel_size, device=device, with_report=report,
+        voxel_size=voxel_size, device=device, with_report=report, overwrite=overwrite,
     )  # fmt: skip
 
 
 def _match(
     volumes: list[Path], output: Path, *, names: list[str], method: str, changes: dict[str, Any], formats: list[str],
-    voxel_size: float | None, device: str, with_report: bool,
+    voxel_size: float | None, device: str, with_report: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Read, match, write, one tomogram after the other."""
+    from voxpick.cli.outputs import keep_other_picks, recorded_tomograms
     from voxpick.cli.progress import step_bars
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     _check_method(method, names, changes)
-    check_tomograms(volumes)
+    check_tomograms(volumes, formats)
     require_writable(output)
+    record, files = output / "match.yaml", {picks_name(path): path for path in volumes}
+    keep_other_picks(output, record, files, suffixes_of(formats), overwrite=overwrite)
     where = str(choose_device(device))
     found: dict[str, Particles] = {}
     made_with: dict[str, Any] = {}
+    failures = Failures(len(volumes))
     with warnings_on_one_line():
         for path in volumes:
-            volume = read_mrc(path, voxel_size=voxel_size)
-            with errors_name_file(path, volume.name), step_bars(path.name) as progress:
-                detection, histograms = _detection(volume, method, names, changes, where, progress)
-            typer.echo(searched(detection), err=True)
-            write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
-            if with_report:
-                write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
-            found[picks_name(path)], made_with = detection.particles, detection.settings
+            with failures.of(path):
+                volume = read_mrc(path, voxel_size=voxel_size)
+                with errors_name_file(path, volume.name), step_bars(path.name) as progress:
+                    detection, histograms = _detection(volume, method, names, changes, where, progress)
+                typer.echo(searched(detection), err=True)
+                write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
+                if with_report:
+                    write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
+                found[picks_name(path)], made_with = detection.particles, detection.settings
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
-    write_settings(output / "match.yaml", {"method": method, **templates, "device": where, "settings": made_with})
-    print_summary(found, output)
+    if found:
+        tomograms = recorded_tomograms(record, {name: path for name, path in files.items() if name in found})
+        about = {"method": method, **templates, "device": where, "settings": made_with, "tomograms": tomograms}
+        write_settings(record, about)
+        print_summary(found, output)
+    failures.raise_any()
 
 
 def _detection(

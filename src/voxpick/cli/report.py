@@ -39,12 +39,14 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
+    from voxpick.cli.outputs import keep_inputs
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import read_picks, read_truth, scored, told
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
 
+    keep_inputs([output], [volume, picks])
     require_writable(output.parent)
     tomogram = read_mrc(volume, voxel_size=voxel_size)
     year = 2019 if benchmark == "shrec19" else 2020
@@ -92,3 +94,6 @@ def _warn_of_strays(particles: Particles, tomogram: Volume, picks: Path, volume:
             "check their unit and frame",
             err=True,
         )
+    names = {str(name) for name in particles.tomograms} if particles.tomograms is not None else set()
+    if len(names) == 1 and picks.suffix.lower() != ".txt" and names != {tomogram.name}:
+        typer.echo(f"voxpick: warning: {picks}: says its picks are of {names.pop()!r}, not {tomogram.name!r}", err=True)

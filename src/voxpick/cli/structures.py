@@ -48,6 +48,7 @@ def build(
         None, "--cell-size", help="Distance between beads in A; 4.5 for atoms and 6 for maps if not given."
     ),
     append: bool = typer.Option(False, "--append", help="Add to the structures already in OUTPUT."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUTPUT and the structures in it."),
     builtin: bool = typer.Option(False, "--with-builtin", help="Add the 12 built-in structures to OUTPUT as well."),
     recipe: str | None = typer.Option(
         None, "--recipe", help="'shrec20' builds the 12 classes of SHREC'20 from a folder."
@@ -59,9 +60,13 @@ def build(
         raise VoxpickError("name one output file, for example --output my_structures.npz")
     if all_chains and assembly:
         raise VoxpickError(f"--all-chains and --assembly {assembly} exclude each other; give one of them")
+    from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.io.structures import write_arrays
     from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
 
+    keep_inputs([target], [source])
+    if not append:
+        keep_existing([target], overwrite=overwrite, way_out="add to it by --append, or replace it by --overwrite")
     if recipe is not None:
         models = _from_recipe(recipe, source)
     else:

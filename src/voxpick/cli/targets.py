@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,7 @@ def targets_command(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and particle list that exist.")] = False,
 ) -> None:
     """Make training masks from positions: class_mask.mrc and occupancy_mask.mrc, and the list of particles.
 
@@ -45,6 +47,8 @@ def targets_command(
     import numpy as np
 
     from voxpick.average.pasted import paste
+    from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.training_data import BACKGROUND
     from voxpick.cli.truth import read_picks
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc, write_mrc
@@ -53,15 +57,28 @@ def targets_command(
 
     if shape not in SHAPES:
         raise VoxpickError(f"--shape is {shape!r}; choose one of {', '.join(SHAPES)}")
+    written = [output / name for name in ("class_mask.mrc", "occupancy_mask.mrc", "particle_locations.txt")]
+    keep_inputs(written, [tomogram, picks])
+    keep_existing(written, overwrite=overwrite)
     require_writable(output)
     volume = read_mrc(tomogram, voxel_size=voxel_size)
     particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    particles = particles[particles.classes != BACKGROUND]
+    if not len(particles):
+        raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")
     names = sorted({str(name) for name in particles.classes})
+    require_known_classes(radius or [], names, "--radius")
+    require_known_classes(maps or [], names, "--map")
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
     radii = {name: of_class(radius or [], name, "--radius") for name in names}
     files = {name: of_class(maps or [], name, "--map") for name in names}
     outlines = {name: _outline(name, shape, radii[name], files[name], threshold, volume.voxel_size) for name in names}
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
+    if len(made.hidden) == len(particles):
+        raise VoxpickError(
+            f"{picks}: none of the {len(particles)} picks lies within {tomogram} {volume.shape} (z, y, x) of "
+            f"{volume.voxel_size:g} A; check their unit and frame"
+        )
     write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
     write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
     if particles.rotations is None:
@@ -80,6 +97,14 @@ def of_class(given: list[str], name: str, option: str) -> str | None:
         raise VoxpickError(f"{option} is given twice without a class; write CLASS=value")
     own = [text.partition("=")[2] for text in given if text.partition("=")[0] == name and "=" in text]
     return own[-1] if own else (common[0] if common else None)
+
+
+def require_known_classes(given: Sequence[str], names: Iterable[str], option: str) -> None:
+    """Refuse CLASS=value of a class that no pick has."""
+    for text in given:
+        name, equals, _ = text.partition("=")
+        if equals and name not in names:
+            raise VoxpickError(f"{option} {text}: no pick is of class {name!r}; there are {', '.join(names)}")
 
 
 def _outline(

@@ -18,17 +18,46 @@ def picks_name(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem
 
 
-def check_tomograms(volumes: list[Path]) -> None:
+def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
     """Refuse before the first tomogram is searched what the headers and names of all files tell."""
     from voxpick.io.mrc_header import read_header
 
     for path in volumes:
         read_header(path)
+        if "star" in formats and any(mark in picks_name(path) for mark in "#'\"\n"):
+            raise VoxpickError(
+                f"{path}: STAR files hold no # and no quotation marks, and picks are called after the tomogram; "
+                "link to it by another name, or leave star out of --format"
+            )
     name, times = Counter(picks_name(path) for path in volumes).most_common(1)[0]
     if times > 1:
         raise VoxpickError(
             f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"
         )
+
+
+class Failures:
+    """Tomograms of a batch that could not be searched; the others are. One tomogram alone fails at once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.messages: list[str] = []
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        """Work on one tomogram; where there are several, an error is told and kept for `raise_any`."""
+        try:
+            yield
+        except VoxpickError as error:
+            if self.number == 1:
+                raise
+            self.messages.append(str(path))
+            typer.echo(f"voxpick: error: {error}; going on with the next tomogram", err=True)
+
+    def raise_any(self) -> None:
+        """Raise VoxpickError that names what failed, if anything did."""
+        if self.messages:
+            raise VoxpickError(f"{len(self.messages)} of {self.number} tomograms failed: {', '.join(self.messages)}")
 
 
 @contextmanager

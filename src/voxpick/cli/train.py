@@ -44,6 +44,9 @@ def register(app: typer.Typer) -> None:
         radius: list[str] = typer.Option(
             [], help="With --picks, radius of the particles in A: one for all, or CLASS=A; may be repeated."
         ),
+        voxel_size: float | None = typer.Option(
+            None, help="With --picks: voxel size in A, where the tomograms' headers are wrong."
+        ),
         partial: float | None = typer.Option(
             None, help="Not all particles are labelled: learn from labelled ones and so many A around, ignore the rest."
         ),
@@ -70,7 +73,9 @@ def register(app: typer.Typer) -> None:
         ),
         minutes: float | None = typer.Option(None, help="Train for so many minutes, validation included."),
         steps: int | None = typer.Option(None, help="Train for so many steps, repeatable with seed and threads."),
-        output: Path = typer.Option(Path("model.pt"), help="Model file; other stages that the file holds are kept."),
+        output: Path = typer.Option(
+            Path("model.pt"), "--output", "-o", help="Model file; other stages that the file holds are kept."
+        ),
         run_dir: Path | None = typer.Option(
             None, help="Folder of settings, log, checkpoint.", show_default="OUTPUT_STAGE_run"
         ),
@@ -113,7 +118,9 @@ def register(app: typer.Typer) -> None:
         def read(where: Any) -> TrainingData:
             if settings.stream:
                 return training_data.stream(settings, structures, device=where)
-            return training_data.gather(data or [], picks=picks, radius=radius, partial=partial)
+            return training_data.gather(
+                data or [], picks=picks, radius=radius, partial=partial, voxel_size=voxel_size
+            )  # fmt: skip
 
         _train(
             data or [], read, settings, chosen_preset, validation=validation, validation_side=validation_side,
@@ -183,7 +190,12 @@ def _train(
             f"{run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, or give another --run-dir"
         )
     state = run.load_checkpoint() if resume else None
-    run.write_settings({"preset": preset, **settings.model_dump()})
+    written = {"preset": preset, **settings.model_dump()}
+    if state is None:
+        run.write_settings(written)
+        run.write_data(source.mark, source.names)
+    else:
+        run.require_same_data(source.mark)
     typer.echo(_network(model))
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
@@ -194,6 +206,7 @@ def _train(
             resume=state, stop=stop, device=where, progress=progress,
         )  # fmt: skip
     run.close()
+    run.write_settings(written)
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)

@@ -29,6 +29,7 @@ Train = Callable[..., "Fitted"]
 class TrainingData:
     """classes: names by number. voxel_size: A. names: for the model's provenance.
 
+    mark: what a resumed run must find again, None for a stream, which its settings describe.
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -36,11 +37,13 @@ class TrainingData:
     voxel_size: float
     names: list[str]
     run: Callable[..., Fitted]
+    mark: str | None = None
 
 
 def gather(
-    paths: Sequence[Path], *, picks: Sequence[Path], radius: Sequence[str], partial: float | None
-) -> TrainingData:
+    paths: Sequence[Path], *, picks: Sequence[Path], radius: Sequence[str], partial: float | None,
+    voxel_size: float | None = None,
+) -> TrainingData:  # fmt: skip
     """Volumes of folders model_N and of tomograms (MRC) with picks; labels known only near particles where partial (A).
 
     radius: 'A' or 'CLASS=A', of the balls that picks become. Raises VoxpickError for files that do not fit together.
@@ -55,8 +58,10 @@ def gather(
         raise VoxpickError(f"{tomograms[0]}: a tomogram without truth; give its particles with --picks")
     if picks and len(tomograms) < len(paths):
         raise VoxpickError(f"{next(p for p in paths if p.is_dir())}: a folder with truth; --picks goes with tomograms")
+    if voxel_size is not None and not picks:
+        raise VoxpickError(f"--voxel-size {voxel_size:g}: goes with --picks; folders with truth know theirs")
     if picks:
-        volumes = _from_picks(tomograms, picks, radius, partial)
+        volumes = _from_picks(tomograms, picks, radius, partial, voxel_size)
     else:
         volumes = [read_training_volume(path) for path in paths]
         if partial is not None:
@@ -65,7 +70,25 @@ def gather(
     def run(train: Train, *, checkpoint_seconds: float, **options: Any) -> Fitted:
         return train(volumes, **options)
 
-    return TrainingData(class_names(volumes), volumes[0].tomogram.voxel_size, [path.name for path in paths], run)
+    names = [path.name for path in paths]
+    return TrainingData(class_names(volumes), volumes[0].tomogram.voxel_size, names, run, _mark(volumes))
+
+
+def _mark(volumes: Sequence[TrainingVolume]) -> str:
+    """A digest of what tomograms and particles a run learns from, in whatever folder they lie."""
+    import hashlib
+
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for volume in volumes:
+        data, particles = volume.tomogram.data, volume.particles
+        digest.update(
+            repr((data.shape, volume.tomogram.voxel_size, [str(name) for name in particles.classes])).encode()
+        )
+        digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
+        digest.update(np.round(particles.centers_zyx, 2).astype(np.float64).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def stream(settings: TrainSettings, structures: Path | None, *, device: torch.device) -> TrainingData:
@@ -109,18 +132,24 @@ def read_training_volume(directory: Path) -> TrainingVolume:
 
 
 def _from_picks(
-    tomograms: Sequence[Path], picks: Sequence[Path], radius: Sequence[str], partial: float | None
+    tomograms: Sequence[Path],
+    picks: Sequence[Path],
+    radius: Sequence[str],
+    partial: float | None,
+    voxel_size: float | None,
 ) -> list[TrainingVolume]:
     """Each tomogram with balls at its picks."""
+    from voxpick.cli.targets import require_known_classes
     from voxpick.io.mrc import read_mrc
     from voxpick.shrec_classes import CLASS_IDS
 
-    volumes = [read_mrc(path) for path in tomograms]
+    volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
     found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
         raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
+    require_known_classes(radius, [*names, BACKGROUND], "--radius")
     radii = {name: _radius(radius, name) for name in names}
     empty = _radius(radius, BACKGROUND, partial) if partial is not None else 0.0
     return [
@@ -142,6 +171,11 @@ def _with_balls(
     marked = particles.classes == BACKGROUND
     outlines = {name: ball(length, voxel_size=volume.voxel_size) for name, length in radii.items()}
     masks = paste(particles[~marked], outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
+    if len(masks.hidden) == int((~marked).sum()):
+        raise VoxpickError(
+            f"{volume.name}: none of its {len(masks.hidden)} picks lies within {volume.shape} voxels (z, y, x) of "
+            f"{volume.voxel_size:g} A; check their unit and frame"
+        )
     result = TrainingVolume(
         volume, masks.class_mask, particles[~marked], masks.occupancy, intensity=intensity_statistics(volume)
     )

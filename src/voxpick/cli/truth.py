@@ -102,9 +102,15 @@ def read_picks(
 def scored(
     picks: Particles, truth: ShrecTruth, *, picks_path: Path, benchmark: str, frame: str, strict: bool = False
 ) -> Shrec20Score:
-    """The picks scored by a benchmark's rules. Raises VoxpickError that names both files."""
+    """The picks scored by a benchmark's rules. Raises VoxpickError that names both files.
+
+    frame 'auto' is the organisers' guess for their text files; picks in A that lie in the ice, most of them, count from
+    the tomogram's first section, so that one stray pick does not move all.
+    """
     from voxpick.evaluate.shrec import score_shrec
 
+    if frame == "auto" and picks_path.suffix.lower() != ".txt" and _mostly_in_ice(picks, truth):
+        frame = "tomogram"
     try:
         return score_shrec(
             picks,
@@ -118,6 +124,11 @@ def scored(
         )
     except VoxpickError as error:
         raise VoxpickError(f"{picks_path} against {truth.directory}: {error}") from error
+
+
+def _mostly_in_ice(picks: Particles, truth: ShrecTruth) -> bool:
+    z = picks.voxels(truth.voxel_size)[:, 0] - truth.z_offset
+    return 2 * int(((z >= 0) & (z <= truth.occupancy.shape[0])).sum()) > len(picks)
 
 
 def told(score: Shrec20Score, picks: Particles, truth: ShrecTruth) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def parse_memory(text: str | float) -> int:
 
 
 def in_gigabytes(size: float) -> str:
-    """A size in bytes as text, in units of 2^30 bytes."""
-    return f"{size / 2**30:.1f}G"
+    """A size in bytes as text, in units of 2^30 bytes, or of 2^20 where it is small."""
+    return f"{size / 2**30:.1f}G" if size >= 0.1 * 2**30 else f"{size / 2**20:.0f}M"
 
 
 def resident_bytes() -> int:

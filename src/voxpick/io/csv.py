@@ -63,9 +63,12 @@ def read_csv(
     x_angstrom, y_angstrom, z_angstrom are A. Plain x, y, z, or a file without a header whose first three columns are
     numbers, are voxels of voxel_size A (units "voxels", the default once voxel_size is given) or A (units "angstrom").
     Columns tomogram, class, score, location_score, class_score, rot_deg, tilt_deg, psi_deg are read where present.
-    Raises VoxpickError naming file, line and value for missing columns, an empty list, and values that are not numbers.
+    Raises VoxpickError naming file, line and value for missing columns and values that are not numbers.
+    A header alone is no particles.
     """
     header, rows, lines = _rows(path)
+    if not rows and (all(name in header for name in POSITIONS) or all(name in header for name in "xyz")):
+        return Particles(np.zeros((0, 3)))
     if all(name in header for name in POSITIONS):
         positions, scale = POSITIONS, 1.0
     elif all(name in header for name in "xyz"):
@@ -132,8 +135,6 @@ def _rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]:
         header = ["x", "y", "z", *(f"column_{index}" for index in range(4, len(header) + 1))]
     else:
         numbered = numbered[1:]
-    if not numbered:
-        raise VoxpickError(f"{path}: holds no particles, only a header")
     for line, row in numbered:
         if len(row) != len(header):
             raise VoxpickError(f"{path}, line {line}: {len(row)} values for {len(header)} columns")

@@ -46,7 +46,8 @@ class Format:
 
 
 def _read_shrec(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
-    return read_locations(path, voxel_size=SHREC_VOXEL_SIZE if voxel_size is None else voxel_size)
+    size = SHREC_VOXEL_SIZE if voxel_size is None else voxel_size
+    return read_locations(path, voxel_size=size, allow_empty=True)
 
 
 def _write_shrec(

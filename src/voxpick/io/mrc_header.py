@@ -7,6 +7,7 @@ Read here rather than by `mrcfile.open`, whose warnings and errors name neither 
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -140,7 +141,7 @@ def open_maybe_gzip(path: Path) -> IO[bytes]:
 def read_bytes(stream: IO[bytes], count: int, path: Path) -> bytes:
     try:
         return stream.read(count)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise VoxpickError(f"{path}: the gzip file is truncated or damaged ({error}); copy it again") from error
 
 

@@ -1,9 +1,10 @@
-"""The directory of a training run: settings.yaml, log.csv, checkpoint.pt and TensorBoard events."""
+"""The directory of a training run: settings.yaml, training_data.yaml, log.csv, checkpoint.pt and TensorBoard events."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
+
+DATA_FILE = "training_data.yaml"
 
 
 class RunDirectory:
@@ -37,6 +40,23 @@ class RunDirectory:
         """The resolved settings as settings.yaml."""
         write_text(self.path / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
 
+    def write_data(self, mark: str | None, names: Sequence[str]) -> None:
+        """What the run learns from as training_data.yaml: names, and a digest that `require_same_data` compares."""
+        write_text(self.path / DATA_FILE, yaml.safe_dump({"mark": mark, "names": list(names)}, sort_keys=False))
+
+    def require_same_data(self, mark: str | None) -> None:
+        """Raise VoxpickError where training_data.yaml says that the run began on other tomograms or particles."""
+        try:
+            written = yaml.safe_load((self.path / DATA_FILE).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return
+        before = written.get("mark") if isinstance(written, dict) else None
+        if before is not None and mark is not None and before != mark:
+            raise VoxpickError(
+                f"{self.path}: the run began on other training data, or the same in another order; resume with those, "
+                "or begin another run with another --run-dir and --from the model"
+            )
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint; a previous one stays whole until the new one is."""
         buffer = io.BytesIO()
@@ -54,7 +74,8 @@ class RunDirectory:
             step = state["progress"]["step"]
         except Exception as error:
             raise VoxpickError(
-                f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); start without --resume"
+                f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); delete it, or give another "
+                "--run-dir"
             ) from error
         log = self.path / "log.csv"
         if log.is_file():

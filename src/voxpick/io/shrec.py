@@ -27,6 +27,7 @@ def read_locations(
     year: Literal[2019, 2020] = 2020,
     z_offset: int = 0,
     tomogram: str | None = None,
+    allow_empty: bool = False,
 ) -> Particles:
     """Read `pdb x y z [c1 c2 c3]` lines (truth or submission; 2019: `pdb Z Y X a b c`), in the order of the file.
 
@@ -34,7 +35,8 @@ def read_locations(
     Row i of the result is occupancy id i + 1. voxel_size: A. z_offset: voxels added to every z, to pass from the
     specimen to the tomogram. Angles, in degrees, become rotations for 2020; those of 2019 are not read, because their
     convention is not documented. Scores are 1: a submission's order is its confidence.
-    Raises VoxpickError for a missing or empty file and for lines that are not of this form, with their number.
+    Raises VoxpickError for a missing file, an empty one (unless allow_empty), and lines that are not of this form, with
+    their number.
     """
     names: list[str] = []
     rows: list[list[float]] = []
@@ -49,8 +51,10 @@ def read_locations(
             )
         names.append(words[0])
         rows.append([_number(word, path, number) for word in (words[1:] if len(words) == 7 else words[1:4])])
-    if not rows:
+    if not rows and not allow_empty:
         raise VoxpickError(f"{path}: holds no particles")
+    if not rows:
+        return Particles(np.zeros((0, 3)))
     angles_throughout = all(len(row) == 6 for row in rows)
     values = np.array(rows if angles_throughout else [row[:3] for row in rows])
     voxels = values[:, :3] if year == 2019 else values[:, 2::-1]

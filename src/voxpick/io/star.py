@@ -91,9 +91,12 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size. Refined
     shifts (rlnOrigin*Angst) are applied, and rlnTomoSubtomogram* angles combined with rlnAngle*. Figures of merit
     outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName or rlnClassNumber.
-    Raises VoxpickError for a missing, foreign or empty file, missing columns, and values that are not finite numbers.
+    A table without rows is no particles. Raises VoxpickError for a missing or foreign file, missing columns, and values
+    that are not finite numbers.
     """
     frame, optics = _read_blocks(path)
+    if not len(frame):
+        return Particles(np.zeros((0, 3)))
     angles = _numbers(frame, ANGLES, path)
     sub_angles = _numbers(frame, SUBTOMOGRAM_ANGLES, path)
     rotations = None if angles is None else relion_to_rotations(angles)
@@ -158,8 +161,6 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if found is None:
         columns = [column for table in tables.values() for column in table.columns][:12]
         raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
-    if len(found) == 0:
-        raise VoxpickError(f"{path}: holds no particles")
     return found, tables.get("optics", pd.DataFrame())
 
 
@@ -175,27 +176,38 @@ def _centers_xyz(
         if voxel_size is not None and shape is not None:
             return centred + np.array(shape[::-1]) * voxel_size / 2
         if all(name in optics for name in SIZES):
-            return centred + _of_optics_group(frame, optics, SIZES) / 2
+            return centred + _of_optics_group(frame, optics, SIZES, path) / 2
         raise VoxpickError(
-            f"{path}: {CENTRED[0]} is measured from the tomogram's centre; give its shape and voxel size"
+            f"{path}: {CENTRED[0]} is measured from the tomogram's centre, so its size is needed; give the tomogram "
+            "itself (--tomogram, where the command has it), or picks in pixels or as CSV in A"
         )
     pixels = _numbers(frame, PIXELS, path)
     if pixels is None:
         raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
     if PIXEL_SIZE in optics:
-        return pixels * _of_optics_group(frame, optics, [PIXEL_SIZE])
+        return pixels * _of_optics_group(frame, optics, [PIXEL_SIZE], path)
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
     return pixels * voxel_size
 
 
-def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """The optics values of each particle's group, (n, columns); the first group where groups are not named."""
-    values = optics[columns].to_numpy(dtype=np.float64)
+def _of_optics_group(
+    frame: pd.DataFrame, optics: pd.DataFrame, columns: list[str], path: str | Path
+) -> np.ndarray:  # fmt: skip
+    """The optics values, all above 0, of each particle's group, (n, columns); the first where groups are not named."""
+    values = optics[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not len(values) or not (np.isfinite(values) & (values > 0)).all():
+        bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
+        row, column = bad[0] if len(bad) else (0, 0)
+        found = optics[columns[column]].iloc[row] if len(values) else "missing"
+        raise VoxpickError(f"{path}: {columns[column]} of the optics table is {found}; it must be a number above 0")
     if "rlnOpticsGroup" not in frame or "rlnOpticsGroup" not in optics:
         return np.repeat(values[:1], len(frame), axis=0)
     rows = pd.Index(optics["rlnOpticsGroup"]).get_indexer(pd.Index(frame["rlnOpticsGroup"]))
-    return values[np.maximum(rows, 0)]
+    if (rows < 0).any():
+        missing = frame["rlnOpticsGroup"].iloc[int(np.argmax(rows < 0))]
+        raise VoxpickError(f"{path}: particles are of optics group {missing}, which the optics table does not list")
+    return values[rows]
 
 
 def _numbers(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:

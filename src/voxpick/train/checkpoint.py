@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from voxpick.errors import VoxpickError
 
 FORMAT = 1
+WAY_OUT = "delete it, or give another --run-dir"
 
 
 @dataclass
@@ -58,9 +59,9 @@ def restore(
 ) -> Progress:  # fmt: skip
     """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings."""
     if not isinstance(state, dict) or state.get("voxpick_checkpoint") != FORMAT:
-        raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; start again without --resume")
+        raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; {WAY_OUT}")
     if state.get("fingerprint") is None:
-        raise VoxpickError("the training checkpoint is damaged (no fingerprint); start again without --resume")
+        raise VoxpickError(f"the training checkpoint is damaged (no fingerprint); {WAY_OUT}")
     if state["fingerprint"] != fingerprint:
         changed = _differences(state["fingerprint"], fingerprint)
         raise VoxpickError(
@@ -76,7 +77,7 @@ def restore(
         return Progress(**state["progress"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise VoxpickError(f"the training checkpoint is damaged ({reason}); start again without --resume") from error
+        raise VoxpickError(f"the training checkpoint is damaged ({reason}); {WAY_OUT}") from error
 
 
 def _copy(weights: dict[str, Any]) -> dict[str, Any]:

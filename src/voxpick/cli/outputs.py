@@ -1,0 +1,65 @@
+"""What a command may write: never over what it reads, and over other people's files only when it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from voxpick.errors import VoxpickError
+
+OVERWRITE = "add --overwrite to replace it, or give another --output"
+
+
+def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise VoxpickError when a file to be written is one that is read."""
+    read = [path for path in inputs if path is not None and path.exists()]
+    for output in outputs:
+        for path in read:
+            if output.exists() and output.samefile(path):
+                raise VoxpickError(f"{output}: is read by this command and would be overwritten; give another --output")
+
+
+def keep_existing(outputs: Iterable[Path], *, overwrite: bool, way_out: str = OVERWRITE) -> None:
+    """Raise VoxpickError for the first file that is there already, unless `overwrite`."""
+    for output in outputs:
+        if not overwrite and output.exists():
+            raise VoxpickError(f"{output}: exists already; {way_out}")
+
+
+def recorded_tomograms(record: Path, files: Mapping[str, Path]) -> dict[str, str]:
+    """The tomograms whose picks a folder holds, by name, when those of `files` are added to its `record` (YAML)."""
+    known = _read(record).get("tomograms")
+    earlier = {str(name): str(path) for name, path in known.items()} if isinstance(known, dict) else {}
+    return {**earlier, **{name: str(path.resolve()) for name, path in files.items()}}
+
+
+def keep_other_picks(
+    folder: Path, record: Path, files: Mapping[str, Path], suffixes: Iterable[str], *, overwrite: bool
+) -> None:
+    """Refuse to write picks NAME.suffix over those of another tomogram, or over some that this command did not make.
+
+    files: tomogram by NAME. record: the YAML file, beside the picks, in which earlier calls noted their tomograms.
+    Raises VoxpickError unless `overwrite`.
+    """
+    suffixes = list(suffixes)
+    found = _read(record)
+    if overwrite or ("voxpick" in found and "tomograms" not in found):  # a record of a version that did not note them
+        return
+    earlier = found.get("tomograms") or {}
+    for name, tomogram in files.items():
+        there = next((path for path in (folder / f"{name}{suffix}" for suffix in suffixes) if path.exists()), None)
+        if there is None or str(earlier.get(name)) == str(tomogram.resolve()):
+            continue
+        of = f"holds picks of {earlier[name]}" if name in earlier else "was not made by this command"
+        raise VoxpickError(f"{there}: {of}; {OVERWRITE}")
+
+
+def _read(record: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(record.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,144 @@
+"""No command writes over what it reads, or over files of another origin that it was not told to replace."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from bad_files import refused, run
+
+from voxpick.io.formats import read_particles
+
+
+@pytest.fixture
+def copy(place, tmp_path):
+    """A folder of its own with the good files."""
+    for name in ("good.mrc", "good.csv", "model.pt"):
+        shutil.copy(place / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        ("report good.mrc good.csv -o good.mrc", "good.mrc"),
+        ("report good.mrc good.csv -o good.csv", "good.csv"),
+        ("evaluate good.csv good.csv --radius 50 --json good.csv", "good.csv"),
+        ("evaluate good.csv good.csv --radius 50 --json .", "is a folder"),
+    ],
+)
+def test_inputs_are_kept(monkeypatch, capsys, copy, words, lost):
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    refused(monkeypatch, capsys, copy, words.split(), lost)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_an_average_does_not_replace_its_picks(monkeypatch, capsys, copy):
+    run(monkeypatch, capsys, copy, *["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"])
+    (copy / "average").mkdir()
+    shutil.copy(copy / "good.csv", copy / "average" / "picks.star")
+    words = "average average/picks.star good.mrc --iterations 0 -o average"
+    refused(monkeypatch, capsys, copy, words.split(), "average/picks.star", "would be overwritten")
+
+
+def test_truth_is_kept(monkeypatch, capsys, copy):
+    (copy / "model_0").mkdir()
+    (copy / "model_0" / "class_mask.mrc").write_text("truth")
+    words = ["targets", "good.mrc", "good.csv", "--radius", "30", "-o", "model_0"]
+    refused(monkeypatch, capsys, copy, words, "class_mask.mrc: exists already; add --overwrite")
+    code, _, _ = run(monkeypatch, capsys, copy, *words, "--overwrite")
+    assert code == 0 and (copy / "model_0" / "class_mask.mrc").stat().st_size > 1000
+
+
+def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
+    (copy / "mine" / "model_0").mkdir(parents=True)
+    (copy / "mine" / "model_0" / "my_notes.txt").write_text("notes")
+    code, lines, _ = run(monkeypatch, capsys, copy, *["demo", "-o", "mine"])
+    assert code == 2 and "not of an earlier demo" in lines[-1]
+    assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
+
+
+def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
+    detect = ["detect", "good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
+    (copy / "picks").mkdir()
+    (copy / "picks" / "good.csv").write_text("by hand")
+    refused(monkeypatch, capsys, copy, detect, "picks/good.csv: was not made by this command; add --overwrite")
+    assert run(monkeypatch, capsys, copy, *detect, "--overwrite")[0] == 0
+    assert run(monkeypatch, capsys, copy, *detect)[0] == 0, "the same tomogram again"
+    record = yaml.safe_load((copy / "picks" / "detect.yaml").read_text())
+    assert record["tomograms"] == {"good": str((copy / "good.mrc").resolve())}
+    (copy / "other").mkdir()
+    shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
+    other = ["detect", "other/good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
+    refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
+
+
+def test_a_batch_goes_on_after_a_bad_tomogram(monkeypatch, capsys, copy, place):
+    shutil.copy(place / "nan.mrc", copy / "nan.mrc")
+    words = ["detect", "nan.mrc", "good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
+    code, lines, written = run(monkeypatch, capsys, copy, *words)
+    assert code == 2 and "1 of 2 tomograms failed: nan.mrc" in lines[-1]
+    assert {"good.star", "good.csv", "good.txt", "detect.yaml"} <= written
+
+
+def test_a_bank_is_kept(monkeypatch, capsys, copy):
+    (copy / "bank.npz").write_text("structures")
+    refused(
+        monkeypatch,
+        capsys,
+        copy,
+        ["structures", "build", "good.mrc", "-o", "bank.npz", "--mass-kda", "300"],
+        "--append",
+    )
+
+
+@pytest.mark.parametrize("command", ["targets good.mrc far.csv -o out --radius 30", "train good.mrc --picks far.csv"])
+def test_picks_that_all_lie_outside_are_refused(monkeypatch, capsys, copy, command):
+    (copy / "far.csv").write_text("class,x_angstrom,y_angstrom,z_angstrom\n3cf3,70000,60000,90000\n")
+    words = [*command.split(), *(["--radius", "30", "-o", "mine.pt"] if command.startswith("train") else [])]
+    code, lines, _ = run(monkeypatch, capsys, copy, *words)
+    assert code == 2 and "check their unit and frame" in lines[-1]
+
+
+def test_a_misspelt_class_is_refused(monkeypatch, capsys, copy):
+    words = ["targets", "good.mrc", "good.csv", "-o", "out", "--radius", "30", "--radius", "nope=40"]
+    refused(monkeypatch, capsys, copy, words, "no pick is of class 'nope'")
+
+
+def test_what_detect_wrote_of_nothing_can_be_looked_at(monkeypatch, capsys, copy):
+    words = [
+        "detect",
+        "good.mrc",
+        "--model",
+        "model.pt",
+        "--no-classes",
+        "--min-score",
+        "1",
+        "--set",
+        "minimum_score=1",
+        "-o",
+        "picks",
+    ]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    if len(read_particles(copy / "picks" / "good.star", voxel_size=10.0, shape=(24, 28, 32))):
+        pytest.skip("a pick has a confidence of exactly 1")
+    for suffix in ("star", "csv", "txt"):
+        code, _, written = run(
+            monkeypatch, capsys, copy, *f"report good.mrc picks/good.{suffix} -o {suffix}.html".split()
+        )
+        assert code == 0 and f"{suffix}.html" in written
+
+
+def test_one_stray_pick_does_not_move_picks_in_angstrom(monkeypatch, capsys, place, tmp_path):
+    """Of a text file the organisers' rule moves all; STAR and CSV say what they count from."""
+    words = "--size 24,28,32 --particles 3 --classes 1s3x --tilt-step 60 --thickness 60"
+    assert run(monkeypatch, capsys, tmp_path, *f"simulate shrec20 d {words}".split())[0] == 0
+    table = [line.split() for line in (tmp_path / "d/model_0/particle_locations.txt").read_text().splitlines()]
+    rows = [[name, *(float(value) for value in (x, y, z))] for name, x, y, z, *_ in table]
+    shift = (60 - 24) // 2
+    lines = [f"{n},{10 * x},{10 * y},{10 * (z + shift)}" for n, x, y, z in rows] + ["1s3x,100,100,20"]
+    (tmp_path / "p.csv").write_text("\n".join(["class,x_angstrom,y_angstrom,z_angstrom", *lines]) + "\n")
+    code, _, _ = run(monkeypatch, capsys, tmp_path, *["evaluate", "p.csv", "d/model_0", "--json", "out.json"])
+    found = yaml.safe_load((tmp_path / "out.json").read_text())
+    assert code == 0 and found["localisation"]["TP"] == 3
+    assert np.isclose(found["localisation"]["precision"], 3 / 4)
