@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from voxpick.cli.zoo_card import card_of
 from voxpick.cli.zoo_scores import machine, summary, tested
 from voxpick.io.atomic import write_text
 from voxpick.io.model import load_models, save_models
+from voxpick.networks.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "src/voxpick/data/weights"
@@ -45,6 +47,7 @@ def main() -> None:
     file = options.model.with_suffix(".probe.pt") if options.probe else WEIGHTS / f"{options.name}.pt"
     save_models(file, load_models(options.model), dtype=torch.float16)
     models = load_models(file)
+    about += earlier_training(models)
     print_fit(calibrate(models, options.validation, device="cpu"))
     if options.probe:
         print(summary(tested(models, options.validation, device="cpu")))
@@ -56,6 +59,16 @@ def main() -> None:
     save_models(file, models, dtype=torch.float16)
     write_text(CARDS / f"{options.name}.md", card_of(options.name, models))
     print(summary(rows))
+
+
+def earlier_training(models: Mapping[str, Model]) -> list[str]:
+    """What the cards of the weights that training began with say of their training data."""
+    lines, made = [], models[list(models)[-1]].provenance
+    while isinstance(made.get("started_from"), dict):
+        made = made["started_from"]
+        told = made.get("evaluation", {}).get("data", [])
+        lines += [f"before that, {line}" for line in told if line.startswith("training")]
+    return lines
 
 
 def _record(folder: Path) -> dict[str, Any]:

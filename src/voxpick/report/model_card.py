@@ -80,8 +80,8 @@ def _training(models: Mapping[str, Model]) -> list[str]:
         return f"| {title} | " + " | ".join(_setting(value(stage)) for stage in models) + " |"
 
     def before(stage: str) -> str | None:
-        earlier = made[stage].get("started_from")
-        return f"{earlier['steps']} in {earlier['minutes']}" if earlier and "steps" in earlier else None
+        runs = [run for run in _earlier(made[stage]) if "steps" in run]
+        return ", before that ".join(f"{run['steps']} in {run['minutes']}" for run in runs) or None
 
     rows = [
         row("network", lambda s: models[s].name),
@@ -102,6 +102,15 @@ def _training(models: Mapping[str, Model]) -> list[str]:
     silent = " | ".join([SILENT] * len(models))
     kept = [line for line in rows if not line.endswith(f"| {silent} |")]
     return ["## Training", "", "| | " + " | ".join(models) + " |", "|---|" + "---|" * len(models), *kept, ""]
+
+
+def _earlier(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is known of the runs whose weights a run began with, the latest first."""
+    runs = []
+    while isinstance(made.get("started_from"), Mapping):
+        made = made["started_from"]
+        runs.append(made)
+    return runs
 
 
 def _data(facts: CardFacts) -> list[str]:
