@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from voxpick.errors import VoxpickError
@@ -34,4 +35,19 @@ def read_assignments(
             values[outer][inner] = value
         else:
             raise VoxpickError(f"--set {change}: {outer} was set to {values[outer]!r} before; set it whole or in parts")
+    return values
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """Settings from YAML."""
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise VoxpickError(f"{path}: expected lines of 'key: value'")
     return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,8 +46,8 @@ def targets_command(
     import numpy as np
 
     from voxpick.average.pasted import paste
+    from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
     from voxpick.cli.outputs import keep_existing, keep_inputs
-    from voxpick.cli.training_data import BACKGROUND
     from voxpick.cli.truth import read_picks
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc, write_mrc
@@ -88,23 +87,6 @@ def targets_command(
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
     )
-
-
-def of_class(given: list[str], name: str, option: str) -> str | None:
-    """The value of CLASS=value for a class, else the value given without a class."""
-    common = [text for text in given if "=" not in text]
-    if len(common) > 1:
-        raise VoxpickError(f"{option} is given twice without a class; write CLASS=value")
-    own = [text.partition("=")[2] for text in given if text.partition("=")[0] == name and "=" in text]
-    return own[-1] if own else (common[0] if common else None)
-
-
-def require_known_classes(given: Sequence[str], names: Iterable[str], option: str) -> None:
-    """Refuse CLASS=value of a class that no pick has."""
-    for text in given:
-        name, equals, _ = text.partition("=")
-        if equals and name not in names:
-            raise VoxpickError(f"{option} {text}: no pick is of class {name!r}; there are {', '.join(names)}")
 
 
 def _outline(

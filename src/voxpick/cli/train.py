@@ -97,7 +97,7 @@ def register(app: typer.Typer) -> None:
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
         tensorboard: bool = typer.Option(True, help="Write TensorBoard events into the run folder, beside log.csv."),
     ) -> None:
-        from voxpick.cli.assignments import read_assignments
+        from voxpick.cli.assignments import read_assignments, read_config
         from voxpick.cli.threads import set_threads
         from voxpick.cli.training_model import given_stage, with_network_of
 
@@ -106,7 +106,7 @@ def register(app: typer.Typer) -> None:
         given = {
             "method": method, "stage": stage, "preset": preset, "minutes": minutes, "steps": steps, "seed": seed,
         }  # fmt: skip
-        written = {**_read_config(config), **set_}
+        written = {**read_config(config), **set_}
         if partial is not None:
             written = {"centred_fraction": 1.0, **written}
         settings, chosen_preset = _settings(written, given)
@@ -237,18 +237,3 @@ def _network(model: Model) -> str:
     parameters = sum(weights.numel() for weights in model.network.parameters())
     details = model.network.extra_repr()
     return f"Network: {model.name}, {parameters:,} parameters{f' ({details})' if details else ''}"
-
-
-def _read_config(path: Path | None) -> dict[str, Any]:
-    """Settings from YAML."""
-    import yaml
-
-    if path is None:
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise VoxpickError(f"{path}: expected lines of 'key: value'")
-    return values

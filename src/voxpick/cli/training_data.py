@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from voxpick.train.settings import TrainSettings
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import Volume
-
-BACKGROUND = "background"
-"""Picks of this class mark places without particles."""
 
 Train = Callable[..., "Fitted"]
 
@@ -139,7 +137,6 @@ def _from_picks(
     voxel_size: float | None,
 ) -> list[TrainingVolume]:
     """Each tomogram with balls at its picks."""
-    from voxpick.cli.targets import require_known_classes
     from voxpick.io.mrc import read_mrc
     from voxpick.shrec_classes import CLASS_IDS
 
@@ -200,8 +197,6 @@ def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> 
 
 def _radius(given: Sequence[str], name: str, default: float | None = None) -> float:
     """The radius of a class in A."""
-    from voxpick.cli.targets import of_class
-
     text = of_class(list(given), name, "--radius")
     try:
         value = default if text is None else float(text)

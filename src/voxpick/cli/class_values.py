@@ -1,0 +1,27 @@
+"""Options that are given for all classes of the picks, or for one: --radius 80 --radius ribosome=130."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from voxpick.errors import VoxpickError
+
+BACKGROUND = "background"
+"""Picks of this class mark places without particles."""
+
+
+def of_class(given: list[str], name: str, option: str) -> str | None:
+    """The value of CLASS=value for a class, else the value given without a class."""
+    common = [text for text in given if "=" not in text]
+    if len(common) > 1:
+        raise VoxpickError(f"{option} is given twice without a class; write CLASS=value")
+    own = [text.partition("=")[2] for text in given if text.partition("=")[0] == name and "=" in text]
+    return own[-1] if own else (common[0] if common else None)
+
+
+def require_known_classes(given: Sequence[str], names: Iterable[str], option: str) -> None:
+    """Refuse CLASS=value of a class that no pick has."""
+    for text in given:
+        name, equals, _ = text.partition("=")
+        if equals and name not in names:
+            raise VoxpickError(f"{option} {text}: no pick is of class {name!r}; there are {', '.join(names)}")
