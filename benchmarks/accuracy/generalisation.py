@@ -5,8 +5,9 @@
 MODEL is a model file or the name of shipped weights, of any method. Each condition is one change of the SHREC'20 recipe
 on the same specimens (same particles, places and noise seeds); tomograms of other voxel sizes have the same extent and
 are rescaled by `detect`. Decoys are structures that the model does not know, placed among the particles as one more
-class each; picks on them are false. What is done is kept in --work and skipped by a second call; --at-once ends a
-call after so many seconds. The page is made by generalisation_page.py.
+class each; picks on them are false. --letter adds specimens of letter.py, a generator without our code. What is done is
+kept in --work and skipped by a second call; --at-once ends a call after so many seconds. The page is made by
+generalisation_page.py.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ PARTICLES = 325
 
 USUAL = "as in training"
 DECOYS = "decoys"
+LETTER = "another generator"
 CONDITIONS: dict[str, dict[str, Any]] = {
     USUAL: {},
     "SNR 0.002": {"snr": 0.002},
@@ -65,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="Model files, or names of shipped weights.")
     parser.add_argument("--decoy", type=Path, action="append", default=[], help="Structure files (PDB, mmCIF).")
+    parser.add_argument("--letter", type=Path, action="append", default=[], help="Folders that letter.py made.")
     parser.add_argument("--specimens", type=int, default=1, help="Of each condition.")
     parser.add_argument("--seed", type=int, default=770001)
     parser.add_argument("--only", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
@@ -93,8 +96,12 @@ def main() -> None:
                     return
                 rows.append({"model": name, **measured(folder, about, condition, set(decoys), device=device)})
                 print(json.dumps({k: v for k, v in rows[-1].items() if k != "class_f1"}), flush=True)
+    for folder in options.letter:
+        for name, about in models.items():
+            rows.append({"model": name, **measured(folder, about, LETTER, set(), device=device)})
+            print(json.dumps({k: v for k, v in rows[-1].items() if k != "class_f1"}), flush=True)
     result = {
-        "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
+        "letter": len(options.letter), "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
         "decoys": {name: model.source for name, model in decoys.items()},
         "skipped": {DECOYS: skipped} if skipped else {},
         "conditions": {name: CONDITIONS[name] for name in options.only}, "machine": machine(), "device": device,

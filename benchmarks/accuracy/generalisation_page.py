@@ -14,6 +14,10 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "generalisation.md"
 USUAL, DECOYS = "as in training", "decoys"
+LETTER = [
+    "- Another generator: a specimen of 512 x 128 x 200 voxels by `benchmarks/accuracy/letter.py`, which follows the",
+    "  recipe with splines and atom maps and shares no code with the generator that the networks learned from.",
+]
 TOLERATED = 0.05
 """Loss of F1 up to which a condition counts as one that holds."""
 
@@ -41,6 +45,7 @@ def page(result: dict[str, Any]) -> list[str]:
         f"(z, y, x) with {result['particles']} particles, seed {result['seed']}. Tomograms of other voxel sizes are",
         "rescaled by `voxpick detect`, which runs with the settings it takes by itself.",
         "",
+        *(LETTER if result.get("letter") else []),
         "- F1, recall, precision and AD are of SHREC'20's localisation. Best F1: with the `--min-score` that suits",
         "  this tomogram best, which nobody knows beforehand; below the method's own threshold nothing is known.",
         "- Right: the share of picks that are in place and rightly named. Score: the mean score of the picks; a",
