@@ -101,7 +101,8 @@ def main() -> None:
             rows.append({"model": name, **measured(folder, about, LETTER, set(), device=device)})
             print(json.dumps({k: v for k, v in rows[-1].items() if k != "class_f1"}), flush=True)
     result = {
-        "letter": len(options.letter), "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
+        "letter": len(options.letter),
+        "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
         "decoys": {name: model.source for name, model in decoys.items()},
         "skipped": {DECOYS: skipped} if skipped else {},
         "conditions": {name: CONDITIONS[name] for name in options.only}, "machine": machine(), "device": device,
