@@ -82,8 +82,11 @@ def test_aims_differ_and_without_one_all_is_kept():
     rng = np.random.default_rng(1)
     data = [specimen(rng)]
     assert fit_confidence(data, aim="none").named["class_thresholds"] == {}
-    named, located = (fit_confidence(data, aim=aim).named["class_thresholds"] for aim in ("named", "located"))
-    assert set(named) == set(located) == {"1s3x", "4d8q"}
+    assert fit_confidence(data, aim="none").located["lowest_location"] == 0
+    located = fit_confidence(data, aim="located")
+    assert located.named["class_thresholds"] == {} and 0 < located.located["lowest_location"] < 1
+    named = fit_confidence(data, aim="named").named["class_thresholds"]
+    assert set(named) == {"1s3x", "4d8q"}
     strict = fit_confidence(data, aim="named", beta=0.3).named["class_thresholds"]
     assert all(strict[name] >= named[name] for name in named)
 
@@ -93,7 +96,7 @@ def test_picks_without_names_get_the_map_of_their_place():
     unnamed = Particles(picks.centers_zyx, scores=picks.location_scores, location_scores=picks.location_scores)
     fitted = fit_confidence([(unnamed, truth)])
     assert fitted.named == {} and list(fitted.before) == ["located"]
-    assert set(fitted.located) == {"location_calibration", "class_thresholds", "class_radii"}
+    assert set(fitted.located) == {"location_calibration", "lowest_location", "class_thresholds", "class_radii"}
     with pytest.raises(NothingFound, match="finds nothing"):
         fit_confidence([(unnamed[:0], truth)])
 

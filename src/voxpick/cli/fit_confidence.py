@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from voxpick.cli.held_out import particle_sizes
 from voxpick.detect.calibration import ScoreMap, fit_score_map
-from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, choose_together
+from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, expected_threshold
 from voxpick.detect.select import apart_by_class
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.calibration import Reliability, reliability, right_picks
@@ -20,7 +20,9 @@ from voxpick.particles import Particles
 if TYPE_CHECKING:
     from voxpick.cli.truth import ShrecTruth
 
-RAW: dict[str, Any] = {"calibrated": False, "class_thresholds": {}, "class_radii": {}, "minimum_score": 0.0}
+RAW: dict[str, Any] = {
+    "calibrated": False, "lowest_location": 0.0, "class_thresholds": {}, "class_radii": {}, "minimum_score": 0.0
+}  # fmt: skip
 """Changes to a detection whose picks serve to fit."""
 
 AIMS = ("located", "named", "none")
@@ -54,8 +56,9 @@ def fit_confidence(
 ) -> Confidence:
     """Maps of the scores, and thresholds and radii of the classes, from picks made with the changes RAW.
 
-    aim: what the thresholds are chosen for: F-beta of finding particles ('located'), that of each class ('named'), or
-    nothing ('none'). Raises VoxpickError for an unknown aim, and NothingFound.
+    aim: what is kept: picks whose location score gives the best F-beta of finding particles ('located'), those above a
+    threshold for each class, of the best F-beta of that class ('named'), or all ('none'). Raises VoxpickError for an
+    unknown aim, and NothingFound.
     """
     if aim not in AIMS:
         raise VoxpickError(f"--aim is {aim!r}; choose one of {', '.join(AIMS)}")
@@ -75,13 +78,19 @@ def fit_confidence(
         before["named"], after["named"] = reliability(scores, both), cross_validated(scores, both)
     final = maps["named" if named else "located"](scores if named else where)
     classes = np.concatenate([picks.classes.astype(str) for picks, _ in spaced])
-    thresholds = _thresholds(final, classes, located, both, _counts(ordered), aim=aim, beta=beta)
-    kept = above_thresholds(final, classes, thresholds)
-    particles = sum(len(truth.particles) for _, truth in ordered)
+    counts = _counts(ordered)
+    particles, lowest, thresholds = sum(counts.values()), 0.0, {}
+    if aim == "located":
+        lowest, _ = expected_threshold(where, maps["located"](where), particles=particles, beta=beta)
+    elif aim == "named":
+        thresholds = choose_thresholds(final, classes, both, particles=counts, beta=beta)
+    kept = (where >= lowest) & above_thresholds(final, classes, thresholds)
     raw = np.concatenate([_judged(picks, truth)["located"] for picks, truth in ordered])
     chosen = {"class_thresholds": thresholds, "class_radii": radii}
     return Confidence(
-        located={"location_calibration": maps["located"].plain(), **({} if named else chosen)},
+        located={
+            "location_calibration": maps["located"].plain(), "lowest_location": lowest, **({} if named else chosen)
+        },
         named={"calibration": maps["named"].plain(), **chosen} if named else {},
         before=before, after=after, f1=(_f1(raw, particles), _f1(located[kept], particles)),
     )  # fmt: skip
@@ -137,15 +146,6 @@ def _judged(picks: Particles, truth: ShrecTruth) -> dict[str, np.ndarray]:
         "where": where, "scores": picks.scores, "located": right_picks(picks, hits),
         "named": right_picks(picks, hits, truth.particles.classes),
     }  # fmt: skip
-
-
-def _thresholds(
-    scores: np.ndarray, classes: np.ndarray, located: np.ndarray, named: np.ndarray, counts: Mapping[str, int], *,
-    aim: str, beta: float,
-) -> dict[str, float]:  # fmt: skip
-    if aim == "located":
-        return choose_together(scores, classes, located, particles=sum(counts.values()), beta=beta)
-    return choose_thresholds(scores, classes, named, particles=counts, beta=beta) if aim == "named" else {}
 
 
 def _counts(detections: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, int]:

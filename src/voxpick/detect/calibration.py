@@ -75,6 +75,9 @@ class ConfidenceSettings(BaseModel):
     calibrated: bool = Field(True, description="give scores as the model's maps have them, not as they come")
     calibration: ScoreMap | None = Field(None, description="from the score of named picks to the chance of being right")
     location_calibration: ScoreMap | None = Field(None, description="the same for the location score")
+    lowest_location: float = Field(
+        0.0, ge=0, le=1, description="picks with a lower location score, as it was before calibration, are left out"
+    )
     class_thresholds: dict[str, float] = Field(
         default_factory=dict, description="by class, the lowest score (calibrated, where there is a map) that is kept"
     )

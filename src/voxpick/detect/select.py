@@ -16,11 +16,14 @@ from voxpick.particles import Particles
 def selected(particles: Particles, settings: DetectSettings, slab: Slab, voxel_size: float) -> Particles:
     """The picks in level ice with calibrated scores, most confident first, that have enough score and distance.
 
-    What is enough: `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`.
+    What is enough: `lowest_location`, `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`.
     slab: in sections of the tomogram, whose voxels have `voxel_size` A. Networks fire at random in vacuum, rarely; such
     a pick spoils more than itself, for one stray z makes the SHREC scoring move all (`evaluate.shrec`).
     """
-    particles = particles[slab.holds(particles.centers_zyx[:, 0] / voxel_size)].sorted_by_score()
+    where = particles.scores if particles.location_scores is None else particles.location_scores
+    assert where is not None
+    level = slab.holds(particles.centers_zyx[:, 0] / voxel_size)
+    particles = particles[level & (where >= settings.lowest_location)].sorted_by_score()
     better = with_calibrated_scores(particles, settings)
     assert better.scores is not None
     kept = above_thresholds(better.scores, better.classes, settings.class_thresholds)
