@@ -48,7 +48,8 @@ def calibrate_command(
     """Make the scores of a model mean what they say: 0.8 is right 8 times in 10.
 
     Detects in tomograms with truth, and writes into the model a map from its scores to the share that is right, the
-    lowest score of each class that is worth keeping, and how far classes keep from each other.
+    lowest location score that is worth keeping (or, by --aim named, the lowest score of each class), and how far
+    classes keep from each other.
     """
     from voxpick.cli.threads import set_threads
     from voxpick.io.atomic import require_writable

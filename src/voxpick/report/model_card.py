@@ -188,8 +188,8 @@ def _calibration(models: Mapping[str, Model]) -> list[str]:
         return []
     made = found[-1]
     text = (
-        f"Scores were calibrated on {made['picks']} picks of {', '.join(made['data'])}, and the lowest scores of the "
-        f"classes chosen for '{made['aim']}' picks."
+        f"Scores were calibrated on {made['picks']} picks of {', '.join(made['data'])}, and what is kept was "
+        f"chosen there for '{made['aim']}' picks."
     )
     return [*wrap(text, WIDTH), ""]
 
