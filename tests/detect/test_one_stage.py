@@ -122,7 +122,7 @@ def test_nothing_found_is_no_error():
 
 def test_memory_is_asked_for_and_obeyed():
     volume, _, _, network = case()
-    with pytest.raises(VoxpickError, match=r"max_memory is 0\.1G"):
+    with pytest.raises(VoxpickError, match=r"max_memory is 100M"):
         settings = DetectSettings(max_memory="100M")
         detect_in_one_stage(volume, network, settings=settings, per_class=False, device="cpu")
 
