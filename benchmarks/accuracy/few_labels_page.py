@@ -13,7 +13,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "few-labels.md"
-COLUMNS = {"f1": "F1", "best_f1": "best F1", "mean_class_f1": "mean class F1"}
+COLUMNS = {"recall": "recall", "f1": "F1", "best_f1": "best F1", "mean_class_f1": "mean class F1"}
 
 
 def main() -> None:
@@ -31,7 +31,9 @@ def main() -> None:
         "([how](training.md#on-your-own-picks)): no masks, no validation, all else in the tomograms not labelled. In",
         "the row 'all', every particle is labelled, and what is none is background. F1 is at the method's own",
         "threshold, best F1 with the `--min-score` that suits the test tomogram best. After +-: half the spread over",
-        "the seeds that drew the labels, where there are several.",
+        "the seeds that drew the labels, where there are several. Where the labelled classes are not all that the",
+        "tomograms hold, the others count as false when they are picked: nothing told the network that they are not",
+        "wanted, so recall and class F1 say what was learned, and F1 what is left to do by hand or by a class of their own.",
         "",
     ]
     for source in options.sources:
@@ -58,9 +60,14 @@ def section(result: dict[str, Any]) -> list[str]:
         cells = []
         for start in starts:
             same = [row for row in result["rows"] if row["labels"] == number and row["start"] == start]
-            cells += [_cell([row[key] for row in same]) for key in COLUMNS]
+            cells += [_cell([_value(row, key) for row in same]) for key in COLUMNS]
         lines.append(f"| {number or 'all'} | " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _value(row: dict[str, Any], key: str) -> float:
+    """A number of a run, or its mean over the test tomograms."""
+    return float(row[key] if key in row else mean(test[key] for test in row["tests"]))
 
 
 def _start(start: str | None) -> str:
