@@ -33,7 +33,7 @@ def main() -> None:
         "threshold, best F1 with the `--min-score` that suits the test tomogram best. After +-: half the spread over",
         "the seeds that drew the labels, where there are several. Where the labelled classes are not all that the",
         "tomograms hold, the others count as false when they are picked: nothing told the network that they are not",
-        "wanted, so recall and class F1 say what was learned, and F1 what is left to do by hand or by a class of their own.",
+        "wanted. So recall and class F1 say what was learned, and F1 what is left to do.",
         "",
     ]
     for source in options.sources:
