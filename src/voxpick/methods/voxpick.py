@@ -9,8 +9,7 @@ No paper; what it takes from where (docs/decisions/0004 says why):
   every voxel of a particle, that of the names only its middle;
 - names are learned at the true centres, with cross-entropy over the classes of particles alone, so that the rare
   background of a box and the imbalance of voxels do not enter; that is what made the ResNet of SHREC'20 name well here;
-- half turns that keep the wedge, a moving average of the weights whose batch normalisation is measured anew (Izmailov
-  et al. 2018, arXiv:1803.05407), a rate that rises and then falls as a cosine.
+- half turns that keep the wedge, a moving average of the weights, a rate that rises and then falls as a cosine.
 The network: networks/picknet.py; the detector: detect/centre_peaks.py. 'paper' is the full-scale training; 'minutes'
 fits a time budget on a CPU.
 """
@@ -50,7 +49,7 @@ OPTIONS: dict[str, Any] = {
 SETTINGS: dict[str, Any] = {
     "method": "voxpick", "network": "picknet", "loss": "focal", "patch": 64, "options": OPTIONS,
     "centred_fraction": 0.0, "turns": True, "intensity_scale": 0.1, "intensity_shift": 0.05, "schedule": "cosine",
-    "warmup": 0.03, "gradient_clip": 5.0, "settle_batches": 50,
+    "warmup": 0.03, "gradient_clip": 5.0,
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
