@@ -19,17 +19,10 @@ def best_threshold(scores: np.ndarray, right: np.ndarray, *, particles: int, bet
     between the last pick kept and the first dropped; it is 0 where all are kept, and where none is right. Of equal
     F-beta the one that keeps more. Raises VoxpickError for a beta that is not positive.
     """
-    if not (np.isfinite(beta) and beta > 0):
-        raise VoxpickError(f"beta is {beta}; it must be a positive number")
     scores, right = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
-    if not right.any():
+    if beta > 0 and not right.any():
         return 0.0, 0.0
-    order = np.argsort(-scores, kind="stable")
-    ranked, found = scores[order], np.cumsum(right[order])
-    f = (1 + beta**2) * found / (beta**2 * max(particles, 1) + np.arange(1, len(ranked) + 1))
-    f[:-1][np.diff(ranked) == 0] = -1  # equal scores are kept together
-    k = len(f) - 1 - int(np.argmax(f[::-1]))
-    return (0.0 if k + 1 == len(f) else float(ranked[k] + ranked[k + 1]) / 2), float(f[k])
+    return expected_threshold(scores, right, particles=particles, beta=beta)
 
 
 def choose_thresholds(
