@@ -38,8 +38,8 @@ from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
 from voxpick.networks.model import Model
+from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Fitted, Loss, fit
-from voxpick.train.patches import make_augmentation
 from voxpick.train.settings import TrainSettings
 from voxpick.train.subtomograms import LabelledSubtomograms
 from voxpick.train.targets import TrainingVolume
@@ -132,7 +132,7 @@ def train(
     require_voxel_size(volumes, model)
     sampler = LabelledSubtomograms(
         volumes, classes=classes, size=settings.patch, jitter=settings.jitter, balanced=settings.balanced,
-        background=_background(settings), augmentation=make_augmentation(settings),
+        background=_background(settings), augmentation=Augmentation.of(settings),
     )  # fmt: skip
     return fit(model.network, sampler, make_loss(settings, len(model.classes)), settings, **options)
 

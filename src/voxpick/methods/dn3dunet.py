@@ -58,9 +58,10 @@ from voxpick.methods.recipe import (
 from voxpick.methods.voxel_classes import voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
+from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SlicePatches
 from voxpick.train.fit import Fitted, Loss, fit
-from voxpick.train.patches import SegmentationPatches, make_augmentation
+from voxpick.train.patches import SegmentationPatches
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -186,7 +187,7 @@ def train(
     noise-free density. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
     """
     require_voxel_size(volumes, model)
-    augmentation = make_augmentation(settings)
+    augmentation = Augmentation.of(settings)
     if settings.stage == "denoiser":
         slices = SlicePatches(volumes, size=settings.patch, augmentation=augmentation)
         return fit(model.network, slices, denoising_loss(settings), settings, **options)

@@ -48,9 +48,9 @@ from voxpick.methods.recipe import create_class_model as create_model
 from voxpick.methods.recipe import part_of, preset_settings, require_options, require_stage, require_voxel_size
 from voxpick.methods.voxel_classes import voxel_cross_entropy
 from voxpick.networks.model import Model
+from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SpecimenPatches
 from voxpick.train.fit import Fitted, fit
-from voxpick.train.patches import make_augmentation
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -149,7 +149,7 @@ def train(
     known = {**OPTIONS, **settings.options}
     sampler = SpecimenPatches(
         volumes, size=settings.patch, overlap=known["overlap"], flips=known["flips"], touching=settings.touching,
-        augmentation=make_augmentation(settings),
+        augmentation=Augmentation.of(settings),
     )  # fmt: skip
     return fit(model.network, sampler, make_loss(settings), settings, **options)
 

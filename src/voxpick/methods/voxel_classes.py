@@ -15,8 +15,9 @@ from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, dice, weighted_focal
 from voxpick.methods.recipe import part_of
 from voxpick.networks.model import Model
+from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Loss
-from voxpick.train.patches import Sampler, SegmentationPatches, make_augmentation
+from voxpick.train.patches import Sampler, SegmentationPatches
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -28,7 +29,7 @@ def class_patches(volumes: Sequence[TrainingVolume], settings: TrainSettings) ->
     """Patches with the class of every voxel; `centred_fraction` of them around a particle, shifted at random."""
     return SegmentationPatches(
         volumes, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
-        augmentation=make_augmentation(settings), binary=False,
+        augmentation=Augmentation.of(settings), binary=False,
     )  # fmt: skip
 
 

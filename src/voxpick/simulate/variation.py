@@ -25,11 +25,11 @@ class Variation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    snr: Range = Field((0.0025, 0.008), description="the organisers' setting, uniform in its logarithm")
-    defocus_um: Range = (2.5, 3.5)
+    snr: Range = Field((0.0025, 0.016), description="the organisers' setting, uniform in its logarithm")
+    defocus_um: Range = (2.2, 4.5)
     tilt_limit_deg: Range = (50.0, 70.0)
     tilt_step_deg: Range = (2.0, 3.0)
-    envelope_decay: Range = (0.3, 0.5)
+    envelope_decay: Range = (0.25, 0.55)
     crowding: Range = Field((0.4, 1.1), description="factor on the number of particles")
     ice_mean: Range = Field((0.8, 1.2), description="factor")
     ice_deviation: Range = Field((0.5, 1.5), description="factor")

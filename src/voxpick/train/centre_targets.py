@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from voxpick.errors import VoxpickError
-from voxpick.train.augment import TURNS
+from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import patch_density, specimen
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import IGNORE, TrainingVolume
@@ -46,6 +46,7 @@ class CentrePatches:
             raise VoxpickError(f"patch is {settings.patch}; give a multiple of {STRIDE}")
         self.volumes, self.settings, self.size = volumes, settings, settings.patch
         self.spread, self.reach = spread, reach
+        self.augmentation = Augmentation.of(settings)
         self.clean = [specimen(volume) if volume.density is not None else None for volume in volumes]
         numbers = {name: number for number, name in enumerate(classes, start=1)}
         self.centers, self.labels = [], []
@@ -74,9 +75,7 @@ class CentrePatches:
         else:
             density = patch_density(clean, np.array(start) - [volume.z_offset, 0, 0], window)
         centers = self.centers[index] - start
-        axes = TURNS[rng.integers(len(TURNS))] if self.settings.turns else ()
-        if self.settings.mirrors and rng.random() < 0.5:
-            axes = tuple(set(axes) ^ {int(rng.integers(3))})
+        axes = self.augmentation.axes(rng)
         image, label, density = (np.flip(array, axes) for array in (image, label, density))
         for axis in axes:
             centers[:, axis] = self.size - 1 - centers[:, axis]
@@ -88,7 +87,7 @@ class CentrePatches:
             ]
         )
         targets[0][targets[5] == IGNORE] = np.nan
-        return self._varied(image, rng), targets
+        return self.augmentation.varied(image, rng), targets
 
     def _place(self, rng: np.random.Generator) -> tuple[int, list[int]]:
         """Number of a volume, and the first voxel of a cube in it."""
@@ -108,15 +107,6 @@ class CentrePatches:
             wanted = rng.integers(low, np.maximum(high, low) + 1)
         room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
         return index, np.clip(wanted, 0, room).tolist()
-
-    def _varied(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Contrast, brightness and noise changed at random, as `train.augment.Augmentation` does."""
-        chosen = self.settings
-        factor = np.float32(1 + rng.uniform(-chosen.intensity_scale, chosen.intensity_scale))
-        image = image * factor + np.float32(rng.uniform(-chosen.intensity_shift, chosen.intensity_shift))
-        if chosen.noise > 0:
-            image = image + np.float32(chosen.noise) * rng.standard_normal(image.shape, dtype=np.float32)
-        return np.ascontiguousarray(image, dtype=np.float32)
 
 
 def centre_targets(centers: np.ndarray, labels: np.ndarray, size: int, *, spread: float, reach: float) -> np.ndarray:

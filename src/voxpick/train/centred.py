@@ -14,7 +14,6 @@ from scipy.spatial import cKDTree
 from voxpick.errors import VoxpickError
 from voxpick.losses import weighted_focal
 from voxpick.train.augment import Augmentation
-from voxpick.train.patches import make_augmentation
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume, equivalent_radii
 
@@ -171,7 +170,7 @@ def make_box_sampler(
     chosen = box_options(settings)
     return CentredBoxes(
         volumes, classes, size=settings.patch, background=chosen.background, distance=chosen.distance,
-        jitter=settings.jitter, balanced=settings.balanced, augmentation=make_augmentation(settings),
+        jitter=settings.jitter, balanced=settings.balanced, augmentation=Augmentation.of(settings),
         cube=chosen.orientations == "cube", shell=chosen.shell,
         reach=reaches(volumes, classes, near=chosen.near) if chosen.shell else None,
     )  # fmt: skip

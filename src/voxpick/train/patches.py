@@ -107,17 +107,9 @@ class ClassifierPatches:
         return self.augmentation(volume.image(start, window), labels, rng)
 
 
-def make_augmentation(settings: TrainSettings) -> Augmentation:
-    """The augmentation a run's settings ask for."""
-    return Augmentation(
-        turns=settings.turns, mirrors=settings.mirrors, scale=settings.intensity_scale,
-        shift=settings.intensity_shift, noise=settings.noise,
-    )  # fmt: skip
-
-
 def make_sampler(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> Sampler:
     """VP-Detector's sampler: binary segmentation for the 'localizer', else subtomograms around particles."""
-    augmentation = make_augmentation(settings)
+    augmentation = Augmentation.of(settings)
     if settings.stage == "localizer":
         return SegmentationPatches(
             volumes, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,

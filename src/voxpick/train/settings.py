@@ -38,6 +38,10 @@ class TrainSettings(BaseModel):
     intensity_scale: float = Field(0.1, ge=0, lt=1, description="contrast is multiplied by 1 +- this")
     intensity_shift: float = Field(0.1, ge=0, description="brightness is shifted by +- this, in standard deviations")
     noise: float = Field(0.0, ge=0, description="standard deviation of added white noise")
+    spectrum: float = Field(
+        0.0, ge=0, description="strength of random changes of a patch's amplitude spectrum (train.spectrum)"
+    )
+    low_pass: float = Field(0.0, ge=0, le=1, description="share of patches whose high frequencies are cut off")
 
     loss: Literal["focal", "cross_entropy", "dice", "generalised_dice", "tversky", "squared_error"] = "focal"
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss")
