@@ -12,12 +12,14 @@ import numpy as np
 from record import row
 
 from voxpick.match.bank import Bank
-from voxpick.match.low_rank import compress, search_compressed
+from voxpick.match.exact import Scores
+from voxpick.match.low_rank import BEYOND_BAND, RESIDUAL, compress, search_compressed
 from voxpick.match.passes import passes
 from voxpick.match.peaks import peaks_of
 from voxpick.match.rescore import at_places, climb
 from voxpick.match.rotations import super_fibonacci
-from voxpick.match.search import SPARE
+from voxpick.match.sampling import choose_sampling
+from voxpick.match.search import BETWEEN, SPARE, SPARE_BETWEEN
 from voxpick.match.select import ball_radius
 from voxpick.match.settings import MatchSettings
 from voxpick.match.tiles import TiledVolume, Tiling, make_tiling
@@ -37,7 +39,7 @@ def measure_job(number: int) -> tuple[list[dict[str, Any]], str]:
     templates = bead_templates(load_bank(), Volume(np.zeros((2, 2, 2), np.float32), 10.0))
     banks = [make_target(one, rotations, settings, ball_radius(one)).bank for one in templates]
     making, search, exact, tiles = 0.0, 0.0, 0.0, 0
-    kept, energy = {}, {}
+    kept, energy, spacing = {}, {}, {}
     for group in passes(banks):
         some, compressed = [banks[k] for k in group], []
         for bank in some:
@@ -47,19 +49,21 @@ def measure_job(number: int) -> tuple[list[dict[str, Any]], str]:
             bank.forget()
             kept[bank.template.name] = len(compressed[-1].volumes)
             energy[bank.template.name] = round(float(compressed[-1].energy.mean()), 4)
-        tiling = make_tiling(SHAPE, max(bank.side for bank in some))
+        sampling = choose_sampling(compressed, beyond=BEYOND_BAND * RESIDUAL)
+        spacing |= {bank.template.name: sampling.spacing for bank in some}
+        tiling = make_tiling(SHAPE, max(bank.side for bank in some), sampling=sampling)
         z, y, x = tiling.core
         volume = TiledVolume(rng.normal(size=(z, y, number * x)).astype(np.float32))
-        measured = make_tiling(volume.shape, tiling.template, largest=max(tiling.sides))
+        measured = make_tiling(volume.shape, tiling.template, largest=max(tiling.sides), sampling=sampling)
         start = time.perf_counter()
-        scores = search_compressed(volume, some, compressed, tile=max(tiling.sides))
+        scores = search_compressed(volume, some, compressed, tile=max(tiling.sides), sampling=sampling)
         search += (time.perf_counter() - start) * _transformed(tiling) / _transformed(measured)
         tiles += len(tiling.starts()) * len(group)
-        exact += sum(_exact_seconds(volume, bank, one.score, settings) for bank, one in zip(some, scores, strict=True))
+        exact += sum(_exact_seconds(volume, bank, one, settings) for bank, one in zip(some, scores, strict=True))
     total = making + search + exact
     rows = [
         row(f"twelve banks of {ROTATIONS} rotations made and compressed", making, volumes=kept, energy_kept=energy),
-        row(f"search of all {tiles} tiles of all templates, scaled from {number} of each size", search),
+        row(f"search of all {tiles} tiles, scaled from {number} of each size", search, spacing=spacing),
         row(f"exact scores of {settings.candidates} peaks of each, scaled from {ASKED} candidates", exact),
         row("the whole job of twelve templates, extrapolated", total, minutes=total / 60),
     ]  # fmt: skip
@@ -72,17 +76,18 @@ def _transformed(tiling: Tiling) -> int:
     return len(tiling.starts()) * math.prod(tiling.sides)
 
 
-def _exact_seconds(volume: TiledVolume, bank: Bank, score: np.ndarray, settings: MatchSettings) -> float:
+def _exact_seconds(volume: TiledVolume, bank: Bank, scores: Scores, settings: MatchSettings) -> float:
     """Time to make the templates once more, and for all candidates to climb as long as a few do."""
     start = time.perf_counter()
     for _ in bank.under_mask(64):
         pass
     making = time.perf_counter() - start
-    places = peaks_of(score, distance=ball_radius(bank.template) / bank.template.voxel_size, number=ASKED)
+    places = peaks_of(scores.score, distance=ball_radius(bank.template) / bank.template.voxel_size, number=ASKED)
     start = time.perf_counter()
-    climb(partial(at_places, volume, bank), score, places)
+    climb(partial(at_places, volume, bank), scores.score, places, **({} if scores.every else BETWEEN))
     climbing = time.perf_counter() - start
     if not bank.kept():  # made anew in each of the three steps, however many candidates ask
         making, climbing = 4 * making, max(climbing - 3 * making, 0.0)
     bank.forget()
-    return making + climbing * SPARE * settings.candidates / max(len(places), 1)
+    each = SPARE if scores.every else SPARE_BETWEEN
+    return making + climbing * each * settings.candidates / max(len(places), 1)

@@ -10,6 +10,7 @@ from voxpick.match.bank import Bank, Template
 from voxpick.match.exact import match_exact
 from voxpick.match.low_rank import compress, match_low_rank, match_low_rank_together
 from voxpick.match.rotations import super_fibonacci
+from voxpick.match.sampling import EVERY
 from voxpick.match.search import Wanted, find
 from voxpick.match.tiles import TiledVolume
 
@@ -21,6 +22,7 @@ def many(bank):
 
 def test_with_all_volumes_nothing_is_lost(bank, noisy, slow):
     found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, form="float32")
+    assert found.every
     assert np.abs(found.score - slow.max(axis=0)).max() < 1e-5
     assert np.allclose(found.energy, 1, atol=1e-5) and found.rotation is None
     assert found.noise == pytest.approx(np.sqrt((slow**2).mean()), rel=2e-4)
@@ -48,7 +50,7 @@ def test_the_fewest_volumes_that_keep_the_energy(many, subset):
 def test_scores_are_near_the_exact_ones(many, noisy, form):
     volume = TiledVolume(noisy[0])
     exact = match_exact(volume, many, tile=30)
-    found = match_low_rank(volume, many, residual=0.02, tile=30, form=form)
+    found = match_low_rank(volume, many, residual=0.02, sampling=EVERY, tile=30, form=form)
     difference = found.score - exact.score
     assert np.abs(difference).max() < 0.08 and np.sqrt((difference**2).mean()) < 0.02
     assert found.noise == pytest.approx(exact.noise, rel=0.03)
@@ -57,7 +59,7 @@ def test_scores_are_near_the_exact_ones(many, noisy, form):
 def test_final_scores_and_orientations_are_exact(many, noisy):
     volume, wanted = TiledVolume(noisy[0]), Wanted(distance=4, number=20)
     exact = match_exact(volume, many, tile=30)
-    matched = find(volume, many, wanted, residual=0.05, tile=30)
+    matched = find(volume, many, wanted, residual=0.05, sampling=EVERY, tile=30)
     at = tuple(matched.peaks.places.T)
     assert len(matched.peaks) == 20 and (np.diff(matched.peaks.scores) <= 0).all()
     assert np.abs(matched.peaks.scores - exact.score[at]).max() < 1e-5
@@ -84,10 +86,10 @@ def test_several_banks_in_one_pass_are_as_each_alone(bank, many, noisy, monkeypa
     volume = TiledVolume(noisy[0])
     small = Bank(Template("small", bank.template.density, 10.0, radius=25), super_fibonacci(20), edge=1.0)
     assert small.side < many.side
-    alone = [match_low_rank(volume, one, tile=30, form="float32") for one in (many, small)]
+    alone = [match_low_rank(volume, one, sampling=EVERY, tile=30, form="float32") for one in (many, small)]
     steps = []
     monkeypatch.setattr(low_rank, "STAGED_BYTES", 1 << 18)
-    settings = {"tile": 30, "form": "float32", "progress": lambda *s: steps.append(s)}
+    settings = {"sampling": EVERY, "tile": 30, "form": "float32", "progress": lambda *s: steps.append(s)}
     together = match_low_rank_together(volume, [many, small], **settings)
     for one, other in zip(alone, together, strict=True):
         assert np.abs(one.score - other.score).max() < 1e-5 and np.array_equal(one.energy, other.energy)

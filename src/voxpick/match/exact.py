@@ -30,13 +30,15 @@ class Scores:
 
     score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
     that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best.
-    energy: share of the templates' energy that the search kept, by template; 1 when it was exact.
+    energy: share of the templates' energy that the search kept, by template; 1 when it was exact. every: whether all
+    voxels were looked at, or scores between places interpolated.
     """
 
     score: np.ndarray
     rotation: np.ndarray | None
     noise: float
     energy: np.ndarray
+    every: bool = True
 
 
 def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:

@@ -3,8 +3,9 @@
 Rotated templates resemble each other, so a bank of R is nearly spanned by K << R volumes: the leading singular vectors
 of up to 2000 of them. A tile then costs K inverse transforms and a product of [R, K] coefficients with [K, voxels]
 correlations, of which only the maximum over rows is kept (product.py). The scores lack what the K volumes lack;
-rescore.py gives the true ones, and the orientations, where it matters. Templates of similar size go over the tomogram
-together: tiles are read and transformed once for all of them, volumes once for a group of tiles.
+rescore.py gives the true ones, and the orientations, where it matters. Correlations are computed at as many places
+only as the templates' resolution asks for (sampling.py), and their maxima interpolated. Templates of similar size go
+over the tomogram together: tiles are read and transformed once for all of them, volumes once for a group of tiles.
 """
 
 from __future__ import annotations
@@ -17,15 +18,28 @@ import numpy as np
 import torch
 
 from voxpick.allocation import keep_freed_memory
+from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
 from voxpick.match.exact import Scores
 from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.product import choose_form, kept_dtype, make_largest
-from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
+from voxpick.match.sampling import EVERY, Sampling, choose_sampling, kept_in_band, multiply_between
+from voxpick.match.tiles import (
+    LARGEST_TILE,
+    PreparedTile,
+    TiledVolume,
+    Tiling,
+    Windows,
+    correlate_at_places,
+    in_frame_in_band,
+    make_tiling,
+)
 
 SUBSET = 2000
 RESIDUAL = 0.02
 MOST_VOLUMES = 256
+BEYOND_BAND = 0.5
+"""Of the residual, what may be lost to places that lie farther apart than voxels."""
 STAGED_BYTES = 900 << 20
 """Memory for the correlations of the tiles that are worked on together."""
 SAMPLED = 4096
@@ -76,10 +90,15 @@ def match_low_rank_together(
     *,
     residual: float = RESIDUAL,
     largest: int = MOST_VOLUMES,
+    sampling: Sampling | None = None,
     progress: Report | None = None,
     **settings: Any,
 ) -> list[Scores]:
-    """As `search_compressed`, in as few passes as sizes allow (passes.py); residual, largest: as in `compress`."""
+    """As `search_compressed`, in as few passes as sizes allow (passes.py).
+
+    residual, largest: as in `compress`. sampling: None takes for each pass the coarsest that adds no more than
+    BEYOND_BAND of the residual.
+    """
     keep_freed_memory()
     compressed = []
     for bank in banks:
@@ -90,9 +109,23 @@ def match_low_rank_together(
     for group in passes(banks):
         told = share_of(progress, group, len(found), len(banks))
         some, low = [banks[k] for k in group], [compressed[k] for k in group]
-        scores = search_compressed(volume, some, low, progress=told, **settings)
+        places = _coarsest(volume, some, low, residual, **settings) if sampling is None else sampling
+        scores = search_compressed(volume, some, low, sampling=places, progress=told, **settings)
         found |= dict(zip(group, scores, strict=True))
     return [found[k] for k in range(len(banks))]
+
+
+def _coarsest(
+    volume: TiledVolume, banks: Sequence[Bank], compressed: Sequence[LowRankBank], residual: float, *,
+    tile: int = LARGEST_TILE, **_: Any,
+) -> Sampling:  # fmt: skip
+    """The sampling that the templates allow, if there are tiles for it."""
+    sampling = choose_sampling(compressed, beyond=BEYOND_BAND * residual)
+    try:
+        make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile, sampling=sampling)
+    except VoxpickError:
+        return EVERY
+    return sampling
 
 
 def search_compressed(
@@ -101,19 +134,20 @@ def search_compressed(
     compressed: Sequence[LowRankBank],
     *,
     tile: int = LARGEST_TILE,
+    sampling: Sampling = EVERY,
     form: str | None = None,
     progress: Report | None = None,
 ) -> list[Scores]:
     """Approximate best scores of each bank, without rotations, in one pass over the tiles of the volume.
 
-    form: of the product, one of `product.FORMS`, None takes the device's fastest; progress(done, all), in tiles times
-    banks.
+    sampling: at which places correlations are computed; form: of the product, one of `product.FORMS`, None takes the
+    device's fastest; progress(done, all), in tiles times banks.
     """
     form = choose_form(volume.device) if form is None else form
-    searches = [_Search(volume, bank, low, form) for bank, low in zip(banks, compressed, strict=True)]
-    tiling = make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile)
+    tiling = make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile, sampling=sampling)
+    searches = [_Search(volume, tiling, bank, low, form) for bank, low in zip(banks, compressed, strict=True)]
     parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
-    most, places = max(len(low.volumes) for low in compressed), int(np.prod(tiling.core))
+    most, places = max(len(low.volumes) for low in compressed), int(np.prod(tiling.grid))
     dtype = kept_dtype(form)
     group = max(1, min(STAGED_BYTES // (dtype.itemsize * most * places), len(parts)))
     staged, done = torch.empty(group * most * places, dtype=dtype, device=volume.device), 0
@@ -129,39 +163,69 @@ def search_compressed(
 
 
 class _Search:
-    """The scores of one bank as they come in, group of tiles by group."""
+    """The scores of one bank as they come in, group of tiles by group.
 
-    def __init__(self, volume: TiledVolume, bank: Bank, low: LowRankBank, form: str) -> None:
-        self.bank, self.low = bank, low
+    Until all are in, `_score` holds what turns a correlation into a score, voxel by voxel, and `_best` the best
+    correlation, place by place.
+    """
+
+    def __init__(self, volume: TiledVolume, tiling: Tiling, bank: Bank, low: LowRankBank, form: str) -> None:
+        self.bank, self.low, self.sampling = bank, low, tiling.sampling
         self._largest = make_largest(low.coefficients, form)
         self._spread = low.coefficients.T @ low.coefficients / len(bank)
         self._score, self._squares, self._places = np.zeros(volume.shape, dtype=np.float32), 0.0, 0
+        grid = [self.sampling.of(n) for n in volume.shape]
+        self._best = None if self.sampling.every else np.zeros(grid, dtype=np.float32)
         self._together = 16 if volume.device.type == "cuda" else 1
 
     def add(self, tiles: Sequence[PreparedTile], windows: Sequence[Windows], staged: torch.Tensor) -> None:
         """Scores of all places of some tiles. staged: memory for their correlations with all volumes."""
-        sizes = [[window.stop - window.start for window in part] for _, part in windows]
+        places = [self._of_grid(whole, tiles[0].tiling) for whole, _ in windows]
+        sizes = [[place.stop - place.start for place in each] for each in places]
         number = [int(np.prod(size)) for size in sizes]
         ends = len(self.low.volumes) * np.cumsum(number)
         columns = [
             staged[end - len(self.low.volumes) * n : end].view(-1, n) for end, n in zip(ends, number, strict=True)
         ]
+        spectra = [tile.in_band() for tile in tiles]
         for first in range(0, len(self.low.volumes), self._together):
             rows = slice(first, first + self._together)
-            framed = in_frame(self.low.volumes[rows], tiles[0].tiling)
-            for tile, into, size, (_, part) in zip(tiles, columns, sizes, windows, strict=True):
-                values = correlate(tile.spectrum, framed, tile.tiling, side=self.bank.side)
-                into[rows].view(-1, *size).copy_(values[:, *part])
-        for tile, correlations, (whole, part) in zip(tiles, columns, windows, strict=True):
+            framed = in_frame_in_band(self.low.volumes[rows], tiles[0].tiling)
+            for tile, spectrum, into, (z, y, x) in zip(tiles, spectra, columns, sizes, strict=True):
+                values = correlate_at_places(spectrum, framed, tile.tiling)
+                into[rows].view(-1, z, y, x).copy_(values[:, :z, :y, :x])
+        for tile, correlations, at, size, (whole, part) in zip(tiles, columns, places, sizes, windows, strict=True):
             inverse = tile.inverse_deviation(self.bank)[part]
-            self._measure_noise(correlations, inverse.reshape(-1))
-            self._score[whole] = (self._largest(correlations).view(inverse.shape) * inverse).cpu().numpy()
+            best = self._largest(correlations).view(*size)
+            self._measure_noise(correlations.view(-1, *size), inverse)
+            if self._best is None:
+                self._score[whole] = (best * inverse).cpu().numpy()
+            else:
+                self._score[whole], self._best[at] = inverse.cpu().numpy(), best.cpu().numpy()
+
+    def _of_grid(self, whole: Sequence[slice], tiling: Tiling) -> tuple[slice, slice, slice]:
+        """The places of a tile, among those of the volume, of which `whole` are the voxels that it scores."""
+        found = []
+        for window, count, length in zip(whole, tiling.grid, self._score.shape, strict=True):
+            first = self.sampling.exactly(window.start)
+            found.append(slice(first, min(first + count, self.sampling.of(length))))
+        return found[0], found[1], found[2]
 
     def _measure_noise(self, correlations: torch.Tensor, inverse: torch.Tensor) -> None:
-        step = max(1, inverse.numel() // SAMPLED)
-        some = correlations[:, ::step].float() * inverse[::step]
+        """From voxels that are places. correlations: [K, z, y, x] of places; inverse: [z, y, x] of voxels."""
+        at = correlations[:, *[slice(None, None, self.sampling.places)] * 3]
+        scale = inverse[*[slice(None, None, self.sampling.voxels)] * 3]
+        z, y, x = (min(a, b) for a, b in zip(at.shape[1:], scale.shape, strict=True))
+        flat, scale = at[:, :z, :y, :x].reshape(len(at), -1), scale[:z, :y, :x].reshape(-1)
+        step = max(1, len(scale) // SAMPLED)
+        some = flat[:, ::step].float() * scale[::step]
         self._squares += float((some * (self._spread @ some)).sum(dtype=torch.float64))
         self._places += some.shape[1]
 
     def scores(self) -> Scores:
-        return Scores(self._score, None, float(np.sqrt(self._squares / self._places)), self.low.energy)
+        """Of the whole volume; nothing can be added afterwards."""
+        if self._best is not None:
+            multiply_between(self._best, self._score, self.sampling)
+        energy = kept_in_band(self.low, self.sampling)
+        noise = float(np.sqrt(self._squares / self._places))
+        return Scores(self._score, None, noise, energy, every=self.sampling.every)

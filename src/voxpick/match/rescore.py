@@ -15,7 +15,7 @@ Ask = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 BYTES = 1 << 29
 """Memory for the surroundings of the places that are asked together."""
 NEIGHBOURS = 4
-"""Of a place that are asked in one step, at most."""
+"""Of a place that are asked in one step, at most, by itself."""
 
 
 def at_places(
@@ -39,12 +39,16 @@ def at_places(
     return score, row
 
 
-def climb(ask: Ask, approximate: np.ndarray, places: np.ndarray, *, steps: int = 2) -> Peaks:
+def climb(
+    ask: Ask, approximate: np.ndarray, places: np.ndarray, *, steps: int = 2, neighbours: int = NEIGHBOURS,
+    lacking: float = 0.0,
+) -> Peaks:  # fmt: skip
     """Peaks with exact scores, each moved to a neighbour that scores better, up to `steps` voxels along each axis.
 
     ask: gives exact scores and rows at places, as `at_places` does for a volume and a bank. places: (n, 3) maxima of
     the map `approximate` [z, y, x]. How far that is from the exact scores at these places says which of the 26
-    neighbours of each may score better: up to four within three deviations are asked.
+    neighbours of each may score better: up to `neighbours` within three deviations are asked.
+    lacking: share of a peak's score that the map may fall short of it, as it does between places looked at.
     """
     places = places.copy()
     score, row = ask(places)
@@ -52,7 +56,9 @@ def climb(ask: Ask, approximate: np.ndarray, places: np.ndarray, *, steps: int =
     allowed = float(off.mean() + 3 * off.std()) if len(off) else 0.0
     moving = np.arange(len(places))
     for _ in range(steps):
-        owner, near = _hopeful(approximate, places[moving], score[moving] - allowed)
+        owner, near = _hopeful(
+            approximate, places[moving], score[moving] - np.maximum(allowed, lacking * score[moving]), neighbours
+        )
         asked, number = np.unique(near, axis=0, return_inverse=True)
         found, found_row = (values[number.ravel()] for values in ask(asked))
         order = np.argsort(found, kind="stable")  # the best of an owner is written last
@@ -65,17 +71,19 @@ def climb(ask: Ask, approximate: np.ndarray, places: np.ndarray, *, steps: int =
     return Peaks(places, score, row)
 
 
-def _hopeful(approximate: np.ndarray, places: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hopeful(
+    approximate: np.ndarray, places: np.ndarray, least: np.ndarray, neighbours: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours (m, 3) of places (n, 3), within the map, whose value is above the place's `least`; and whose (m,).
 
-    Of those of one place the four with the highest values.
+    Of those of one place the `neighbours` with the highest values.
     """
     steps = np.delete(np.stack(np.meshgrid(*[(-1, 0, 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3), 13, axis=0)
     near = places[:, None] + steps
     within = ((near >= 0) & (near < approximate.shape)).all(axis=2)
     values = approximate[tuple(np.clip(near, 0, np.array(approximate.shape) - 1).transpose(2, 0, 1))]
     values = np.where(within & (values > least[:, None]), values, -np.inf)
-    best = np.argsort(-values, axis=1)[:, :NEIGHBOURS]
+    best = np.argsort(-values, axis=1)[:, :neighbours]
     owner, rank = np.nonzero(np.take_along_axis(values, best, axis=1) > -np.inf)
     return owner, near[owner, best[owner, rank]]
 

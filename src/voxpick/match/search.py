@@ -17,11 +17,16 @@ from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL, match_low_rank_togeth
 from voxpick.match.passes import Report
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
 from voxpick.match.rescore import at_places, climb
+from voxpick.match.sampling import Sampling
 from voxpick.match.tiles import LARGEST_TILE, TiledVolume
 
 PATHS = ("low-rank", "exact")
-SPARE = 1.5
-"""Candidates of the low-rank path for each peak that is wanted: exact scores put them into another order."""
+SPARE, SPARE_BETWEEN = 1.5, 3.0
+"""Candidates of the low-rank path for each peak that is wanted: exact scores put them into another order.
+
+The second where scores lie between places that were looked at."""
+BETWEEN: dict[str, Any] = {"neighbours": 8, "lacking": 0.1}
+"""How candidates climb there (`rescore.climb`)."""
 MAP_BYTES = 2560 << 20
 """Memory for maps of scores: as many templates as these have room for are searched together."""
 
@@ -86,11 +91,12 @@ def find(
     path: str = "low-rank",
     residual: float = RESIDUAL,
     volumes: int = MOST_VOLUMES,
+    sampling: Sampling | None = None,
     tile: int = LARGEST_TILE,
     progress: Report | None = None,
 ) -> Matched:
     """What `find_all` finds for one bank."""
-    settings: dict[str, Any] = {"residual": residual, "volumes": volumes, "tile": tile}
+    settings: dict[str, Any] = {"residual": residual, "volumes": volumes, "sampling": sampling, "tile": tile}
     return next(find_all(volume, [Target(bank, wanted)], path=path, progress=progress, **settings))
 
 
@@ -101,14 +107,15 @@ def find_all(
     path: str = "low-rank",
     residual: float = RESIDUAL,
     volumes: int = MOST_VOLUMES,
+    sampling: Sampling | None = None,
     tile: int = LARGEST_TILE,
     progress: Report | None = None,
 ) -> Iterator[Matched]:
     """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
 
     All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `low_rank.compress`;
-    progress(done, all), of those that are searched together. Raises VoxpickError for an unknown path or way,
-    and for a template larger than the tile.
+    sampling: of `low_rank.match_low_rank_together`; progress(done, all), of those that are searched together. Raises
+    VoxpickError for an unknown path or way, and for a template larger than the tile.
     """
     if path not in PATHS:
         raise VoxpickError(f"unknown way to match {path!r}; one of {', '.join(PATHS)}")
@@ -123,7 +130,7 @@ def find_all(
             scores = match_exact_together(volume, banks, tile=tile, progress=progress)
         else:
             scores = match_low_rank_together(
-                volume, banks, residual=residual, largest=volumes, tile=tile, progress=progress
+                volume, banks, residual=residual, largest=volumes, sampling=sampling, tile=tile, progress=progress
             )
         for target in some:
             taken = [scores.pop(0) for _ in target.banks()]
@@ -146,7 +153,9 @@ def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
     """Peaks of maps that are not exact, scored exactly."""
     wanted, bank, energy = target.wanted, target.bank, min(float(one.energy.min()) for one in scores)
     lowest, score = wanted.lowest(scores[0], len(bank)), _combined(target, scores)
-    spare = None if wanted.number is None else int(np.ceil(SPARE * wanted.number))
+    every = all(one.every for one in scores)
+    each, way = (SPARE, {}) if every else (SPARE_BETWEEN, BETWEEN)
+    spare = None if wanted.number is None else int(np.ceil(each * wanted.number))
     # what the volumes lack lowers scores by at most the root of the energy they lack
     places = peaks_of(score, distance=wanted.distance, number=spare, above=lowest * float(np.sqrt(energy)))
 
@@ -156,7 +165,7 @@ def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
             values = beside(values, at_places(volume, target.background, at)[0], target.way)
         return values, rows
 
-    peaks = climb(ask, score, places).best_first()
+    peaks = climb(ask, score, places, **way).best_first()
     peaks = peaks[peaks.scores > lowest]
     peaks = peaks[spaced_apart(peaks.places, max(wanted.distance, 1.0), number=wanted.number)]
     return _matched(target, scores, score, peaks, lowest)

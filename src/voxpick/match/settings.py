@@ -45,6 +45,9 @@ class MatchSettings(PickSettings):
     path: Literal["low-rank", "exact"] = Field("low-rank", description="how scores are searched; final ones are exact")
     residual: float = Field(RESIDUAL, ge=0, lt=1, description="low-rank: share of the templates' energy left out")
     volumes: int = Field(MOST_VOLUMES, ge=1, description="low-rank: basis volumes at most")
+    sampling: Literal["auto", "every"] = Field(
+        "auto", description="low-rank: look at every voxel, or at as few places as the templates' resolution allows"
+    )
     tile: int = Field(LARGEST_TILE, ge=16, le=512, description="voxels; largest side of a tile")
     ctf: Literal["first-zero", "full", "off"] = Field("first-zero", description="what of the CTF acts on the templates")
     defocus: float = Field(3.0, gt=0, description="um, underfocus")

@@ -15,6 +15,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
+from voxpick.match.sampling import EVERY, Sampling, in_band
 from voxpick.volume import read_sections
 
 Windows = tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]
@@ -30,16 +31,27 @@ SMALLEST_VARIANCE = 1e-8
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tiles of `sides` over a volume of `shape` for templates of `template` voxels; `core` places of each are used."""
+    """Tiles of `sides` over a volume of `shape` for templates of `template` voxels; `core` voxels of each get scores.
+
+    sampling: at which places correlations are computed.
+    """
 
     shape: tuple[int, int, int]
     template: int
     sides: tuple[int, int, int]
+    sampling: Sampling = EVERY
 
     @property
     def core(self) -> tuple[int, int, int]:
         """Sides of the part of a tile that gets scores."""
-        z, y, x = (side - self.template + 1 for side in self.sides)
+        z, y, x = (_core(side, self.template, self.sampling) for side in self.sides)
+        return z, y, x
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Places along each axis at which a tile's correlations are computed."""
+        extra = 0 if self.sampling.every else 1
+        z, y, x = (self.sampling.exactly(core) + extra for core in self.core)
         return z, y, x
 
     def starts(self) -> list[tuple[int, int, int]]:
@@ -57,12 +69,14 @@ class Tiling:
             yield (whole[0], whole[1], whole[2]), (part[0], part[1], part[2])
 
 
-def make_tiling(shape: tuple[int, int, int], template: int, *, largest: int = LARGEST_TILE) -> Tiling:
+def make_tiling(
+    shape: tuple[int, int, int], template: int, *, largest: int = LARGEST_TILE, sampling: Sampling = EVERY
+) -> Tiling:
     """The tiles, at most `largest` voxels a side, that cover `shape` in the least time.
 
     Raises VoxpickError for a template that does not fit into a tile with room to move.
     """
-    limits = [side for side in transform_sides(largest) if side >= template + 7]
+    limits = [side for side in transform_sides(largest, multiple=2 * sampling.voxels) if side >= template + 7]
     if not limits:
         raise VoxpickError(
             f"a template of {template} voxels a side is too large for tiles of {largest}; match at a larger voxel size "
@@ -70,28 +84,34 @@ def make_tiling(shape: tuple[int, int, int], template: int, *, largest: int = LA
         )
     tilings = []
     for limit in limits:
-        z, y, x = (_best_side(n, template, limit) for n in shape)
-        tilings.append(Tiling(shape, template, (z, y, x)))
+        fitting = [side for side in limits if side <= limit]
+        z, y, x = (_best_side(n, template, fitting, sampling) for n in shape)
+        tilings.append(Tiling(shape, template, (z, y, x), sampling))
     return min(tilings, key=_cost)
 
 
 def _cost(tiling: Tiling) -> float:
     """Time to correlate all tiles with many templates, in voxels of small tiles."""
-    voxels, places = math.prod(tiling.sides), math.prod(tiling.core)
+    voxels, places = math.prod(map(tiling.sampling.exactly, tiling.sides)), math.prod(tiling.grid)
     number = math.prod(math.ceil(n / core) for n, core in zip(tiling.shape, tiling.core, strict=True))
     return number * voxels * (BEYOND if voxels > CACHED else 1) * (1 + FRAME * min(1, places / STAGED))
 
 
-def transform_sides(largest: int) -> list[int]:
-    """Even lengths up to `largest` whose only prime factors are 2, 3 and 5: fast to transform."""
+def transform_sides(largest: int, *, multiple: int = 2) -> list[int]:
+    """Multiples up to `largest` of an even number whose only prime factors are 2, 3 and 5: fast to transform."""
     powers = range(8)
     products = {2**a * 3**b * 5**c for a in powers for b in powers for c in powers if a}
-    return sorted(side for side in products if side <= largest)
+    return sorted(side for side in products if side <= largest and side % multiple == 0)
 
 
-def _best_side(length: int, template: int, largest: int) -> int:
-    fitting = [side for side in transform_sides(largest) if side >= template + 7]
-    return min(fitting, key=lambda side: (math.ceil(length / (side - template + 1)) * side, side))
+def _best_side(length: int, template: int, fitting: list[int], sampling: Sampling) -> int:
+    return min(fitting, key=lambda side: (math.ceil(length / _core(side, template, sampling)) * side, side))
+
+
+def _core(side: int, template: int, sampling: Sampling) -> int:
+    """Voxels of a tile's side that get scores: where places lie farther apart, so that its ends are places both."""
+    inside = side - template + 1
+    return inside if sampling.every else (inside - 1) // sampling.voxels * sampling.voxels
 
 
 class TiledVolume:
@@ -143,6 +163,12 @@ class PreparedTile:
         self.spectrum = self._precise.to(torch.complex64)
         self._inverse: dict[tuple[int, float, float], torch.Tensor] = {}
 
+    def in_band(self) -> torch.Tensor:
+        """What `correlate_at_places` takes: the low frequencies, scaled to the number of places."""
+        z, y, x = map(self.tiling.sampling.exactly, self.tiling.sides)
+        low = in_band(in_band(self.spectrum[..., : x // 2 + 1], -2, y), -3, z)
+        return low * (z * y * x / math.prod(self.tiling.sides))
+
     def inverse_deviation(self, bank: Bank) -> torch.Tensor:
         """1 / (weight of the mask times the weighted standard deviation under it), at the places of a core: float32.
 
@@ -163,15 +189,30 @@ class PreparedTile:
 def correlate(
     spectrum: torch.Tensor, templates: torch.Tensor, tiling: Tiling, *, side: int | None = None
 ) -> torch.Tensor:
-    """sum over u of template(u) tile(v + u) for the places v of a core.
+    """sum over u of template(u) tile(v + u) for the voxels v of a core.
 
     spectrum: rfftn of a tile; templates: rfftn of templates in a tile's frame, conjugated, [b, ...]. [b, z, y, x].
     side: of the templates, where they are smaller than those the tiling was made for.
+    """
+    first = 0 if side is None else tiling.template // 2 - side // 2
+    return _inverse(spectrum * templates, tiling.core, tiling.sides[2], first)
+
+
+def correlate_at_places(spectrum: torch.Tensor, templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """The same at the tiling's places: [b, *tiling.grid].
+
+    spectrum: `PreparedTile.in_band`; templates: `in_frame_in_band`.
+    """
+    return _inverse(spectrum * templates, tiling.grid, tiling.sampling.exactly(tiling.sides[2]), 0)
+
+
+def _inverse(product: torch.Tensor, counts: tuple[int, int, int], width: int, first: int) -> torch.Tensor:
+    """`counts` values of the inverse rfftn from `first` on; width: of the last axis.
+
     One axis after the other, and each only where something is left to compute: half the work of the whole transform.
     """
-    (z, y, x), (_, _, width) = tiling.core, tiling.sides
-    first = 0 if side is None else tiling.template // 2 - side // 2
-    values = torch.fft.ifft(spectrum * templates, dim=-3)[..., first : first + z, :, :]
+    z, y, x = counts
+    values = torch.fft.ifft(product, dim=-3)[..., first : first + z, :, :]
     values = torch.fft.ifft(values, dim=-2)[..., first : first + y, :]
     return torch.fft.irfft(values, n=width, dim=-1)[..., first : first + x]
 
@@ -181,3 +222,20 @@ def in_frame(templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
     values = torch.fft.rfft(templates, n=tiling.sides[2], dim=-1)
     values = torch.fft.fft(values, n=tiling.sides[1], dim=-2)
     return torch.fft.fft(values, n=tiling.sides[0], dim=-3).conj().resolve_conj()
+
+
+def in_frame_in_band(templates: torch.Tensor, tiling: Tiling) -> torch.Tensor:
+    """The same for `correlate_at_places`: smaller templates moved to where those of the tiling begin, low frequencies.
+
+    The highest of them, whose sign the places cannot tell, are 0.
+    """
+    sides, side = tiling.sides, templates.shape[-1]
+    first = tiling.template // 2 - side // 2
+    z, y, x = map(tiling.sampling.exactly, sides)
+    moved = torch.nn.functional.pad(templates, (first, 0) * 3)
+    values = torch.fft.rfft(moved, n=sides[2], dim=-1)
+    if x < sides[2]:
+        values = values[..., : x // 2 + 1].contiguous()
+        values[..., -1] = 0
+    values = in_band(torch.fft.fft(values, n=sides[1], dim=-2), -2, y, highest=False)
+    return in_band(torch.fft.fft(values, n=sides[0], dim=-3), -3, z, highest=False).conj().resolve_conj()

@@ -35,6 +35,7 @@ from voxpick.match.background import phase_randomised
 from voxpick.match.bank import Bank, Template, box_side
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
+from voxpick.match.sampling import EVERY
 from voxpick.match.search import Matched, Target, find_all
 from voxpick.match.select import ball_radius, choose, listed_by_class
 from voxpick.match.settings import MatchSettings, make_match_settings
@@ -116,7 +117,8 @@ def match(
         for template, radius in zip(masked, radii, strict=True)
     ]
     matches = find_all(
-        tiled, targets, path=settings.path, residual=settings.residual, volumes=settings.volumes, tile=settings.tile,
+        tiled, targets, path=settings.path, residual=settings.residual, volumes=settings.volumes,
+        sampling=EVERY if settings.sampling == "every" else None, tile=settings.tile,
         progress=_named(progress, "matching"),
     )  # fmt: skip
     found: list[Peaks] = []
