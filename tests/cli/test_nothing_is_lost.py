@@ -7,6 +7,8 @@ import pytest
 import yaml
 from bad_files import refused, run
 
+from voxpick.cli.calibrate import calibrate_command
+from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles
 
 
@@ -142,3 +144,8 @@ def test_one_stray_pick_does_not_move_picks_in_angstrom(monkeypatch, capsys, pla
     found = yaml.safe_load((tmp_path / "out.json").read_text())
     assert code == 0 and found["localisation"]["TP"] == 3
     assert np.isclose(found["localisation"]["precision"], 3 / 4)
+
+
+def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
+    with pytest.raises(VoxpickError, match="stays as it is; name a file with --output"):
+        calibrate_command("vp-detector", [tmp_path])

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate_command(
-    model: Annotated[Path, typer.Argument(help="Model file; it is changed, unless --output names another.")],
+    model: Annotated[
+        str, typer.Argument(help="Model file, changed unless --output names another; or a model of the zoo, by name.")
+    ],
     tomograms: Annotated[
         list[Path], typer.Argument(help="Folders model_N with truth, kept out of training and not used for tests.")
     ],
@@ -51,19 +53,23 @@ def calibrate_command(
     lowest location score that is worth keeping (or, by --aim named, the lowest score of each class), and how far
     classes keep from each other.
     """
+    from voxpick.cli.detect_models import read_parts
     from voxpick.cli.threads import set_threads
     from voxpick.io.atomic import require_writable
-    from voxpick.io.model import load_models, save_models, stored_dtype
+    from voxpick.io.model import save_models, stored_dtype
     from voxpick.precision import choose_device
 
     set_threads(threads)
-    models = load_models(model)
-    require_writable((output or model).parent)
+    path, models = read_parts(model)
+    if output is None and path != Path(model):
+        raise VoxpickError(f"{model} is a model in the package, which stays as it is; name a file with --output")
+    written = output or path
+    require_writable(written.parent)
     where = str(choose_device(device))
     found = calibrate(models, tomograms, aim=aim, beta=beta, threshold=threshold, device=where)
-    save_models(output or model, models, dtype=stored_dtype(model))
+    save_models(written, models, dtype=stored_dtype(path))
     print_fit(found)
-    typer.echo(f"{output or model}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
+    typer.echo(f"{written}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
 
 
 def calibrate(

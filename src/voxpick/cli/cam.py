@@ -26,8 +26,10 @@ def cam_command(
     volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
     picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
     model: Annotated[
-        list[Path],
-        typer.Option(help="A trained densenet or dilated-densenet; give the option again to compare networks."),
+        list[str],
+        typer.Option(
+            help="A trained densenet or dilated-densenet, by file or name; give the option again to compare networks."
+        ),
     ],
     truth: Annotated[
         Path | None, typer.Option(help="A SHREC model folder: shows the density without noise beside the tomogram.")
@@ -41,6 +43,7 @@ def cam_command(
 
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
+    from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.outputs import keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
@@ -50,9 +53,9 @@ def cam_command(
     from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
     from voxpick.volume import intensity_statistics
 
-    keep_inputs([output], [volume, picks, *model])
+    keep_inputs([output], [volume, picks, *map(Path, model)])
     require_writable(output.parent)
-    models = [_read_classifier(path) for path in model]
+    models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)
     tomogram = read_mrc(volume, voxel_size=voxel_size)
     particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
@@ -67,11 +70,11 @@ def cam_command(
     centers = chosen.voxels(tomogram.voxel_size)
     mean, deviation = intensity_statistics(tomogram)
     columns = []
-    for path, found in zip(model, models, strict=True):
+    for name, found in zip(model, models, strict=True):
         maps = activations(
             tomogram.data, centers, found.network, size=size, mean=mean, deviation=deviation, device=device
         )
-        columns.append(Column(str(found.provenance.get("method", path.stem)), found.classes, maps))
+        columns.append(Column(str(found.provenance.get("method", Path(name).stem)), found.classes, maps))
     hint = "Blue: the class in the picks file; red: another."
     page = build_activation_page(
         chosen, columns, None if density is None else _truth_cubes(density, chosen, size, grid),
@@ -82,22 +85,13 @@ def cam_command(
     typer.echo(f"{output}: {len(chosen)} picks, named as in {picks.name}: {shares}; open it in a browser")
 
 
-def _read_classifier(path: Path) -> Model:
-    from voxpick.io.model import load_models
-
-    parts = load_models(path)
-    if "classifier" not in parts:
-        raise VoxpickError(f"{path}: holds no classifier (it has: {', '.join(parts) or 'nothing'})")
-    return parts["classifier"]
-
-
-def _settings(models: list[Model], paths: list[Path]) -> tuple[int, float]:
+def _settings(models: list[Model], names: list[str]) -> tuple[int, float]:
     """Side of the subtomograms in voxels and the voxel size in A that all models share."""
     found = [(int(model.detection.get("subtomogram", 32)), float(model.voxel_size)) for model in models]
-    for path, one in zip(paths, found, strict=True):
+    for name, one in zip(names, found, strict=True):
         if one != found[0]:
             raise VoxpickError(
-                f"{path}: sees subtomograms of {one[0]} voxels of {one[1]:g} A, {paths[0]} of {found[0][0]} voxels of "
+                f"{name}: sees subtomograms of {one[0]} voxels of {one[1]:g} A, {names[0]} of {found[0][0]} voxels of "
                 f"{found[0][1]:g} A; compare models of one size"
             )
     return found[0]

@@ -76,7 +76,7 @@ def make_detector(
         raise VoxpickError(
             f"{path}: holds no {finders[-1]} (it has: {', '.join(models) or 'nothing'}); train one first"
         )
-    return Detector(name, models, changes, None if classifier is None else _read_classifier(classifier))
+    return Detector(name, models, changes, None if classifier is None else read_classifier(classifier))
 
 
 def read_parts(name: str) -> tuple[Path, dict[str, Model]]:
@@ -91,7 +91,8 @@ def read_parts(name: str) -> tuple[Path, dict[str, Model]]:
     return path, load_models(path)
 
 
-def _read_classifier(name: str) -> Model:
+def read_classifier(name: str) -> Model:
+    """The classifier of a model file or of a shipped model."""
     path, parts = read_parts(name)
     if "classifier" not in parts:
         raise VoxpickError(
