@@ -81,12 +81,12 @@ def compared(
         peaks = matched.peaks
         exact = peaks if exact is None else exact
         distance, nearest = cKDTree(peaks.places).query(exact.places)
-        same = distance <= 1.8
+        same, there_too = distance <= 1.8, distance == 0
         hit = cKDTree(peaks.places).query(there)[0] <= HIT if len(there) else np.zeros(0, dtype=bool)
         rows.append({
             "class": name, "way": way, "energy_kept": matched.energy[0], "peaks": len(exact), "found": int(same.sum()),
             "particles": len(there), "particles_found": int(hit.sum()), "seconds": seconds,
-            "largest_score_difference": float(np.abs(exact.scores[same] - peaks.scores[nearest[same]]).max(initial=0)),
+            "largest_score_difference": float(np.abs(exact.scores - peaks.scores[nearest])[there_too].max(initial=0)),
             "best_lost_rank": int(np.flatnonzero(~same)[0]) + 1 if not same.all() else None,
         })  # fmt: skip
         print(rows[-1], flush=True)
@@ -98,8 +98,8 @@ def write_table(result: dict[str, Any]) -> None:
     settings, (z, y, x) = result["settings"], result["shape_zyx"]
     lines = [
         f"The best {settings['number']} peaks of each way, on {z} x {y} x {x} voxels of a simulated tomogram with",
-        f"{settings['rotations']} orientations, by `benchmarks/accuracy/matching_paths.py`: how many of the exact way's",
-        f"are there within a voxel along each axis, and of the template's own particles within {HIT} voxels.\n",
+        f"{settings['rotations']} orientations, by `benchmarks/accuracy/matching_paths.py`: how many of the exact",
+        f"way's are there within a voxel along each axis, and of the template's own particles within {HIT} voxels.\n",
         "| template | way | energy kept | exact peaks found | first one lost, rank | particles found | s |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
@@ -110,7 +110,7 @@ def write_table(result: dict[str, Any]) -> None:
             f"{row['particles_found']} of {row['particles']} | {row['seconds']} |"
         )
     worst = max(row["largest_score_difference"] for row in result["rows"])
-    lines.append(f"\nScores of the same peak differ by {worst:.0e} at most.")
+    lines.append(f"\nScores at the same place differ by {worst:.0e} at most.")
     text = "<!-- paths -->\n" + "\n".join(lines) + "\n<!-- end paths -->"
     PAGE.write_text(re.sub(r"<!-- paths -->.*?<!-- end paths -->", lambda _: text, PAGE.read_text(), flags=re.S))
 

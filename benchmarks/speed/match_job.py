@@ -12,13 +12,13 @@ import numpy as np
 from record import row
 
 from voxpick.match.bank import Bank
+from voxpick.match.compress import RESIDUAL, choose_sampling, compress
 from voxpick.match.exact import Scores
-from voxpick.match.low_rank import BEYOND_BAND, RESIDUAL, compress, search_compressed
+from voxpick.match.low_rank import BEYOND_BAND, search_compressed
 from voxpick.match.passes import passes
 from voxpick.match.peaks import peaks_of
 from voxpick.match.rescore import at_places, climb
 from voxpick.match.rotations import super_fibonacci
-from voxpick.match.sampling import choose_sampling
 from voxpick.match.search import BETWEEN, SPARE, SPARE_BETWEEN
 from voxpick.match.select import ball_radius
 from voxpick.match.settings import MatchSettings

@@ -7,8 +7,9 @@ import torch
 from voxpick.errors import VoxpickError
 from voxpick.match import low_rank
 from voxpick.match.bank import Bank, Template
+from voxpick.match.compress import compress
 from voxpick.match.exact import match_exact
-from voxpick.match.low_rank import compress, match_low_rank, match_low_rank_together
+from voxpick.match.low_rank import match_low_rank, match_low_rank_together
 from voxpick.match.rotations import super_fibonacci
 from voxpick.match.sampling import EVERY
 from voxpick.match.search import Wanted, find

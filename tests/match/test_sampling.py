@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from voxpick.match.bank import Bank, Template
+from voxpick.match.compress import LowRankBank, choose_sampling, compress, kept_in_band
 from voxpick.match.exact import match_exact
-from voxpick.match.low_rank import LowRankBank, compress, match_low_rank
+from voxpick.match.low_rank import match_low_rank
 from voxpick.match.rotations import super_fibonacci
-from voxpick.match.sampling import EVERY, Sampling, choose_sampling, kept_in_band, multiply_between
+from voxpick.match.sampling import EVERY, Sampling, multiply_between
 from voxpick.match.search import Wanted, find
 from voxpick.match.tiles import (
     PreparedTile,

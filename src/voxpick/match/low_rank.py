@@ -11,7 +11,6 @@ over the tomogram together: tiles are read and transformed once for all of them,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,11 @@ import torch
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
+from voxpick.match.compress import MOST_VOLUMES, RESIDUAL, LowRankBank, choose_sampling, compress, kept_in_band
 from voxpick.match.exact import Scores
 from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.product import choose_form, kept_dtype, make_largest
-from voxpick.match.sampling import EVERY, Sampling, choose_sampling, kept_in_band, multiply_between
+from voxpick.match.sampling import EVERY, Sampling, multiply_between
 from voxpick.match.tiles import (
     LARGEST_TILE,
     PreparedTile,
@@ -35,48 +35,12 @@ from voxpick.match.tiles import (
     make_tiling,
 )
 
-SUBSET = 2000
-RESIDUAL = 0.02
-MOST_VOLUMES = 256
 BEYOND_BAND = 0.5
 """Of the residual, what may be lost to places that lie farther apart than voxels."""
 STAGED_BYTES = 900 << 20
 """Memory for the correlations of the tiles that are worked on together."""
 SAMPLED = 4096
 """Places of a tile from which the noise of the scores is measured."""
-
-
-@dataclass(frozen=True)
-class LowRankBank:
-    """volumes: [K, n, n, n], orthonormal. coefficients: [R, K]; energy: share of each template's squares kept, (R,)."""
-
-    volumes: torch.Tensor
-    coefficients: torch.Tensor
-    energy: np.ndarray
-
-
-def compress(
-    bank: Bank, *, residual: float = RESIDUAL, largest: int = MOST_VOLUMES, subset: int = SUBSET, batch: int = 64
-) -> LowRankBank:
-    """The fewest volumes, at most `largest`, that leave out no more than `residual` of the energy of `subset` rows."""
-    inside = bank.mask > 0
-    chosen = np.zeros(len(bank), dtype=bool)
-    chosen[np.random.default_rng(0).choice(len(bank), min(subset, len(bank)), replace=False)] = True
-    taken = torch.from_numpy(chosen).to(bank.device)
-    sample = torch.cat([part[taken[first : first + len(part)]] for first, part in bank.under_mask(batch)])
-    values, vectors = torch.linalg.eigh((sample @ sample.T).double())
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    kept = torch.cumsum(values, 0) / values.sum()
-    number = min(int((kept < 1 - residual).sum()) + 1, largest, int((values > 1e-9 * values[0]).sum()))
-    scale = values[:number].rsqrt()
-    flat = ((vectors[:, :number] * scale).T.float() @ sample).contiguous()
-    volumes = torch.zeros((number, *bank.mask.shape), device=bank.device)
-    volumes[:, inside] = flat
-    coefficients, energy = [], []
-    for _, part in bank.under_mask(batch):
-        coefficients.append(part @ flat.T)
-        energy.append(coefficients[-1].square().sum(dim=1) / part.square().sum(dim=1))
-    return LowRankBank(volumes, torch.cat(coefficients), torch.cat(energy).clamp(max=1).cpu().numpy())
 
 
 def match_low_rank(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:

@@ -10,16 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.interpolate import make_interp_spline
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from voxpick.match.low_rank import LowRankBank
 
 SLAB = 16
 
@@ -53,33 +47,6 @@ class Sampling:
 EVERY = Sampling()
 SAMPLINGS = (Sampling(3, 2), EVERY)
 """From coarse to fine. At every second voxel some particles are no longer among the candidates (measured)."""
-
-
-def kept_in_band(low: LowRankBank, sampling: Sampling) -> np.ndarray:
-    """Share of each template's energy, (R,), that the volumes keep at frequencies which the places can tell apart."""
-    if sampling.every:
-        return low.energy
-    side = low.volumes.shape[-1]
-    spectra = torch.fft.rfftn(low.volumes, dim=(1, 2, 3))
-    limit = 0.5 / sampling.spacing
-    whole = torch.fft.fftfreq(side, device=spectra.device).abs() < limit
-    half = torch.fft.rfftfreq(side, device=spectra.device)
-    twice = torch.where((half > 0) & (half < 0.5), 2.0, 1.0)[half < limit]
-    inside = spectra[:, whole][:, :, whole][..., half < limit] * twice.sqrt()
-    flat = torch.view_as_real(inside).flatten(1) / side**1.5
-    gram = flat @ flat.T
-    kept = ((low.coefficients @ gram) * low.coefficients).sum(dim=1)
-    share = kept / low.coefficients.square().sum(dim=1)
-    return low.energy * share.clamp(max=1).cpu().numpy()
-
-
-def choose_sampling(compressed: Sequence[LowRankBank], *, beyond: float) -> Sampling:
-    """The coarsest of SAMPLINGS that leaves out at most `beyond` of the energy that each bank keeps, on average."""
-    for sampling in SAMPLINGS:
-        left = [float((kept_in_band(low, sampling) / low.energy).mean()) for low in compressed]
-        if min(left) >= 1 - beyond:
-            break
-    return sampling
 
 
 def in_band(values: torch.Tensor, dim: int, number: int, *, highest: bool = True) -> torch.Tensor:

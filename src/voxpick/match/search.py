@@ -11,9 +11,10 @@ import numpy as np
 from voxpick.errors import VoxpickError
 from voxpick.match.background import beside, check_way
 from voxpick.match.bank import Bank
+from voxpick.match.compress import MOST_VOLUMES, RESIDUAL
 from voxpick.match.exact import Scores, match_exact_together
 from voxpick.match.histogram import ScoreHistogram, score_histogram
-from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL, match_low_rank_together
+from voxpick.match.low_rank import match_low_rank_together
 from voxpick.match.passes import Report
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
 from voxpick.match.rescore import at_places, climb
@@ -113,7 +114,7 @@ def find_all(
 ) -> Iterator[Matched]:
     """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
 
-    All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `low_rank.compress`;
+    All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `compress.compress`;
     sampling: of `low_rank.match_low_rank_together`; progress(done, all), of those that are searched together. Raises
     VoxpickError for an unknown path or way, and for a template larger than the tile.
     """

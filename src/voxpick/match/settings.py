@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voxpick.errors import VoxpickError
 from voxpick.match.bank import Template
+from voxpick.match.compress import MOST_VOLUMES, RESIDUAL
 from voxpick.match.filters import Optics
-from voxpick.match.low_rank import MOST_VOLUMES, RESIDUAL
 from voxpick.match.search import Wanted
 from voxpick.match.tiles import LARGEST_TILE
 
