@@ -133,7 +133,7 @@ def fit(
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that earlier versions did not have, where they change nothing: their checkpoints can be resumed."""
-    return {name for name in ("stream", "settle_batches") if not getattr(settings, name)}
+    return {name for name in ("stream", "settle_batches", "spectrum", "low_pass") if not getattr(settings, name)}
 
 
 def _step(
