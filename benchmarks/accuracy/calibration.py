@@ -33,6 +33,7 @@ from voxpick.io.shrec_model import open_model
 from voxpick.match.bank import Template
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
+from voxpick.match.sampling import EVERY
 from voxpick.match.search import find_all
 from voxpick.match.select import ball_radius, choose
 from voxpick.match.settings import MatchSettings, make_match_settings
@@ -115,7 +116,8 @@ def match_class(volume: Volume, name: str, settings: MatchSettings, work: Path) 
     )  # fmt: skip
     matched = next(
         find_all(TiledVolume(data, sign=-1.0), [target], path=settings.path, residual=settings.residual,
-                 volumes=settings.volumes, tile=settings.tile)
+                 volumes=settings.volumes, sampling=EVERY if settings.sampling == "every" else None,
+                 tile=settings.tile)
     )  # fmt: skip
     peaks = matched.peaks
     work.mkdir(parents=True, exist_ok=True)

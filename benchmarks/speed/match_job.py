@@ -49,7 +49,9 @@ def measure_job(number: int) -> tuple[list[dict[str, Any]], str]:
             bank.forget()
             kept[bank.template.name] = len(compressed[-1].volumes)
             energy[bank.template.name] = round(float(compressed[-1].energy.mean()), 4)
+        start = time.perf_counter()
         sampling = choose_sampling(compressed, beyond=BEYOND_BAND * RESIDUAL)
+        making += time.perf_counter() - start
         spacing |= {bank.template.name: sampling.spacing for bank in some}
         tiling = make_tiling(SHAPE, max(bank.side for bank in some), sampling=sampling)
         z, y, x = tiling.core
@@ -84,10 +86,10 @@ def _exact_seconds(volume: TiledVolume, bank: Bank, scores: Scores, settings: Ma
     making = time.perf_counter() - start
     places = peaks_of(scores.score, distance=ball_radius(bank.template) / bank.template.voxel_size, number=ASKED)
     start = time.perf_counter()
-    climb(partial(at_places, volume, bank), scores.score, places, **({} if scores.every else BETWEEN))
+    climb(partial(at_places, volume, bank), scores.score, places, **({} if scores.sampling.every else BETWEEN))
     climbing = time.perf_counter() - start
     if not bank.kept():  # made anew in each of the three steps, however many candidates ask
         making, climbing = 4 * making, max(climbing - 3 * making, 0.0)
     bank.forget()
-    each = SPARE if scores.every else SPARE_BETWEEN
+    each = SPARE if scores.sampling.every else SPARE_BETWEEN
     return making + climbing * each * settings.candidates / max(len(places), 1)

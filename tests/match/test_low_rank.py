@@ -23,7 +23,7 @@ def many(bank):
 
 def test_with_all_volumes_nothing_is_lost(bank, noisy, slow):
     found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, form="float32")
-    assert found.every
+    assert found.sampling.every
     assert np.abs(found.score - slow.max(axis=0)).max() < 1e-5
     assert np.allclose(found.energy, 1, atol=1e-5) and found.rotation is None
     assert found.noise == pytest.approx(np.sqrt((slow**2).mean()), rel=2e-4)

@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
+from voxpick.match.background import phase_randomised
 from voxpick.match.bank import Bank, Template
 from voxpick.match.compress import LowRankBank, choose_sampling, compress, kept_in_band
 from voxpick.match.exact import match_exact
 from voxpick.match.low_rank import match_low_rank
 from voxpick.match.rotations import super_fibonacci
 from voxpick.match.sampling import EVERY, Sampling, multiply_between
-from voxpick.match.search import Wanted, find
+from voxpick.match.search import Target, Wanted, find, find_all
 from voxpick.match.tiles import (
     PreparedTile,
     TiledVolume,
@@ -44,20 +46,23 @@ def smooth():
     return Bank(Template("smooth", density.astype(np.float32), 10.0, radius=70), super_fibonacci(120), edge=2.0)
 
 
-@pytest.mark.parametrize("side", [None, 8])
-def test_at_places_that_are_voxels_it_is_the_correlation(side):
-    rng = np.random.default_rng(2)
+@pytest.mark.parametrize("side", [12, 8])
+def test_at_its_places_it_is_the_correlation(side):
+    """Templates and tile are made of few low frequencies, so that the correlation is known between voxels too."""
     tiling = make_tiling((50, 60, 40), 12, largest=60, sampling=THREE_HALVES)
-    tile = PreparedTile(torch.from_numpy(blurred(tiling.sides, 2.5).astype(np.float64)), tiling)
-    templates = torch.from_numpy(rng.normal(size=(2, *(side or 12,) * 3)).astype(np.float32))
-    every = correlate(tile.spectrum, in_frame(templates, tiling), tiling, side=side)
+    voxels = blurred(tiling.sides, 2.5).astype(np.float64)
+    templates = torch.from_numpy(np.random.default_rng(2).normal(size=(2, side, side, side)).astype(np.float32))
+    tile = PreparedTile(torch.from_numpy(voxels), tiling)
     some = correlate_at_places(tile.in_band(), in_frame_in_band(templates, tiling), tiling)
     assert some.shape[1:] == tiling.grid
-    z, y, x = (2 * (n // 3) for n in every.shape[1:])
-    scale = every.abs().max()
-    assert (some[:, :z:2, :y:2, :x:2] - every[:, : z // 2 * 3 : 3, : y // 2 * 3 : 3, : x // 2 * 3 : 3]).abs().max() < (
-        1e-3 * scale
-    )
+    first = tiling.template // 2 - side // 2
+    spectrum, frequencies = np.fft.fftn(voxels), [np.fft.fftfreq(n) for n in tiling.sides]
+    for place in ((0, 0, 0), (1, 2, 3), (5, 1, 8), (7, 11, 5)):
+        at = [first + 1.5 * p for p in place]
+        waves = [np.exp(2j * np.pi * f[:, None] * (a + np.arange(side))) for f, a in zip(frequencies, at, strict=True)]
+        moved = np.einsum("abc,ai,bj,ck->ijk", spectrum, *waves, optimize=True).real / spectrum.size
+        expected = (templates.numpy() * moved).sum(axis=(1, 2, 3))
+        assert np.abs(some[(slice(None), *place)].numpy() - expected).max() < 2e-3 * float(some.abs().max())
 
 
 def test_every_voxel_is_the_whole_correlation():
@@ -114,15 +119,59 @@ def test_only_what_the_templates_allow(smooth, bank):
     assert choose_sampling([compress(smooth)], beyond=0) == EVERY
 
 
-def test_scores_between_places_are_near_the_exact_ones(smooth):
-    data = np.random.default_rng(6).normal(size=(40, 45, 50)).astype(np.float32)
-    volume = TiledVolume(data)
+@pytest.mark.parametrize("tile", [36, 48, 160])
+def test_scores_between_places_are_near_the_exact_ones(smooth, tile):
+    volume = TiledVolume(np.random.default_rng(6).normal(size=(40, 45, 50)).astype(np.float32))
     exact = match_exact(volume, smooth)
-    found = match_low_rank(volume, smooth, residual=0.005, sampling=THREE_HALVES, form="float32")
-    assert not found.every
+    settings = {"residual": 0.005, "tile": tile, "form": "float32"}
+    found = match_low_rank(volume, smooth, sampling=THREE_HALVES, **settings)
+    assert found.sampling == THREE_HALVES
     difference = found.score - exact.score
-    assert np.sqrt((difference**2).mean()) < 0.12 * exact.score.std()
+    assert np.sqrt((difference**2).mean()) < 0.095 * exact.score.std()
+    assert np.abs(difference).max() < 0.7 * exact.score.std()
     assert found.noise == pytest.approx(exact.noise, rel=0.05)
+    whole = match_low_rank(volume, smooth, sampling=THREE_HALVES, **{**settings, "tile": 160})
+    assert np.abs(found.score - whole.score).max() < 0.1 * exact.score.std()
+
+
+@pytest.mark.parametrize("faint", [0.0, 0.001])
+def test_emptiness_is_not_magnified(smooth, faint):
+    """A template that is cut to a band sees what lies beyond its mask."""
+    data = np.random.default_rng(9).normal(size=(40, 40, 80)).astype(np.float32)
+    data[15:35, 8:28, 8:28] += 1.5 * smooth.normalised(slice(9, 10))[0, :20, :20, :20].numpy()
+    data[:, :, 40:] *= faint
+    volume, wanted = TiledVolume(data), Wanted(distance=5, number=3)
+    found = match_low_rank(volume, smooth, sampling=THREE_HALVES)
+    assert found.score.max() <= 1 and found.noise < 1.25 * match_exact(TiledVolume(data[:, :, :40]), smooth).noise
+    exact, matched = (find(volume, smooth, wanted, path=path) for path in ("exact", "low-rank"))
+    assert not matched.sampling.every and matched.peaks.places[0, 2] < 40
+    assert np.array_equal(matched.peaks.places[0], exact.peaks.places[0])
+
+
+def test_with_a_background_every_voxel_is_searched(smooth):
+    volume = TiledVolume(np.random.default_rng(10).normal(size=(30, 30, 30)).astype(np.float32))
+    other = Bank(phase_randomised(smooth.template, np.random.default_rng(0)), smooth.rotations[:20], edge=2.0)
+    alone, beside = Target(smooth, Wanted(5, 3)), Target(smooth, Wanted(5, 3), background=other)
+    assert not next(find_all(volume, [alone])).sampling.every
+    assert next(find_all(volume, [beside])).sampling.every
+
+
+def test_few_of_the_peaks_above_a_score_are_missed(smooth):
+    volume = TiledVolume(np.random.default_rng(11).normal(size=(50, 60, 70)).astype(np.float32))
+    lowest = 3.2 * match_exact(volume, smooth).noise
+    wanted = Wanted(distance=5, number=None, minimum_score=lowest)
+    exact, found = (find(volume, smooth, wanted, path=path).peaks for path in ("exact", "low-rank"))
+    assert (found.scores > lowest).all() and len(exact) > 15
+    distance = cKDTree(found.places).query(exact.places)[0]
+    assert (distance < 2).mean() > 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (7, 3, 60)])
+def test_thin_volumes(smooth, shape):
+    volume = TiledVolume(np.random.default_rng(12).normal(size=shape).astype(np.float32))
+    exact, found = match_exact(volume, smooth), match_low_rank(volume, smooth, sampling=THREE_HALVES)
+    assert found.score.shape == shape
+    assert np.sqrt(((found.score - exact.score) ** 2).mean()) < 0.6 * exact.score.std()
 
 
 def test_final_scores_are_exact_and_the_best_ones_found(smooth):
@@ -145,5 +194,5 @@ def test_final_scores_are_exact_and_the_best_ones_found(smooth):
 def test_where_no_tile_fits_every_voxel_is_searched(smooth):
     data = np.random.default_rng(8).normal(size=(20, 20, 20)).astype(np.float32)
     wide = Bank(replace(smooth.template, radius=105), smooth.rotations[:30], edge=2.0)
-    assert wide.side == 32 and not match_low_rank(TiledVolume(data), wide, tile=48, residual=0.05).every
-    assert match_low_rank(TiledVolume(data), wide, tile=40, residual=0.05).every
+    assert wide.side == 32 and not match_low_rank(TiledVolume(data), wide, tile=48, residual=0.05).sampling.every
+    assert match_low_rank(TiledVolume(data), wide, tile=40, residual=0.05).sampling.every

@@ -223,6 +223,8 @@ def _say(name: str, matched: Matched) -> None:
         typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}", err=True)
         return
     lost = "" if least > 0.99999 else f"; the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
+    if not matched.sampling.every:
+        lost += f", at every {matched.sampling.spacing:g} voxels"
     typer.echo(
         f"{name}: {len(peaks)} candidates, scores {peaks.scores[-1]:.3f} to {peaks.scores[0]:.3f}, noise "
         f"{matched.noise:.3f}{lost}",

@@ -63,7 +63,7 @@ def kept_in_band(low: LowRankBank, sampling: Sampling) -> np.ndarray:
     flat = torch.view_as_real(inside).flatten(1) / side**1.5
     gram = flat @ flat.T
     kept = ((low.coefficients @ gram) * low.coefficients).sum(dim=1)
-    share = kept / low.coefficients.square().sum(dim=1)
+    share = kept / low.coefficients.square().sum(dim=1).clamp(min=1e-30)
     return low.energy * share.clamp(max=1).cpu().numpy()
 
 

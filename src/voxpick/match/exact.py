@@ -17,6 +17,7 @@ import torch
 from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
 from voxpick.match.passes import Report, passes, share_of
+from voxpick.match.sampling import EVERY, Sampling
 from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
 
 NOISE_ROTATIONS = 32
@@ -30,15 +31,15 @@ class Scores:
 
     score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
     that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best.
-    energy: share of the templates' energy that the search kept, by template; 1 when it was exact. every: whether all
-    voxels were looked at, or scores between places interpolated.
+    energy: share of the templates' energy that the search kept, by template; 1 when it was exact. sampling: the places
+    that were looked at; between them scores are interpolated, and may leave -1..1 a little.
     """
 
     score: np.ndarray
     rotation: np.ndarray | None
     noise: float
     energy: np.ndarray
-    every: bool = True
+    sampling: Sampling = EVERY
 
 
 def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:

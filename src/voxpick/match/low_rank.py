@@ -38,7 +38,9 @@ from voxpick.match.tiles import (
 BEYOND_BAND = 0.5
 """Of the residual, what may be lost to places that lie farther apart than voxels."""
 STAGED_BYTES = 900 << 20
-"""Memory for the correlations of the tiles that are worked on together."""
+"""Memory for the correlations of the tiles that are worked on together, and for their transforms."""
+SPECTRUM_BYTES = 48
+"""Of a tile, for each of its transform's values: two in double precision, one in single, and what is cut from it."""
 SAMPLED = 4096
 """Places of a tile from which the noise of the scores is measured."""
 
@@ -113,7 +115,8 @@ def search_compressed(
     parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
     most, places = max(len(low.volumes) for low in compressed), int(np.prod(tiling.grid))
     dtype = kept_dtype(form)
-    group = max(1, min(STAGED_BYTES // (dtype.itemsize * most * places), len(parts)))
+    each = dtype.itemsize * most * places + SPECTRUM_BYTES * int(np.prod(tiling.sides)) // 2
+    group = max(1, min(STAGED_BYTES // each, len(parts)))
     staged, done = torch.empty(group * most * places, dtype=dtype, device=volume.device), 0
     for first in range(0, len(parts), group):
         some = parts[first : first + group]
@@ -190,6 +193,7 @@ class _Search:
         """Of the whole volume; nothing can be added afterwards."""
         if self._best is not None:
             multiply_between(self._best, self._score, self.sampling)
+            self._best = None
         energy = kept_in_band(self.low, self.sampling)
         noise = float(np.sqrt(self._squares / self._places))
-        return Scores(self._score, None, noise, energy, every=self.sampling.every)
+        return Scores(self._score, None, noise, energy, self.sampling)

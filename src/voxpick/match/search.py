@@ -18,7 +18,7 @@ from voxpick.match.low_rank import match_low_rank_together
 from voxpick.match.passes import Report
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
 from voxpick.match.rescore import at_places, climb
-from voxpick.match.sampling import Sampling
+from voxpick.match.sampling import EVERY, Sampling
 from voxpick.match.tiles import LARGEST_TILE, TiledVolume
 
 PATHS = ("low-rank", "exact")
@@ -28,6 +28,8 @@ SPARE, SPARE_BETWEEN = 1.5, 3.0
 The second where scores lie between places that were looked at."""
 BETWEEN: dict[str, Any] = {"neighbours": 8, "lacking": 0.1}
 """How candidates climb there (`rescore.climb`)."""
+BYTES = {"low-rank": 5.2, "exact": 8}
+"""Of a map of scores, a voxel: at places that were looked at too, or rotations too."""
 MAP_BYTES = 2560 << 20
 """Memory for maps of scores: as many templates as these have room for are searched together."""
 
@@ -74,6 +76,7 @@ class Matched:
     """peaks, with exact scores and the best orientation each. lowest: the score from which peaks were kept.
 
     noise: root mean square of all scores. energy: mean and smallest share of a template's energy the search kept.
+    sampling: the places it looked at.
     histogram: of the best scores of all voxels.
     """
 
@@ -82,6 +85,7 @@ class Matched:
     noise: float
     energy: tuple[float, float]
     histogram: ScoreHistogram
+    sampling: Sampling
 
 
 def find(
@@ -115,14 +119,17 @@ def find_all(
     """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
 
     All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `compress.compress`;
-    sampling: of `low_rank.match_low_rank_together`; progress(done, all), of those that are searched together. Raises
-    VoxpickError for an unknown path or way, and for a template larger than the tile.
+    sampling: of `low_rank.match_low_rank_together`, None takes every voxel where there is a background;
+    progress(done, all), of those that are searched together. Raises VoxpickError for an unknown path or way, and for a
+    template larger than the tile.
     """
     if path not in PATHS:
         raise VoxpickError(f"unknown way to match {path!r}; one of {', '.join(PATHS)}")
     for target in targets:
         check_way(target.way)
-    each = max(len(target.banks()) for target in targets) * (4 if path == "low-rank" else 8) * np.prod(volume.shape)
+    if any(target.background is not None for target in targets):  # differences peak more sharply than splines can tell
+        sampling = EVERY if sampling is None else sampling
+    each = max(len(target.banks()) for target in targets) * BYTES[path] * np.prod(volume.shape)
     together = max(1, int(MAP_BYTES // each))
     for first in range(0, len(targets), together):
         some = targets[first : first + together]
@@ -154,11 +161,12 @@ def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
     """Peaks of maps that are not exact, scored exactly."""
     wanted, bank, energy = target.wanted, target.bank, min(float(one.energy.min()) for one in scores)
     lowest, score = wanted.lowest(scores[0], len(bank)), _combined(target, scores)
-    every = all(one.every for one in scores)
+    every = all(one.sampling.every for one in scores)
     each, way = (SPARE, {}) if every else (SPARE_BETWEEN, BETWEEN)
     spare = None if wanted.number is None else int(np.ceil(each * wanted.number))
-    # what the volumes lack lowers scores by at most the root of the energy they lack
-    places = peaks_of(score, distance=wanted.distance, number=spare, above=lowest * float(np.sqrt(energy)))
+    # what the volumes lack lowers scores by about the root of the energy they lack, and what lies between places adds
+    share = float(np.sqrt(energy)) * (1 - way.get("lacking", 0.0))
+    places = peaks_of(score, distance=wanted.distance, number=spare, above=lowest * share)
 
     def ask(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, rows = at_places(volume, bank, at)
@@ -180,4 +188,4 @@ def _matched(target: Target, scores: list[Scores], score: np.ndarray, peaks: Pea
     noise = scores[0].noise
     energy = float(scores[0].energy.mean()), float(scores[0].energy.min())
     histogram = score_histogram(score, None if len(scores) > 1 else noise, len(target.bank), lowest=lowest)
-    return Matched(peaks, lowest, noise, energy, histogram)
+    return Matched(peaks, lowest, noise, energy, histogram, scores[0].sampling)

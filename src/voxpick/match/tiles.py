@@ -1,7 +1,8 @@
 """A tomogram in overlapping tiles, each Fourier transformed once and correlated with many templates.
 
-A tile gives the scores of its core: the places whose template lies within the tile, so that nothing wraps around. At
-the faces of the tomogram templates hang over; what they meet there is the tomogram's mean.
+A tile gives the scores of its core: the places whose template lies within the tile, so that nothing wraps around (but
+for what little of a template is spread out by cutting it to a band of frequencies). At the faces of the tomogram
+templates hang over; what they meet there is the tomogram's mean.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ FRAME, STAGED = 0.45, 1_800_000
 """Putting a template into a tile's frame, as a share of a correlation; tiles of so many places each ask for it anew."""
 SMALLEST_VARIANCE = 1e-8
 """Of the tomogram's own: places that vary less, as in empty corners, score 0."""
+LEAK = 1e-3
+"""Of the tomogram's variance, what is added to a local one where templates are cut to a band of frequencies.
+
+Such templates see a little of what lies beyond their mask, which would be magnified where nothing varies beneath it.
+"""
 
 
 @dataclass(frozen=True)
@@ -162,17 +168,23 @@ class PreparedTile:
         self._precise, self._squares = torch.fft.rfftn(voxels), torch.fft.rfftn(voxels.square())
         self.spectrum = self._precise.to(torch.complex64)
         self._inverse: dict[tuple[int, float, float], torch.Tensor] = {}
+        self._low: torch.Tensor | None = None
 
     def in_band(self) -> torch.Tensor:
         """What `correlate_at_places` takes: the low frequencies, scaled to the number of places."""
-        z, y, x = map(self.tiling.sampling.exactly, self.tiling.sides)
-        low = in_band(in_band(self.spectrum[..., : x // 2 + 1], -2, y), -3, z)
-        return low * (z * y * x / math.prod(self.tiling.sides))
+        if self.tiling.sampling.every:
+            return self.spectrum
+        if self._low is None:
+            z, y, x = map(self.tiling.sampling.exactly, self.tiling.sides)
+            low = in_band(in_band(self.spectrum[..., : x // 2 + 1], -2, y), -3, z)
+            self._low = low * (z * y * x / math.prod(self.tiling.sides))
+        return self._low
 
     def inverse_deviation(self, bank: Bank) -> torch.Tensor:
-        """1 / (weight of the mask times the weighted standard deviation under it), at the places of a core: float32.
+        """1 / (weight of the mask times the weighted standard deviation under it), at the voxels of a core: float32.
 
-        It turns a correlation with a normalised template into a score within -1..1. 0 where nothing varies.
+        It turns a correlation with a normalised template into a score, within -1..1 unless the template is cut to a
+        band. 0 where nothing varies.
         """
         key = (bank.side, bank.radius, bank.edge)
         if key not in self._inverse:
@@ -180,7 +192,7 @@ class PreparedTile:
             mean = correlate(self._precise, mask, self.tiling, side=bank.side) / bank.weight
             square = correlate(self._squares, mask, self.tiling, side=bank.side) / bank.weight
             variance = square - mean.square()
-            safe = variance.clamp(min=SMALLEST_VARIANCE)
+            safe = variance.clamp(min=SMALLEST_VARIANCE) + (0 if self.tiling.sampling.every else LEAK)
             inverse = torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0)
             self._inverse[key] = inverse.float()
         return self._inverse[key]
