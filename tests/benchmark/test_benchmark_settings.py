@@ -6,9 +6,10 @@ import yaml
 
 from voxpick.benchmark.abilities import abilities
 from voxpick.benchmark.plan import check, described, stage_minutes, stages_to_train
-from voxpick.benchmark.settings import load_settings
+from voxpick.benchmark.settings import load_settings, model_file
 from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
+from voxpick.io.model import builtin_models
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "shrec20"
 VP = {"vp": {"method": "vp-detector"}}
@@ -190,3 +191,10 @@ def test_what_a_benchmark_would_run_is_said_without_running_it(bench):
         "named (densenet), seeds 0, 3: classifier its own budget, localizer of vp",
         "3 entries, 20 minutes of training in all",
     ]
+
+
+def test_a_trained_model_is_a_file_or_a_name_of_the_zoo(tmp_path):
+    assert model_file(tmp_path, "voxpick") == builtin_models()["voxpick"]
+    (tmp_path / "voxpick").write_bytes(b"")
+    assert model_file(tmp_path, "voxpick") == tmp_path / "voxpick"
+    assert model_file(tmp_path, "../mine.pt") == tmp_path / "../mine.pt"

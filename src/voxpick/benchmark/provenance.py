@@ -11,7 +11,7 @@ from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.datasets import Datasets, Tomogram
 from voxpick.benchmark.fingerprint import fingerprint, of_file
 from voxpick.benchmark.plan import stage_minutes, stages_to_train
-from voxpick.benchmark.settings import Settings
+from voxpick.benchmark.settings import Settings, model_file
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Provenance:
         parts: list[Any] = [self.of_stages(name, seed)]
         parts += [self.of_model(other, seed) for other in entry.needs]
         if entry.model:
-            parts.append(of_file(self.settings_folder / entry.model))
+            parts.append(of_file(model_file(self.settings_folder, entry.model)))
         return fingerprint(parts)
 
     def of_detection(self, name: str) -> str:

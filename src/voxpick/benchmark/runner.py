@@ -19,7 +19,7 @@ from voxpick.benchmark.datasets import Tomogram, prepare
 from voxpick.benchmark.fingerprint import fingerprint
 from voxpick.benchmark.plan import check, gives_names, order, seeds_of, stage_minutes, with_needed
 from voxpick.benchmark.provenance import Provenance
-from voxpick.benchmark.settings import Settings
+from voxpick.benchmark.settings import Settings, model_file
 from voxpick.benchmark.steps import PROGRAM, StepFailed, Steps
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
@@ -183,7 +183,7 @@ class Runner:
         base: Path | None
         own = self.folder(name, seed) / "model.pt"
         if entry.model:
-            base = self.settings_folder / entry.model
+            base = model_file(self.settings_folder, entry.model)
         elif entry.model_of or entry.localizer:
             base, second = self._models(entry.model_of or entry.localizer or "", seed)
             if entry.model_of and not entry.classifier:

@@ -20,7 +20,7 @@ class Entry(Strict):
 
     changes: training settings by stage. split: shares of the minutes by stage (equal ones if empty). detection: its
     settings; paper_detection: as the method's paper has it. training: numbers of the training tomograms from 1 on (all
-    if absent). model: a trained file. model_of: the model of another entry.
+    if absent). model: a trained file, or the name of a model of the zoo. model_of: the model of another entry.
     localizer: detection begins with the model of another entry and this entry trains the rest. classifier: particles
     are named by another entry's classifier.
     """
@@ -146,6 +146,14 @@ def load_settings(folder: Path) -> Settings:
         if other != name:
             raise VoxpickError(f"{folder / name}.yaml: title {entry.title!r} is that of {other} as well; give another")
     return Settings(benchmark=benchmark, entries=entries)
+
+
+def model_file(folder: Path, given: str) -> Path:
+    """The file of an entry's `model`: a path relative to the settings folder, or the name of a model of the zoo."""
+    from voxpick.io.model import builtin_models
+
+    path = folder / given
+    return builtin_models().get(given, path) if not path.exists() else path
 
 
 def _check_entry(path: Path, name: str, entry: Entry, entries: dict[str, Entry], tomograms: int) -> None:
