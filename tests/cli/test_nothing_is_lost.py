@@ -1,7 +1,9 @@
 """No command writes over what it reads, or over files of another origin that it was not told to replace."""
 
+import importlib
 import shutil
 
+import mrcfile
 import numpy as np
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from bad_files import refused, run
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles
+from voxpick.io.mrc import read_mrc
 
 
 @pytest.fixture
@@ -149,3 +152,42 @@ def test_one_stray_pick_does_not_move_picks_in_angstrom(monkeypatch, capsys, pla
 def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
     with pytest.raises(VoxpickError, match="stays as it is; name a file with --output"):
         calibrate_command("vp-detector", [tmp_path])
+
+
+@pytest.mark.parametrize("command", ["detect", "match"])
+def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
+    """What it has written is known to be its own, though it never came to its end."""
+    shutil.copy(copy / "good.mrc", copy / "second.mrc")
+    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}[command]
+    words = [command, "good.mrc", "second.mrc", *how.split(), "-o", "picks"]
+    name = {"detect": "_write", "match": "write_picks"}[command]
+    module = importlib.import_module(f"voxpick.cli.{command}")
+    write, calls = getattr(module, name), []
+
+    def dies(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, dies)
+        assert run(patched, capsys, copy, *words)[0] == 130
+    assert (copy / "picks" / "good.csv").exists() and not (copy / "picks" / "second.csv").exists()
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    record = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())
+    assert list(record["tomograms"]) == ["good", "second"] and (copy / "picks" / "second.csv").exists()
+
+
+def test_a_template_whose_name_no_file_can_hold_is_refused_before_the_search(monkeypatch, capsys, copy):
+    with mrcfile.new(copy / "my map.mrc", np.random.default_rng(0).random((16, 16, 16)).astype(np.float32)) as file:
+        file.voxel_size = read_mrc(copy / "good.mrc").voxel_size
+    monkeypatch.setattr("voxpick.methods.template_matching.match", None)
+    code, lines, written = run(monkeypatch, capsys, copy, "match", "good.mrc", "-t", "my map.mrc", "-o", "picks")
+    assert code == 2 and "SHREC lists cannot hold the class name 'my map'; use one word" in lines[-1] and not written
+
+
+def test_a_tomogram_is_averaged_once(monkeypatch, capsys, copy):
+    words = "average good.csv good.mrc good.mrc --iterations 0 -o average"
+    code, lines, written = run(monkeypatch, capsys, copy, *words.split())
+    assert code == 2 and "2 tomograms are called good" in lines[-1] and not written

@@ -198,3 +198,31 @@ def test_a_missing_optics_group_is_named(tmp_path: Path) -> None:
     starfile.write(blocks, path)
     with pytest.raises(VoxpickError, match="optics group 3"):
         read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+
+
+def test_tomograms_of_unequal_shapes_are_centred_each_by_itself(tmp_path: Path) -> None:
+    shapes = {"a": (40, 50, 60), "b": (100, 30, 80)}
+    centers = np.array([[100.0, 200.0, 300.0], [900.0, 150.0, 20.0], [10.0, 20.0, 30.0]])
+    picks = Particles(centers, tomograms=np.array(["a", "b", "a"], dtype=object))
+    path = tmp_path / "two.star"
+    write_star(path, picks, voxel_size=10.0, shape=shapes)
+    blocks = starfile.read(path, always_dict=True)
+    assert list(blocks["particles"]["rlnOpticsGroup"]) == [1, 2, 1] and len(blocks["optics"]) == 2
+    x = blocks["particles"]["rlnCenteredCoordinateXAngst"].to_numpy()
+    assert np.allclose(x, [300 - 300, 20 - 400, 30 - 300])
+    assert np.allclose(read_star(path).centers_zyx, centers, atol=1e-3)
+    for name, shape in shapes.items():
+        of = picks.tomograms == name
+        read = read_star(path, voxel_size=10.0, shape=shape)
+        assert np.allclose(read.centers_zyx[of], centers[of], atol=1e-3)
+    with pytest.raises(VoxpickError, match="of tomogram 'b'; shapes are given of a"):
+        write_star(path, picks, voxel_size=10.0, shape={"a": (40, 50, 60)})
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "twice.star"
+    columns = ["rlnCoordinateX", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
+    header = "".join(f"_{name} #{number}\n" for number, name in enumerate(columns, start=1))
+    path.write_text(f"data_particles\n\nloop_\n{header}1.0 2.0 3.0 4.0\n5.0 6.0 7.0 8.0\n")
+    with pytest.raises(VoxpickError, match="two columns rlnCoordinateX"):
+        read_star(path, voxel_size=10.0)

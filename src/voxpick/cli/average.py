@@ -87,8 +87,10 @@ def _average(
     from voxpick.average.refinement import refine
     from voxpick.cli.averaging import cut_boxes, read_reference
     from voxpick.cli.progress import step_bars
+    from voxpick.io.star import require_star_names
 
     boxes = cut_boxes(picks, volumes, how, only=only)
+    require_star_names(output / "picks.star", boxes.particles)
     classes = {str(name) for name in boxes.particles.classes}
     if len(classes) > 1:
         typer.echo(
@@ -109,21 +111,23 @@ def _average(
         "tilts (degrees)": how.alignment.tilt_range_deg, "iterations": how.iterations, "mask": mask, "seed": seed,
         "boxes over an edge": f"{boxes.dropped} dropped, {boxes.padded} padded",
     }  # fmt: skip
-    _write(output, refined, volumes[0], told)
+    _write(output, refined, volumes, told)
     counted = f"{len(boxes)} particles ({boxes.dropped} dropped, {boxes.padded} padded at edges)"
     at = ", ".join(f"{refined.fsc.resolution(t):.1f} A at FSC {t:g}" for t in (0.143, 0.5))
     typer.echo(f"{output}: {counted}; half maps agree to {at}")
 
 
-def _write(folder: Path, refined: Refined, volume: Volume, told: dict[str, Any]) -> None:
+def _write(folder: Path, refined: Refined, volumes: list[Volume], told: dict[str, Any]) -> None:
     from voxpick.io.atomic import write_text
-    from voxpick.io.formats import write_particles
     from voxpick.io.mrc import write_mrc
+    from voxpick.io.star import write_star
     from voxpick.report.average_page import build_average_report
 
     write_mrc(folder / "map.mrc", refined.map)
     for k, half in enumerate(refined.halves, start=1):
         write_mrc(folder / f"half{k}.mrc", half)
     write_text(folder / "fsc.csv", refined.fsc.to_frame().to_csv(index=False, float_format="%.6g"))
-    write_particles(folder / "picks.star", refined.particles, voxel_size=volume.voxel_size, shape=volume.shape)
+    one = len(volumes) == 1  # whatever tomogram its picks name
+    shapes = volumes[0].shape if one else {volume.name: volume.shape for volume in volumes}
+    write_star(folder / "picks.star", refined.particles, voxel_size=volumes[0].voxel_size, shape=shapes)
     write_text(folder / "report.html", build_average_report(refined, settings=told))

@@ -82,10 +82,17 @@ def in_box(data: np.ndarray, box: int) -> np.ndarray:
 def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | None) -> Subtomograms:
     """The picks' boxes in all tomograms, those of class `only` if given.
 
-    Raises VoxpickError for a tomogram without picks of its name, unless it is the only one.
+    Raises VoxpickError for two tomograms of one name, and for one without picks of its name, unless it is the only one.
     """
     from voxpick.cli.truth import read_picks
 
+    names = [volume.name for volume in volumes]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise VoxpickError(
+            f"{names.count(twice)} tomograms are called {twice}: the same particles would be in both half-sets; give "
+            "each tomogram once, and each its own name"
+        )
     parts = []
     for volume in volumes:
         picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)

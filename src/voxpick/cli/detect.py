@@ -89,23 +89,22 @@ def _detect(
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation
     )
+    named = {} if classifier is None else {"classifier": classifier}
     found: dict[str, Particles] = {}
-    made_with: dict[str, Any] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
-        for path in volumes:
+        for name, path in files.items():
             with failures.of(path):
                 volume = read_mrc(path, voxel_size=voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as report:
                     detection = detector(volume, device=where, progress=report)
                 typer.echo(searched(detection), err=True)
-                _write(output, picks_name(path), detection, formats, segmentation=segmentation)
-                found[picks_name(path)], made_with = detection.particles, detection.settings
-    named = {} if classifier is None else {"classifier": classifier}
+                about = {"model": model, "method": detector.method, **named, "device": where}
+                held = recorded_tomograms(record, {name: path})
+                write_settings(record, {**about, "settings": detection.settings, "tomograms": held})
+                _write(output, name, detection, formats, segmentation=segmentation)
+                found[name] = detection.particles
     if found:
-        tomograms = recorded_tomograms(record, {name: path for name, path in files.items() if name in found})
-        about = {"model": model, "method": detector.method, **named, "device": where, "settings": made_with}
-        write_settings(record, {**about, "tomograms": tomograms})
         print_summary(found, output)
     failures.raise_any()
 

@@ -42,6 +42,20 @@ def write_picks(
         write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
 
 
+def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
+    """Raise VoxpickError for classes that a format cannot hold, before hours are spent on finding them."""
+    import numpy as np
+
+    from voxpick.io.shrec import require_plain_names
+    from voxpick.io.star import require_star_names
+    from voxpick.particles import Particles
+
+    some = Particles(np.zeros((len(names), 3)), classes=np.array(names, dtype=object))
+    for name, check in (("star", require_star_names), ("shrec", require_plain_names)):
+        if name in formats:
+            check(stem.with_name(stem.name + SUFFIXES[name]), some)
+
+
 def write_settings(path: Path, made_with: dict[str, Any]) -> None:
     """What the picks were made with, as YAML."""
     import yaml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import (
+    check_classes,
     print_summary,
     read_formats,
     searched,
@@ -20,6 +22,8 @@ from voxpick.cli.tomograms import Failures, check_tomograms, errors_name_file, p
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from voxpick.detect.pipeline import Detection, Progress
     from voxpick.match.histogram import ScoreHistogram
     from voxpick.match.search import Matched
@@ -134,31 +138,37 @@ def _match(
     record, files = output / "match.yaml", {picks_name(path): path for path in volumes}
     keep_other_picks(output, record, files, suffixes_of(formats), overwrite=overwrite)
     where = str(choose_device(device))
+    templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
     found: dict[str, Particles] = {}
-    made_with: dict[str, Any] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
         for path in volumes:
             with failures.of(path):
                 volume = read_mrc(path, voxel_size=voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as progress:
-                    detection, histograms = _detection(volume, method, names, changes, where, progress)
+                    check = partial(check_classes, output / picks_name(path), formats=formats)
+                    detection, histograms = _detection(volume, method, names, changes, where, progress, check)
                 typer.echo(searched(detection), err=True)
+                about = {"method": method, **templates, "device": where, "settings": detection.settings}
+                held = recorded_tomograms(record, {picks_name(path): path})
+                write_settings(record, {**about, "tomograms": held})
                 write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
                 if with_report:
                     write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
-                found[picks_name(path)], made_with = detection.particles, detection.settings
-    templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
+                found[picks_name(path)] = detection.particles
     if found:
-        tomograms = recorded_tomograms(record, {name: path for name, path in files.items() if name in found})
-        about = {"method": method, **templates, "device": where, "settings": made_with, "tomograms": tomograms}
-        write_settings(record, about)
         print_summary(found, output)
     failures.raise_any()
 
 
 def _detection(
-    volume: Volume, method: str, names: list[str], changes: dict[str, Any], device: str, progress: Progress
+    volume: Volume,
+    method: str,
+    names: list[str],
+    changes: dict[str, Any],
+    device: str,
+    progress: Progress,
+    check: Callable[[list[str]], None],
 ) -> tuple[Detection, dict[str, ScoreHistogram]]:
     """What was found, and the histogram of the scores of each template."""
     import numpy as np
@@ -182,6 +192,7 @@ def _detection(
         histograms[name] = matched.histogram
 
     templates = read_templates(names, volume)
+    check([template.name for template in templates])
     return match(volume, templates, settings, device=device, progress=progress, report=tell), histograms
 
 

@@ -74,7 +74,7 @@ def write_locations(path: str | Path, particles: Particles, *, voxel_size: float
     """
     if particles.rotations is None:
         raise VoxpickError(f"{path}: particle_locations needs the rotation of every particle, and these have none")
-    _require_plain_names(path, particles)
+    require_plain_names(path, particles)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # gimbal lock: any of the equivalent angles will do
         angles = matrix_to_zxz_deg(swap_axes(particles.rotations))
@@ -99,7 +99,7 @@ def write_submission(
     whole_voxels: round (halves away from zero), as the contest's own lists do; otherwise three decimals are kept.
     z_offset: voxels added to every z, for picks whose volume is the specimen alone.
     """
-    _require_plain_names(path, particles)
+    require_plain_names(path, particles)
     ordered = particles.sorted_by_score()
     voxels = ordered.voxels(voxel_size) + [z_offset, 0, 0]
     if whole_voxels:
@@ -116,7 +116,8 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
     return np.where(values < 0, -np.floor(-values + 0.5), np.floor(values + 0.5)).astype(np.int64)
 
 
-def _require_plain_names(path: str | Path, particles: Particles) -> None:
+def require_plain_names(path: str | Path, particles: Particles) -> None:
+    """Raise VoxpickError for the name of a class that SHREC lists cannot hold."""
     for name in particles.classes:
         if len(str(name).split()) != 1 or str(name).startswith("#"):
             raise VoxpickError(f"{path}: SHREC lists cannot hold the class name {name!r}; use one word")

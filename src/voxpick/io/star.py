@@ -7,7 +7,7 @@ whose names start with vpx; RELION keeps columns it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -38,12 +38,13 @@ def write_star(
     particles: Particles,
     *,
     voxel_size: float | None = None,
-    shape: Sequence[int] | None = None,
+    shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     relion: Literal[4, 5] = 5,
 ) -> None:
     """Write a particles STAR file with optics; it goes into RELION 5 by Import > Coordinates.
 
-    voxel_size, shape: A and voxels (z, y, x) of the tomogram, the same for all tomograms in the table.
+    voxel_size, shape: A and voxels (z, y, x) of the tomogram, the same for all tomograms in the table; or shapes by
+    name of the tomogram, each of which then is an optics group.
     rlnTomoTiltSeriesPixelSize says voxel_size, and the pixels of relion=4 are voxels of that size. rlnClassNumber holds
     the SHREC'20 id where all names are SHREC'20's, else the place in the sorted names; vpxClassName holds the name.
     Raises VoxpickError when voxel_size, or for RELION 5 shape, is missing.
@@ -53,21 +54,19 @@ def write_star(
             f"{path}: RELION {relion} coordinates need the voxel size{' and shape' if relion == 5 else ''} "
             "of the tomogram; give them"
         )
-    for name in (*particles.classes, *([] if particles.tomograms is None else particles.tomograms)):
-        if not str(name).strip() or any(mark in str(name) for mark in "#'\"\n"):
-            raise VoxpickError(f"{path}: STAR files cannot hold the name {name!r}; leave out # and quotation marks")
+    require_star_names(path, particles)
     centers_xyz = particles.centers_zyx[:, ::-1]
-    size_xyz = np.array(shape[::-1], dtype=np.float64) * voxel_size if shape is not None else None
+    names, sizes_xyz, group = _sizes(path, particles, shape, voxel_size)
     table: dict[str, object] = {"rlnTomoName": particles.tomograms}
     if relion == 5:
-        assert size_xyz is not None
-        table |= dict(zip(CENTRED, (centers_xyz - size_xyz / 2).T, strict=True))
+        assert sizes_xyz is not None
+        table |= dict(zip(CENTRED, (centers_xyz - sizes_xyz[group] / 2).T, strict=True))
     else:
         table |= dict(zip(PIXELS, (centers_xyz / voxel_size).T, strict=True))
     if particles.rotations is not None:
         table |= dict(zip(ANGLES, rotations_to_relion(particles.rotations).T, strict=True))
     table["rlnTomoParticleName"] = _particle_names(particles)
-    table["rlnOpticsGroup"] = np.ones(len(particles), dtype=np.int64)
+    table["rlnOpticsGroup"] = group + 1
     table["rlnClassNumber"] = _class_numbers(particles.classes)
     table["vpxClassName"] = particles.classes
     for name, scores in (
@@ -77,11 +76,37 @@ def write_star(
     ):
         if scores is not None:
             table[name] = scores
-    optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": ["opticsGroup1"], PIXEL_SIZE: [voxel_size]})
-    if size_xyz is not None:
-        optics[SIZES] = size_xyz
+    numbers = range(1, len(names) + 1)
+    optics = pd.DataFrame({"rlnOpticsGroup": numbers, "rlnOpticsGroupName": names, PIXEL_SIZE: voxel_size})
+    if sizes_xyz is not None:
+        optics[SIZES] = sizes_xyz
     with atomic_path(path) as temporary:
         starfile.write({"optics": optics, "particles": pd.DataFrame(table)}, temporary, float_format="%.6f")
+
+
+def require_star_names(path: str | Path, particles: Particles) -> None:
+    """Raise VoxpickError for the name of a class or tomogram that STAR files cannot hold."""
+    for name in (*particles.classes, *([] if particles.tomograms is None else particles.tomograms)):
+        if not str(name).strip() or any(mark in str(name) for mark in "#'\"\n"):
+            raise VoxpickError(f"{path}: STAR files cannot hold the name {name!r}; leave out # and quotation marks")
+
+
+def _sizes(
+    path: str | Path, particles: Particles, shape: Sequence[int] | Mapping[str, Sequence[int]] | None, voxel_size: float
+) -> tuple[list[str], np.ndarray | None, np.ndarray]:  # fmt: skip
+    """Names of the optics groups, sizes in A (groups, 3) of their tomograms, x first, and each particle's group."""
+    one = np.zeros(len(particles), dtype=np.int64)
+    if shape is None:
+        return ["opticsGroup1"], None, one
+    if not isinstance(shape, Mapping):
+        return ["opticsGroup1"], np.array([shape[::-1]], dtype=np.float64) * voxel_size, one
+    names = list(shape)
+    sizes = np.array([shape[name][::-1] for name in names], dtype=np.float64) * voxel_size
+    group = one if particles.tomograms is None else pd.Index(names).get_indexer(pd.Index(particles.tomograms))
+    if (group < 0).any() or (particles.tomograms is None and len(names) > 1):
+        missing = "" if particles.tomograms is None else particles.tomograms[int(np.argmin(group))]
+        raise VoxpickError(f"{path}: particles are of tomogram {missing!r}; shapes are given of {', '.join(names)}")
+    return [f"opticsGroup{number}" for number in range(1, len(names) + 1)], sizes, group.astype(np.int64)
 
 
 def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
@@ -161,6 +186,9 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if found is None:
         columns = [column for table in tables.values() for column in table.columns][:12]
         raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
+    if found.columns.duplicated().any():
+        twice = found.columns[found.columns.duplicated()][0]
+        raise VoxpickError(f"{path}: has two columns {twice}; take one out")
     return found, tables.get("optics", pd.DataFrame())
 
 

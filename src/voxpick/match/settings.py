@@ -52,11 +52,13 @@ class MatchSettings(PickSettings):
     ctf: Literal["first-zero", "full", "off"] = Field("first-zero", description="what of the CTF acts on the templates")
     defocus: float = Field(3.0, gt=0, description="um, underfocus")
     cs: float = Field(2.7, ge=0, description="mm, spherical aberration")
-    voltage: float = Field(300.0, gt=0, description="kV")
+    voltage: float = Field(300.0, gt=0, le=3000, description="kV")
     amplitude_contrast: float = Field(0.08, ge=0, lt=1)
     tilt_range: tuple[float, float] | Literal["off"] = Field((-60.0, 60.0), description="degrees; off: no wedge")
     mask_edge: float = Field(10.0, ge=0, description="A; width of the soft edge of the spherical mask")
-    mask_radius: float | None = Field(None, gt=0, description="A; of the mask of every template; its own if not given")
+    mask_radius: float | None = Field(
+        None, gt=0, le=1e5, description="A; of the mask of every template; its own if not given"
+    )
     whiten: bool = Field(False, description="the same power at all frequencies, in tomogram and templates")
     background: Literal["off", "subtract", "divide"] = Field(
         "off", description="set scores against those of the template with random phases"
