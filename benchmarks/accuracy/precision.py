@@ -61,6 +61,9 @@ def main() -> None:
             if engine == "openvino" and importlib.util.find_spec("openvino") is None:
                 print("precision: OpenVINO is not installed (pip install openvino)")
                 continue
+            if dtype not in (torch.float32, choose_dtype(torch.device("cpu"))):
+                print(f"precision: {name} is left out, as this processor only emulates the format")
+                continue
             start = time.perf_counter()
             with computing_in(dtype):
                 found = method.detect(volume, models, changes={**changes, "engine": engine}, device="cpu")

@@ -22,6 +22,7 @@ from reference_msdnet import reference_msdnet
 from voxpick.detect.memory import LiveBytes
 from voxpick.networks import dense_native
 from voxpick.networks.msdnet import MSDNet
+from voxpick.precision import choose_dtype
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -71,6 +72,9 @@ def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str,
         engines["compiled"] = nullcontext
     rows: list[dict[str, Any]] = []
     for name, dtype in DTYPES.items():
+        if dtype not in (torch.float32, choose_dtype(x.device)):
+            print(f"msdnet: {name} is left out, as this processor only emulates it")
+            continue
         network.compute_dtype = dtype
         for task in (forward, training_step):
             reference = lambda v, dtype=dtype: reference_msdnet(network, v, dtype=dtype)  # noqa: E731

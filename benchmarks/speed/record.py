@@ -56,11 +56,13 @@ def machine() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    from voxpick.precision import instructions
+
     git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "processor": name, "cores": os.cpu_count(), **before, "busy_after": round(busy_cores(), 1),
-        "versions": versions, "commit": commit,
+        "processor": name, "instructions": instructions(), "cores": os.cpu_count(), **before,
+        "busy_after": round(busy_cores(), 1), "versions": versions, "commit": commit,
     }  # fmt: skip
 
 

@@ -150,7 +150,10 @@ def _machine(machine: dict[str, Any]) -> str:
     elif "load_before" in machine:
         load = f", load {machine['load_before']}"
     cores = f", {machine['cores']} cores" if "cores" in machine else ""
-    return f"{machine.get('processor') or machine.get('cpu')}{cores}{load}; {named}; commit {machine['commit'][:7]}."
+    sets = f" ({machine['instructions']})" if "instructions" in machine else ""
+    return (
+        f"{machine.get('processor') or machine.get('cpu')}{sets}{cores}{load}; {named}; commit {machine['commit'][:7]}."
+    )
 
 
 def _as_row(entry: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ python benchmarks/speed/unet.py [--shape 96 128 160] [--tile 96] [--halo 16]
 The network is DeepFinder's with batch normalisation, folded for ours. All get volume and network, and give the
 foreground, 5 % of it; ours keeps its classes as well. MONAI gets the same patch size and overlap and the network
 as it was trained, in float32 (its own default) and in bfloat16 with channels last. Rows of engines that are not
-installed are left out. `largest_difference` is that of the foreground's probability to float32; converting is timed on
-its own.
+installed are left out, as is bfloat16 where the processor only emulates it. `largest_difference` is that of the
+foreground's probability to float32; converting is timed on its own.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from voxpick.detect.class_voxels import class_voxels
 from voxpick.detect.inference import OpenVinoNetwork, for_inference
 from voxpick.detect.segment import best_tile, softmax_map
 from voxpick.networks.unet import UNet
+from voxpick.precision import choose_dtype
 
 CPU = torch.device("cpu")
 
@@ -52,27 +54,28 @@ def main() -> None:
             dtype=dtype,
         )
 
-    works = {
-        "torch, float32": ours(light, torch.float32),
-        "torch, bfloat16": ours(light, torch.bfloat16),
-    }
-    networks = {"torch, bfloat16": (light, torch.bfloat16)}
+    short = choose_dtype(CPU)  # float32 where bfloat16 is only emulated, many times slower
+    name = str(short).removeprefix("torch.")
+    works, networks = {"torch, float32": ours(light, torch.float32)}, {}
+    if short != torch.float32:
+        works[f"torch, {name}"] = ours(light, short)
+        networks[f"torch, {name}"] = (light, short)
     converting = 0.0
     try:
         begun = time.perf_counter()
         converted = OpenVinoNetwork(light)
         converting = time.perf_counter() - begun
-        works["OpenVINO, bfloat16"] = ours(converted, torch.bfloat16)
-        networks["OpenVINO, bfloat16"] = (converted, torch.bfloat16)
+        works[f"OpenVINO, {name}"] = ours(converted, short)
+        networks[f"OpenVINO, {name}"] = (converted, short)
     except ImportError:
         print("unet: OpenVINO is not installed (pip install openvino)")
-    peers = monai(network, image, threshold, options)
+    peers = monai(network, image, threshold, options, formats=dict.fromkeys(("float32", name)))
     times = dict(
         zip([*works, *peers], alternating([*works.values(), *peers.values()], repeats=options.repeats), strict=True)
     )
     rows = []
     for name in works:
-        peer = "MONAI SlidingWindowInferer, " + ("float32" if name == "torch, float32" else "bfloat16")
+        peer = f"MONAI SlidingWindowInferer, {name.split(', ')[1]}"
         more: dict[str, Any] = {"voxels_per_second": float(np.prod(options.shape) / times[name])}
         if name in networks:
             more["largest_difference"] = float(np.abs(foreground(image, *networks[name]) - exact).max())
@@ -83,8 +86,10 @@ def main() -> None:
     write(options, rows, note=f"voxpick's tiles have the sides {sides}, of at most {options.tile}^3 voxels.")
 
 
-def monai(network: torch.nn.Module, image: torch.Tensor, threshold: float, options: Any) -> dict[str, Any]:
-    """The inferer of MONAI in both formats, where it is installed."""
+def monai(
+    network: torch.nn.Module, image: torch.Tensor, threshold: float, options: Any, *, formats: Iterable[str]
+) -> dict[str, Any]:
+    """The inferer of MONAI in some formats, where it is installed."""
     try:
         from monai.inferers import SlidingWindowInferer
     except ImportError:
@@ -102,7 +107,7 @@ def monai(network: torch.nn.Module, image: torch.Tensor, threshold: float, optio
 
         return work
 
-    return {f"MONAI SlidingWindowInferer, {name}": run(getattr(torch, name)) for name in ("float32", "bfloat16")}
+    return {f"MONAI SlidingWindowInferer, {name}": run(getattr(torch, name)) for name in formats}
 
 
 def foreground(image: torch.Tensor, network: torch.nn.Module, dtype: torch.dtype) -> np.ndarray:

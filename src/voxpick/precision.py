@@ -36,6 +36,13 @@ def has_avx512_bf16() -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
+def instructions() -> str:
+    """The vector instructions of this processor that matter here, such as 'AVX512 BF16 AMX' or 'AVX2'."""
+    names = [torch.backends.cpu.get_cpu_capability()]
+    names += ["BF16"] * has_avx512_bf16() + ["AMX"] * has_amx()
+    return " ".join(names)
+
+
 def choose_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor or GPU gains from it, else float32."""
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""The dense stack on the compiled kernels of `networks.native`: two channels a layer, on a CPU with AVX-512.
+"""The dense stack on the compiled kernels of `networks.native`: two channels a layer, on a CPU with AVX-512 or AVX2.
 
 The kernels read each earlier pair of maps once per layer from cache, compute two outputs for up to eight vectors of
 voxels in registers, and fuse bias, activation and rounding; nothing is concatenated or copied. The layout is
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from voxpick.networks.layout import Layout
-from voxpick.networks.native import library
+from voxpick.networks.native import has_bfloat16, library
 
 LARGEST_DILATION = 16  # the gap of zeros between rows
 
@@ -25,7 +25,7 @@ def usable(x: torch.Tensor, layout: Layout, dtype: torch.dtype) -> bool:
     """Whether the kernels can evaluate this stack on this input."""
     return (
         x.device.type == "cpu"
-        and dtype in (torch.float32, torch.bfloat16)
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and has_bfloat16()))
         and layout.width == 2
         and layout.in_channels <= 2
         and max(layout.dilations) <= LARGEST_DILATION

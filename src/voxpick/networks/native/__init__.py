@@ -1,7 +1,8 @@
-"""Compiled kernels for processors with AVX-512, built with the machine's own C++ compiler on first use.
+"""Compiled kernels for processors with AVX-512 or AVX2, built with the machine's own C++ compiler on first use.
 
 Without a compiler or such a processor `library` gives None and the portable engine is used. VOXPICK_NATIVE=0 turns
-the kernels off. The library is kept in the user's cache directory under a name made from the source and the flags.
+the kernels off; VOXPICK_NATIVE=avx2 and the other names of INSTRUCTIONS ask for those of lesser processors. The library
+is kept in the user's cache directory under a name made from the source and the flags.
 """
 
 from __future__ import annotations
@@ -18,26 +19,50 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_name("msdnet.cpp")
-FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma") + tuple(
-    f"-mavx512{part}" for part in ("f", "bw", "vl", "dq", "bf16")
-)
-
-
-def supported() -> bool:
-    """Whether this processor has AVX-512 with bf16 dot products."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma")
+_AVX512 = tuple(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))
+INSTRUCTIONS = {"avx512_bf16": (*_AVX512, "-mavx512bf16"), "avx512": _AVX512, "avx2": ("-mavx2",)}
+"""Sets of instructions, the best first, and the compiler's flags for them. Only the first computes in bf16."""
 
 
 @cache
+def supported() -> tuple[str, ...]:
+    """Which of INSTRUCTIONS this processor has, the best first."""
+    level = torch.backends.cpu.get_cpu_capability()
+    half = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    names = {"AVX512": ("avx512_bf16", "avx512", "avx2") if half else ("avx512", "avx2"), "AVX2": ("avx2",)}
+    return names.get(level, ())
+
+
+@cache
+def chosen() -> str | None:
+    """The instructions that the kernels use here; None where there are no kernels."""
+    wanted = os.environ.get("VOXPICK_NATIVE", "1")
+    if wanted == "0" or not supported():
+        return None
+    return wanted if wanted in supported() else supported()[0]
+
+
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None when they cannot be had here."""
-    if os.environ.get("VOXPICK_NATIVE", "1") == "0" or not supported():
-        return None
+    instructions = chosen()
+    return None if instructions is None else build(instructions)
+
+
+def has_bfloat16() -> bool:
+    """Whether the kernels compute in bf16 as well as in float32."""
+    return chosen() == "avx512_bf16"
+
+
+@cache
+def build(instructions: str) -> ctypes.CDLL | None:
+    """The kernels compiled for one of INSTRUCTIONS, or None without a compiler."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None
+    flags = (*FLAGS, *INSTRUCTIONS[instructions])
     sources = b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
-    digest = hashlib.sha256(sources + " ".join((compiler, *FLAGS)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(sources + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"
     path = cache_home / f"msdnet-{digest}.so"
     try:
@@ -45,7 +70,7 @@ def library() -> ctypes.CDLL | None:
             cache_home.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache_home) as folder:
                 built = Path(folder) / path.name
-                command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
+                command = [compiler, *flags, str(SOURCE), "-o", str(built)]
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
                 built.replace(path)
         return ctypes.CDLL(str(path))

@@ -10,11 +10,11 @@ namespace msdnet {
 template <bool HALF, int T, int NR, int NV>
 inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, int64_t next, int64_t z, int64_t y,
                  int64_t x, int64_t d, float* sums, int64_t other) {
-    __m512 a[2 * T][NR][NV];
+    Floats a[2 * T][NR][NV];
 #pragma GCC unroll 8
     for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
-            for (int v = 0; v < NV; ++v) a[o][r][v] = _mm512_load_ps(sums + o * other + r * s.padded + v * 16);
+            for (int v = 0; v < NV; ++v) a[o][r][v] = load(sums + o * other + r * s.padded + v * LANES);
     for (int dz = 0; dz < 3; ++dz) {
         const int64_t zz = z + (dz - 1) * d;
         if (zz < 0 || zz >= s.z) continue;
@@ -29,16 +29,16 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
             const uint32_t* w = weights + (dz * 3 + dy) * 6;
 #pragma GCC unroll 3
             for (int dx = 0; dx < 3; ++dx) {
-                __m512i k[2 * T];
+                Words k[2 * T];
 #pragma GCC unroll 8
                 for (int o = 0; o < 2 * T; ++o)
-                    k[o] = _mm512_set1_epi32(static_cast<int>(w[o / 2 * next + dx * 2 + o % 2]));
+                    k[o] = every(w[o / 2 * next + dx * 2 + o % 2]);
                 const int64_t off = (dx - 1) * d;
 #pragma GCC unroll 8
                 for (int r = 0; r < NR; ++r)
 #pragma GCC unroll 4
                     for (int v = 0; v < NV; ++v) {
-                        const __m512i value = _mm512_loadu_si512(rows[r] + off + v * 16);
+                        const Words value = words(rows[r] + off + v * LANES);
 #pragma GCC unroll 8
                         for (int o = 0; o < 2 * T; ++o) a[o][r][v] = multiply_add<HALF>(a[o][r][v], value, k[o]);
                     }
@@ -48,7 +48,7 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
 #pragma GCC unroll 8
     for (int o = 0; o < 2 * T; ++o)
         for (int r = 0; r < NR; ++r)
-            for (int v = 0; v < NV; ++v) _mm512_store_ps(sums + o * other + r * s.padded + v * 16, a[o][r][v]);
+            for (int v = 0; v < NV; ++v) put(sums + o * other + r * s.padded + v * LANES, a[o][r][v]);
 }
 
 // Rows y .. y + rows of the planes first, first + step, ... of one volume.
@@ -82,13 +82,13 @@ inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t d, int64
     return slabs;
 }
 
-// Ask for rows from .. to - 1 of a plane, 16 NV voxels from x on, before they are read.
+// Ask for rows from .. to - 1 of a plane, NV vectors from x on, before they are read.
 template <int NV>
 inline void read_ahead(const Shape& s, const uint32_t* map, int64_t z, int64_t from, int64_t to, int64_t x) {
     if (z < 0 || z >= s.z) return;
     for (int64_t y = std::max<int64_t>(from, 0); y < std::min(to, s.y); ++y)
-        for (int v = 0; v < NV; ++v)
-            _mm_prefetch(reinterpret_cast<const char*>(map + (z * s.y + y) * s.row + x + v * 16), _MM_HINT_T1);
+        for (int v = 0; v < NV * LANES; v += 16)
+            _mm_prefetch(reinterpret_cast<const char*>(map + (z * s.y + y) * s.row + x + v), _MM_HINT_T1);
 }
 
 // One map of one volume convolved into the outputs of T layers; sums is [plane][2 T][rows rounded to 8][padded].
@@ -118,9 +118,14 @@ void convolve(const Shape& s, const uint32_t* map, const uint32_t* after, const 
                     if (ends) ask(z + then);
                     tile<HALF, T, NR, NV>(s, map, weights, next, z, slab.y + y, x, d, here + y * s.padded, other);
                 }
-                x += NV * 16;
+                x += NV * LANES;
             };
-            if constexpr (T == 4) {
+            // As many sums as there are registers for: 16 of 32 with AVX-512, 8 of 16 with AVX2.
+            if constexpr (LANES == 8) {
+                if constexpr (T == 4) run.template operator()<1, 1>();
+                else if (left >= 32 || T == 2) run.template operator()<1, 4 / T>();
+                else run.template operator()<2, 2>();
+            } else if constexpr (T == 4) {
                 if (left >= 32) run.template operator()<1, 2>();
                 else run.template operator()<2, 1>();
             } else {

@@ -24,22 +24,17 @@ struct Engine {
     // Store one row of both channels (read by f(x, channel)) into a pair, with its gap.
     template <class F>
     void store(uint32_t* maps, uint16_t* planes, int64_t pair, int64_t r, F f) const {
-        for (int64_t x = 0; x < s.padded; x += 16) {
-            const __mmask16 m = valid(s, x);
-            const __m512 a = _mm512_maskz_mov_ps(m, f(x, 0)), b = _mm512_maskz_mov_ps(m, f(x, 1));
+        for (int64_t x = 0; x < s.padded; x += LANES) {
+            const Mask m = valid(s, x);
+            const Floats a = only(m, f(x, 0)), b = only(m, f(x, 1));
             uint32_t* to = const_cast<uint32_t*>(map(maps, pair)) + r * s.row + x;
             if constexpr (HALF) {
-                const __m256i p = (__m256i)_mm512_cvtneps_pbh(a), q = (__m256i)_mm512_cvtneps_pbh(b);
-                const __m512i both =
-                    _mm512_or_si512(_mm512_cvtepu16_epi32(p), _mm512_slli_epi32(_mm512_cvtepu16_epi32(q), 16));
-                _mm512_storeu_si512(to, both);
-                if (planes) {
-                    _mm256_storeu_si256((__m256i*)(plane(planes, pair, 0) + r * s.plane_row + x), p);
-                    _mm256_storeu_si256((__m256i*)(plane(planes, pair, 1) + r * s.plane_row + x), q);
-                }
+                const int64_t at = r * s.plane_row + x;
+                uint16_t* first = planes ? plane(planes, pair, 0) + at : nullptr;
+                put_pairs(to, first, planes ? plane(planes, pair, 1) + at : nullptr, a, b);
             } else {
-                _mm512_storeu_ps(to, a);
-                _mm512_storeu_ps(to + s.map(), b);
+                put_any(to, a);
+                put_any(to + s.map(), b);
             }
         }
         for (int64_t part = 0; part < PER; ++part) {
@@ -55,15 +50,11 @@ struct Engine {
             }
     }
 
-    // Both channels of a pair at 16 voxels, as float.
-    void load(const uint32_t* maps, int64_t pair, int64_t r, int64_t x, __m512& a, __m512& b) const {
+    // Both channels of a pair at a vector of voxels, as float.
+    void read(const uint32_t* maps, int64_t pair, int64_t r, int64_t x, Floats& a, Floats& b) const {
         const uint32_t* from = map(maps, pair) + r * s.row + x;
-        if constexpr (HALF) {
-            const __m512i both = _mm512_loadu_si512(from);
-            a = low(both), b = high(both);
-        } else {
-            a = _mm512_loadu_ps(from), b = _mm512_loadu_ps(from + s.map());
-        }
+        if constexpr (HALF) take_pairs(from, a, b);
+        else a = load_any(from), b = load_any(from + s.map());
     }
 
     struct Source {
@@ -115,8 +106,8 @@ struct Engine {
             for (int64_t r = unit * per_plane; r < (unit + 1) * per_plane; ++r) {
                 const int64_t b = r / (s.z * s.y), in = r % (s.z * s.y) * s.x;
                 store(maps, planes, 0, r, [&](int64_t at, int c) {
-                    if (c >= s.inputs) return _mm512_setzero_ps();
-                    return _mm512_maskz_loadu_ps(valid(s, at), x + (b * s.inputs + c) * volume + in + at);
+                    if (c >= s.inputs) return every(0.0f);
+                    return load_some(valid(s, at), x + (b * s.inputs + c) * volume + in + at);
                 });
             }
         });
@@ -158,8 +149,8 @@ struct Engine {
             };
             const auto finish = [&](int64_t r, const float* sums, int64_t other) {
                 store(maps, planes, i + 1, r, [&](int64_t at, int c) {
-                    const __m512 v = _mm512_loadu_ps(sums + c * other + at);
-                    return _mm512_max_ps(v, _mm512_mul_ps(v, _mm512_set1_ps(SLOPE)));
+                    const Floats v = load_any(sums + c * other + at);
+                    return larger(v, times(v, every(SLOPE)));
                 });
                 for (int64_t c = 2; c < 2 * count; ++c)
                     std::memcpy(waiting(turn + c / 2) + r * row + c % 2 * s.padded, sums + c * other, s.padded * 4);
@@ -175,20 +166,19 @@ struct Engine {
         const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x, volume = s.z * s.y * s.x;
         for (int64_t k0 = 0; k0 < s.classes; k0 += 8) {
             const int64_t count = std::min<int64_t>(8, s.classes - k0);
-            for (int64_t x = 0; x < s.x; x += 16) {
-                __m512 sum[8];
-                for (int64_t k = 0; k < count; ++k) sum[k] = _mm512_set1_ps(bias[k0 + k]);
+            for (int64_t x = 0; x < s.x; x += LANES) {
+                Floats sum[8];
+                for (int64_t k = 0; k < count; ++k) sum[k] = every(bias[k0 + k]);
                 for (int64_t p = 0; p < s.pairs(); ++p) {
-                    __m512 u, v;
-                    load(maps, p, r, x, u, v);
+                    Floats u, v;
+                    read(maps, p, r, x, u, v);
                     for (int64_t k = 0; k < count; ++k) {
                         const float* w = weight + ((k0 + k) * s.pairs() + p) * 2;
-                        sum[k] = _mm512_fmadd_ps(u, _mm512_set1_ps(w[0]), sum[k]);
-                        sum[k] = _mm512_fmadd_ps(v, _mm512_set1_ps(w[1]), sum[k]);
+                        sum[k] = fma(v, every(w[1]), fma(u, every(w[0]), sum[k]));
                     }
                 }
                 for (int64_t k = 0; k < count; ++k)
-                    _mm512_mask_storeu_ps(logits + (b * s.classes + k0 + k) * volume + at + x, valid(s, x), sum[k]);
+                    put_some(logits + (b * s.classes + k0 + k) * volume + at + x, valid(s, x), sum[k]);
             }
         }
     }

@@ -9,7 +9,7 @@ template <bool HALF>
 struct Gradients : Engine<HALF> {
     using Base = Engine<HALF>;
     using Source = typename Base::Source;
-    using Base::load, Base::map, Base::PER, Base::plane, Base::s, Base::store, Base::TAPS;
+    using Base::map, Base::PER, Base::plane, Base::read, Base::s, Base::store, Base::TAPS;
 
     void backward(const float* grad, const uint32_t* weights, const float* out_weight, const uint32_t* maps,
                   uint16_t* planes, uint32_t* grad_maps, uint16_t* grad_planes, float* grad_x, float* grad_weights,
@@ -44,15 +44,14 @@ struct Gradients : Engine<HALF> {
                 }
                 const int64_t b = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
                 for (int64_t c = 0; c < (both ? 4 : 2); ++c)
-                    for (int64_t x = 0; x < s.padded; x += 16) {
-                        __m512 sum = _mm512_setzero_ps();
+                    for (int64_t x = 0; x < s.padded; x += LANES) {
+                        Floats sum = every(0.0f);
                         for (int64_t k = 0; k < s.classes; ++k) {
                             const float w = out_weight[(k * s.pairs() + p - c / 2) * 2 + c % 2];
-                            const __m512 g =
-                                _mm512_maskz_loadu_ps(valid(s, x), grad + (b * s.classes + k) * volume + at + x);
-                            sum = _mm512_fmadd_ps(g, _mm512_set1_ps(w), sum);
+                            const Floats g = load_some(valid(s, x), grad + (b * s.classes + k) * volume + at + x);
+                            sum = fma(g, every(w), sum);
                         }
-                        _mm512_storeu_ps(sums + c * other + x, sum);
+                        put_any(sums + c * other + x, sum);
                     }
             };
             const auto finish = [&](int64_t r, const float* sums, int64_t other) {
@@ -66,11 +65,9 @@ struct Gradients : Engine<HALF> {
                     return;
                 }
                 store(grad_maps, grad_planes, p - 1, r, [&](int64_t at, int c) {
-                    __m512 u, v;
-                    load(maps, p, r, at, u, v);
-                    const __mmask16 negative = _mm512_cmp_ps_mask(c ? v : u, _mm512_setzero_ps(), _CMP_LE_OQ);
-                    const __m512 g = _mm512_loadu_ps(sums + c * other + at);
-                    return _mm512_mask_mul_ps(g, negative, g, _mm512_set1_ps(SLOPE));
+                    Floats u, v;
+                    read(maps, p, r, at, u, v);
+                    return scaled_where_low(load_any(sums + c * other + at), c ? v : u, every(SLOPE));
                 });
             };
             if (both) this->template pull<2>(team, sources, -PER * TAPS, 1, init, finish);
@@ -79,40 +76,40 @@ struct Gradients : Engine<HALF> {
     }
 
     void sum_bias(const uint32_t* grad_maps, float* grad_bias, int64_t i) const {
-        double total[2] = {0, 0};
+        double sums[2] = {0, 0};
         for (int64_t r = 0; r < s.rows(); ++r) {
-            __m512 a = _mm512_setzero_ps(), b = a;
-            for (int64_t x = 0; x < s.padded; x += 16) {
-                __m512 u, v;
-                load(grad_maps, i, r, x, u, v);
-                a = _mm512_add_ps(a, u), b = _mm512_add_ps(b, v);
+            Floats a = every(0.0f), b = a;
+            for (int64_t x = 0; x < s.padded; x += LANES) {
+                Floats u, v;
+                read(grad_maps, i, r, x, u, v);
+                a = add(a, u), b = add(b, v);
             }
-            total[0] += _mm512_reduce_add_ps(a), total[1] += _mm512_reduce_add_ps(b);
+            sums[0] += total(a), sums[1] += total(b);
         }
-        grad_bias[i * 2] = static_cast<float>(total[0]), grad_bias[i * 2 + 1] = static_cast<float>(total[1]);
+        grad_bias[i * 2] = static_cast<float>(sums[0]), grad_bias[i * 2 + 1] = static_cast<float>(sums[1]);
     }
 
     void out_gradient(const uint32_t* maps, const float* grad, float* grad_out, int64_t p) const {
         const int64_t volume = s.z * s.y * s.x;
         for (int64_t k0 = 0; k0 < s.classes; k0 += 8) {
             const int64_t count = std::min<int64_t>(8, s.classes - k0);
-            __m512 a[8], b[8];
-            for (int64_t k = 0; k < 8; ++k) a[k] = b[k] = _mm512_setzero_ps();
+            Floats a[8], b[8];
+            for (int64_t k = 0; k < 8; ++k) a[k] = b[k] = every(0.0f);
             for (int64_t r = 0; r < s.rows(); ++r) {
                 const int64_t n = r / (s.z * s.y), at = r % (s.z * s.y) * s.x;
-                for (int64_t x = 0; x < s.x; x += 16) {
-                    __m512 u, v;
-                    load(maps, p, r, x, u, v);
+                for (int64_t x = 0; x < s.x; x += LANES) {
+                    Floats u, v;
+                    read(maps, p, r, x, u, v);
                     for (int64_t k = 0; k < count; ++k) {
-                        const __m512 g =
-                            _mm512_maskz_loadu_ps(valid(s, x), grad + (n * s.classes + k0 + k) * volume + at + x);
-                        a[k] = _mm512_fmadd_ps(u, g, a[k]), b[k] = _mm512_fmadd_ps(v, g, b[k]);
+                        const Floats g =
+                            load_some(valid(s, x), grad + (n * s.classes + k0 + k) * volume + at + x);
+                        a[k] = fma(u, g, a[k]), b[k] = fma(v, g, b[k]);
                     }
                 }
             }
             for (int64_t k = 0; k < count; ++k) {
-                grad_out[((k0 + k) * s.pairs() + p) * 2] = _mm512_reduce_add_ps(a[k]);
-                grad_out[((k0 + k) * s.pairs() + p) * 2 + 1] = _mm512_reduce_add_ps(b[k]);
+                grad_out[((k0 + k) * s.pairs() + p) * 2] = total(a[k]);
+                grad_out[((k0 + k) * s.pairs() + p) * 2 + 1] = total(b[k]);
             }
         }
     }
@@ -127,14 +124,14 @@ struct Gradients : Engine<HALF> {
     template <int NI>
     void weight_gradient(const uint32_t* maps, uint16_t* planes, const uint32_t* grad_maps, uint16_t* grad_planes,
                          int64_t i, int64_t p, float* out) const {
-        const int64_t row = HALF ? s.plane_row / 2 : s.row, vectors = HALF ? (s.x + 31) / 32 : s.padded / 16;
+        const int64_t row = HALF ? s.plane_row / 2 : s.row, vectors = HALF ? (s.x + 31) / 32 : s.padded / LANES;
         const int64_t d = s.dilation(i), chunk = std::max<int64_t>(4, 32768 / ((NI * 2 + 2) * row * 4));
         const uint32_t* g[NI * 2];
         const char* from[2];
         for (int o = 0; o < NI * 2; ++o) g[o] = channel(grad_maps, grad_planes, i + o / 2 * s.cycle, o % 2);
         for (int c = 0; c < 2; ++c) from[c] = reinterpret_cast<const char*>(channel(maps, planes, p, c));
         const int64_t shift = d * (HALF ? 2 : 4);  // bytes
-        alignas(64) float total[9][3][2][NI * 2][16] = {};
+        alignas(64) float sums[9][3][2][NI * 2][LANES] = {};
         for (int64_t plane = 0; plane < s.batch * s.z; ++plane)
             for (int64_t y0 = 0; y0 < s.y; y0 += chunk)
                 for (int tap = 0; tap < 9; ++tap) {
@@ -142,22 +139,22 @@ struct Gradients : Engine<HALF> {
                     if (z < 0 || z >= s.z) continue;
                     const int64_t first = std::max(y0, -dy), last = std::min({y0 + chunk, s.y, s.y - dy});
                     if (first >= last) continue;
-                    __m512 a[3][2][NI * 2];
+                    Floats a[3][2][NI * 2];
                     for (int e = 0; e < 3 * 2 * NI * 2; ++e)
                         a[e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)] =
-                            _mm512_load_ps(total[tap][e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)]);
+                            load(sums[tap][e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)]);
                     for (int64_t y = first; y < last; ++y) {
                         const int64_t mine = (plane * s.y + y) * row;
                         const int64_t theirs = ((plane + (tap / 3 - 1) * d) * s.y + y + dy) * row;
                         for (int64_t v = 0; v < vectors; ++v) {
-                            __m512i value[NI * 2];
-                            for (int o = 0; o < NI * 2; ++o) value[o] = _mm512_loadu_si512(g[o] + mine + v * 16);
+                            Words value[NI * 2];
+                            for (int o = 0; o < NI * 2; ++o) value[o] = words(g[o] + mine + v * LANES);
 #pragma GCC unroll 2
                             for (int c = 0; c < 2; ++c) {
-                                const char* here = from[c] + (theirs + v * 16) * 4;
+                                const char* here = from[c] + (theirs + v * LANES) * 4;
 #pragma GCC unroll 3
                                 for (int dx = 0; dx < 3; ++dx) {
-                                    const __m512i t = _mm512_loadu_si512(here + (dx - 1) * shift);
+                                    const Words t = words(here + (dx - 1) * shift);
 #pragma GCC unroll 4
                                     for (int o = 0; o < NI * 2; ++o)
                                         a[dx][c][o] = multiply_add<HALF>(a[dx][c][o], t, value[o]);
@@ -166,7 +163,7 @@ struct Gradients : Engine<HALF> {
                         }
                     }
                     for (int e = 0; e < 3 * 2 * NI * 2; ++e)
-                        _mm512_store_ps(total[tap][e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)],
+                        put(sums[tap][e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)],
                                         a[e / (4 * NI)][e / (2 * NI) % 2][e % (2 * NI)]);
                 }
         for (int tap = 0; tap < 9; ++tap)
@@ -175,7 +172,7 @@ struct Gradients : Engine<HALF> {
                     for (int o = 0; o < NI * 2; ++o) {
                         const int64_t layer = i + o / 2 * s.cycle;
                         out[((layer * 2 + o % 2) * s.pairs() * 2 + p * 2 + c) * 27 + tap * 3 + dx] =
-                            _mm512_reduce_add_ps(_mm512_load_ps(total[tap][dx][c][o]));
+                            total(load(sums[tap][dx][c][o]));
                     }
     }
 
@@ -187,8 +184,8 @@ struct Gradients : Engine<HALF> {
         };
         std::vector<Job> jobs;
         for (int64_t i = 0; i < s.depth; ++i) {
-            if (i / s.cycle % 2 == 1) continue;  // goes with the layer one cycle before
-            const bool both = i + s.cycle < s.depth;
+            if (LANES == 16 && i / s.cycle % 2 == 1) continue;  // goes with the layer one cycle before
+            const bool both = LANES == 16 && i + s.cycle < s.depth;  // AVX2 has registers for one
             for (int64_t p = 0; p <= i; ++p) jobs.push_back({i, p, both});
             if (both)
                 for (int64_t p = i + 1; p <= i + s.cycle; ++p) jobs.push_back({i + s.cycle, p, false});

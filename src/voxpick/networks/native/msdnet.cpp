@@ -1,4 +1,4 @@
-// The functions that Python calls. half: bf16 instead of float. All numbers of a shape: see shape_of.
+// The functions that Python calls. half: bf16 instead of float, where compiled for it. All numbers of a shape: see shape_of.
 #include "gradients.h"
 
 using namespace msdnet;
@@ -18,8 +18,10 @@ void msdnet_forward(const int64_t* n, int64_t half, const float* x, const void* 
     const auto w = static_cast<const uint32_t*>(weights);
     const auto m = static_cast<uint32_t*>(maps);
     const auto p = static_cast<uint16_t*>(planes);
-    if (half) Engine<true>{s}.forward(x, w, bias, out_weight, out_bias, m, p, logits);
-    else Engine<false>{s}.forward(x, w, bias, out_weight, out_bias, m, p, logits);
+#ifdef __AVX512BF16__
+    if (half) return Engine<true>{s}.forward(x, w, bias, out_weight, out_bias, m, p, logits);
+#endif
+    Engine<false>{s}.forward(x, w, bias, out_weight, out_bias, m, p, logits);
 }
 
 void msdnet_backward(const int64_t* n, int64_t half, const float* grad, const void* weights, const float* out_weight,
@@ -31,8 +33,11 @@ void msdnet_backward(const int64_t* n, int64_t half, const float* grad, const vo
     const auto p = static_cast<uint16_t*>(planes);
     const auto gm = static_cast<uint32_t*>(grad_maps);
     const auto gp = static_cast<uint16_t*>(grad_planes);
+#ifdef __AVX512BF16__
     if (half)
-        Gradients<true>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, grad_x, grad_weights, grad_bias, grad_out);
-    else Gradients<false>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, grad_x, grad_weights, grad_bias, grad_out);
+        return Gradients<true>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, grad_x, grad_weights, grad_bias,
+                                             grad_out);
+#endif
+    Gradients<false>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, grad_x, grad_weights, grad_bias, grad_out);
 }
 }

@@ -1,4 +1,4 @@
-// Dense stack of dilated 3x3x3 convolutions, two channels a layer, for processors with AVX-512.
+// Dense stack of dilated 3x3x3 convolutions, two channels a layer, for processors with AVX-512 or AVX2.
 //
 // Every layer adds a pair of channels. Pair 0 is the input (its second channel zero when there is one), pair i + 1 is
 // layer i. A pair is stored twice:
@@ -8,7 +8,8 @@
 // Rows are followed by a gap of zeros that serves as padding on both sides; the buffer begins with one more gap.
 #pragma once
 
-#include <immintrin.h>
+#include "vector.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -97,14 +98,9 @@ class Team {
 alignas(64) static const uint32_t ZEROS[4096] = {};
 
 template <bool HALF>
-inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
-    if constexpr (HALF) return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-    else return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
-}
-
-inline __m512 low(__m512i pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
-inline __m512 high(__m512i pair) {
-    return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+inline Floats multiply_add(Floats sum, Words a, Words b) {
+    if constexpr (HALF) return dot(a, b, sum);
+    else return fma(a, b, sum);
 }
 
 // Ask for large pages before the buffer is first touched: fewer faults and fewer misses of the address cache.
@@ -116,9 +112,7 @@ inline void large_pages(void* buffer, int64_t bytes) {
 #endif
 }
 
-inline __mmask16 valid(const Shape& s, int64_t x) {
-    const int64_t left = s.x - x;
-    return left >= 16 ? 0xffff : left <= 0 ? 0 : static_cast<__mmask16>((1u << left) - 1);
-}
+// The lanes from x on that hold voxels.
+inline Mask valid(const Shape& s, int64_t x) { return lanes(s.x - x); }
 
 }  // namespace msdnet
