@@ -69,6 +69,19 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     assert len(read_training_volume(folder).particles) == 6
 
 
+def test_picks_of_one_particle_in_both_half_sets_are_told(place):
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    twice = picks[[0, 1, 2, 3, 4, 5, 2]]
+    twice.centers_zyx[6] += 20
+    write_particles(place / "twice.csv", twice)
+    options = ["--iterations", 0, "--box", 28]
+    text = run("average", place / "twice.csv", place / "tomo.mrc", "-o", place / "twice", *options)
+    assert "twice.csv: 2 picks lie within 50 A, half of --radius, of another one" in text
+    assert "of another one" not in run(
+        "average", place / "picks.star", place / "tomo.mrc", "-o", place / "once", *options
+    )
+
+
 def test_a_reference_of_another_box_is_cut_or_padded_about_its_centre(place):
     write_mrc(place / "small.mrc", beads(20), voxel_size=10.0)
     text = run("average", place / "picks.star", place / "tomo.mrc", "-o", place / "from", "--iterations", 1, "--box",

@@ -1,5 +1,6 @@
 """voxpick match, from files to files."""
 
+import mrcfile
 import numpy as np
 import pytest
 import typer
@@ -54,6 +55,15 @@ def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
     written = yaml.safe_load((tmp_path / "match.yaml").read_text())
     assert written["settings"]["angular_step"] == 60 and written["templates"] == [str(name)]
     assert written["settings"]["overlap"] is ("tm-t" in extra)
+
+
+def test_a_map_without_a_voxel_size_is_taken_to_have_the_tomograms(folder, tmp_path):
+    with mrcfile.new(tmp_path / "bare.mrc") as file:
+        file.set_data(density(load_bank(["1bxn"])["1bxn"]).astype(np.float32))
+    result = run(folder / "tomo.mrc", "-o", tmp_path / "out", "-t", tmp_path / "bare.mrc", "--number", 2, *QUICK)
+    assert "bare.mrc: no voxel size in the header; taken to be 10 A" in result.output
+    picks = read_particles(tmp_path / "out" / "tomo.csv", voxel_size=10.0, shape=SHAPE)
+    assert sorted(map(tuple, np.round(picks.centers_zyx / 10).astype(int).tolist())) == sorted(PLACES)
 
 
 def test_the_report_shows_the_scores(folder, tmp_path):

@@ -12,6 +12,7 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     from voxpick.average.parts import Averaging
     from voxpick.average.refinement import Refined
+    from voxpick.particles import Particles
     from voxpick.volume import Volume
 
 WRITTEN = ("map.mrc", "half1.mrc", "half2.mrc", "fsc.csv", "picks.star", "report.html")
@@ -97,6 +98,7 @@ def _average(
             f"voxpick: warning: {picks}: picks of {len(classes)} classes go into one map; --class NAME takes one",
             err=True,
         )
+    _warn_of_twins(picks, boxes.particles, within=how.alignment.radius / 2)
     start = None if reference is None else read_reference(reference, volumes[0], how.box)
     with step_bars("Average") as report:
         refined = refine(
@@ -115,6 +117,23 @@ def _average(
     counted = f"{len(boxes)} particles ({boxes.dropped} dropped, {boxes.padded} padded at edges)"
     at = ", ".join(f"{refined.fsc.resolution(t):.1f} A at FSC {t:g}" for t in (0.143, 0.5))
     typer.echo(f"{output}: {counted}; half maps agree to {at}")
+
+
+def _warn_of_twins(source: Path, particles: Particles, *, within: float) -> None:
+    """Say how many picks lie within some A of another one: one particle in both half-sets raises the FSC."""
+    import numpy as np
+    from scipy.spatial import cKDTree
+
+    twins = 0
+    for name in set(np.asarray(particles.tomograms)):
+        centers = particles.centers_zyx[np.asarray(particles.tomograms) == name]
+        twins += len(np.unique(cKDTree(centers).query_pairs(within, output_type="ndarray")))
+    if twins:
+        typer.echo(
+            f"voxpick: warning: {source}: {twins} picks lie within {within:g} A, half of --radius, of another one; "
+            "where they are one particle it is in both half-sets, and the FSC promises too much: keep one of each",
+            err=True,
+        )
 
 
 def _write(folder: Path, refined: Refined, volumes: list[Volume], told: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from voxpick.match.bank import Template
     from voxpick.simulate.structures import BeadModel
     from voxpick.volume import Volume
@@ -17,9 +19,10 @@ def read_templates(names: list[str], volume: Volume) -> list[Template]:
     """Templates at the voxel size of `volume`, in the order of names; no name at all takes the twelve built-in ones.
 
     A name is that of a built-in structure, or a file: PDB, mmCIF, a density map (MRC, bright, of the same voxel size,
-    centred), or a bank of structures (.npz), which gives all it holds.
+    centred), or a bank of structures (.npz), which gives all it holds. A map whose header has no voxel size is taken to
+    have the volume's, with a warning.
     """
-    from voxpick.io.structures import read_map, structure_kind
+    from voxpick.io.structures import structure_kind
     from voxpick.match.bank import Template
     from voxpick.methods.template_matching import bead_templates
     from voxpick.simulate.bank import load_bank
@@ -30,9 +33,7 @@ def read_templates(names: list[str], volume: Volume) -> list[Template]:
         if not (path.is_file() or path.suffix or len(path.parts) > 1):
             found += bead_templates(load_bank([name]), volume)
         elif path.suffix != ".npz" and structure_kind(path) == "map":
-            data, voxel_size = read_map(path)
-            _check_voxel_size(path, voxel_size, volume)
-            found.append(Template(_label(path), data, voxel_size))
+            found.append(Template(_label(path), *_read_map(path, volume)))
         else:
             found += bead_templates(_bead_models(path), volume)
     if not names:
@@ -56,12 +57,24 @@ def _bead_models(path: Path) -> dict[str, BeadModel]:
     return {label: beads_from_atoms(label, positions, electrons, molecular_weight_kda=weight)}
 
 
-def _check_voxel_size(path: Path, voxel_size: float, volume: Volume) -> None:
+def _read_map(path: Path, volume: Volume) -> tuple[np.ndarray, float]:
+    """A map of the volume's voxel size, and that size in A. Raises VoxpickError for another size."""
+    import typer
+
+    from voxpick.io.mrc_header import read_header
+    from voxpick.io.structures import read_map
+
+    if any(read_header(path).voxel_size_xyz):
+        data, voxel_size = read_map(path)
+    else:
+        data, voxel_size = read_map(path, voxel_size=volume.voxel_size)
+        typer.echo(f"voxpick: warning: {path}: no voxel size in the header; taken to be {voxel_size:g} A", err=True)
     if abs(voxel_size / volume.voxel_size - 1) > 0.01:
         raise VoxpickError(
             f"{path}: the map has voxels of {voxel_size:g} A and {volume.name} of {volume.voxel_size:g} A; resample "
             f"the map to {volume.voxel_size:g} A, or set the tomogram's voxel size with --voxel-size if it is wrong"
         )
+    return data, voxel_size
 
 
 def _label(path: Path) -> str:
