@@ -9,6 +9,7 @@ import pytest
 import starfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx
@@ -52,11 +53,12 @@ def test_round_trip(tmp_path: Path, n: int, seed: int, suffix: str) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_keeps_class_and_place_and_takes_an_empty_table(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"p{FORMATS[name].suffixes[0]}"
-    particles = Particles(np.array([[3, 5, 7], [11, 19, 27.0]]) * VOXEL, classes=np.array(["3cf3", "1s3x"]))
+    classes = {"copick": ["3cf3", "3cf3"], "dynamo": ["3", "12"]}.get(name, ["3cf3", "1s3x"])  # one a file; numbers
+    particles = Particles(np.array([[3, 5, 7], [11, 19, 27.0]]) * VOXEL, classes=np.array(classes))
     write_particles(path, particles, voxel_size=VOXEL, shape=SHAPE)
     back = read_particles(path, voxel_size=VOXEL, shape=SHAPE)
     np.testing.assert_allclose(back.voxels(VOXEL), [[3, 5, 7], [11, 19, 27]], atol=1e-4)
-    assert back.classes.tolist() == ["3cf3", "1s3x"] and back.rotations is None
+    assert back.classes.tolist() == classes and back.rotations is None
     write_particles(path, particles[[]], voxel_size=VOXEL, shape=SHAPE)
     assert len(read_particles(path, voxel_size=VOXEL, shape=SHAPE)) == 0, "what detect wrote can be read again"
 
@@ -75,13 +77,46 @@ def test_relion_5_measures_from_voxel_half_the_shape(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_star(tmp_path / "p4.star", voxel_size=99).centers_zyx, particles.centers_zyx)
 
 
-def test_relion_angles_by_hand() -> None:
-    """rot 90, tilt 90, psi 0: the reference's z points along y, its x along -z, its y along -x."""
-    matrix = swap_axes(relion_to_rotations(np.array([[90, 90, 0]])))[0]
-    np.testing.assert_allclose(matrix @ [0, 0, 1], [0, 1, 0], atol=1e-12)
-    np.testing.assert_allclose(matrix @ [1, 0, 0], [0, 0, -1], atol=1e-12)
-    np.testing.assert_allclose(matrix @ [0, 1, 0], [-1, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(rotations_to_relion(relion_to_rotations(np.array([[10, 20, 30]]))), [[10, 20, 30]])
+def relions_matrix(rot: float, tilt: float, psi: float) -> np.ndarray:
+    """The matrix of Heymann et al. (2005), which RELION applies to coordinates of the reference."""
+    (a, b, c), (sa, sb, sc) = np.cos(np.radians([rot, tilt, psi])), np.sin(np.radians([rot, tilt, psi]))
+    return np.array(
+        [
+            [c * b * a - sc * sa, c * b * sa + sc * a, -c * sb],
+            [-sc * b * a - c * sa, -sc * b * sa + c * a, sc * sb],
+            [sb * a, sb * sa, b],
+        ]
+    )
+
+
+def test_relion_angles_give_relions_matrix() -> None:
+    for angles in ([90, 90, 0], [10, 20, 30], [-120, 75, 160]):
+        matrix = swap_axes(relion_to_rotations(np.array([angles])))[0]
+        np.testing.assert_allclose(matrix, relions_matrix(*angles), atol=1e-12)
+        np.testing.assert_allclose(rotations_to_relion(relion_to_rotations(np.array([angles]))), [angles])
+
+
+def test_relions_rot_spins_a_particle_about_its_own_axis() -> None:
+    """As helical priors say: tilt and psi alone give the direction of the reference's z axis."""
+    first, second = swap_axes(relion_to_rotations(np.array([[0, 60, 40], [77, 60, 40]])))
+    np.testing.assert_allclose(first[:, 2], second[:, 2], atol=1e-12)
+    np.testing.assert_allclose(first @ swap_axes(relion_to_rotations(np.array([[77, 0, 0]])))[0], second, atol=1e-12)
+
+
+@pytest.mark.skipif(not PICKS.is_dir(), reason="needs ../shared/data/picks")
+def test_neighbours_in_a_membrane_point_the_same_way() -> None:
+    """Photosystem II sits in stacked flat membranes: its axes are parallel, up to sign, to those of its neighbours."""
+    particles = read_particles(PICKS / "empiar11830_ps2.star", voxel_size=1.96)
+    assert particles.rotations is not None and particles.tomograms is not None
+    agreement, transposed = [], []
+    for name in set(particles.tomograms):
+        some = particles[particles.tomograms == name]
+        assert some.rotations is not None
+        _, nearest = cKDTree(some.centers_zyx).query(some.centers_zyx, k=4)
+        for axes, found in ((some.rotations[:, :, 0], agreement), (some.rotations[:, 0, :], transposed)):
+            found += np.abs(np.einsum("nk,nmk->nm", axes, axes[nearest[:, 1:]])).ravel().tolist()
+    assert np.mean(agreement) > 0.8
+    assert np.mean(transposed) < 0.65, "as RELION's inverse would have it; 0.5 is random"
 
 
 def test_relion_shifts_and_subtomogram_angles(tmp_path: Path) -> None:
@@ -92,7 +127,7 @@ def test_relion_shifts_and_subtomogram_angles(tmp_path: Path) -> None:
     )
     (tmp_path / "p.star").write_text(text)
     centers = read_star(tmp_path / "p.star", voxel_size=10).centers_zyx
-    np.testing.assert_allclose(centers, [[296, 198, 99], [300, 196, 100]])
+    np.testing.assert_allclose(centers, [[296, 198, 99], [300, 204, 100]])
 
 
 @pytest.mark.skipif(not PICKS.is_dir(), reason="needs ../shared/data/picks")
@@ -161,8 +196,8 @@ def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:
         write_particles(tmp_path / "p.star", table(2), voxel_size=10)
     with pytest.raises(VoxpickError, match="cannot hold the name 'a#b'"):
         write_star(tmp_path / "p.star", table(1).with_columns(classes=np.array(["a#b"])), voxel_size=1, shape=SHAPE)
-    with pytest.raises(VoxpickError, match="unknown particle format 'mod'; known: star, csv, shrec"):
-        read_particles(tmp_path / "p.star", format="mod")
+    with pytest.raises(VoxpickError, match="unknown particle format 'box'; known: star, csv, shrec"):
+        read_particles(tmp_path / "p.star", format="box")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def agreement_command(
-    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
     other: Annotated[Path, typer.Argument(help="Other picks of the same tomograms, such as an expert's.")],
     radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("agreement"),

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def average_command(
-    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
     tomograms: Annotated[list[Path], typer.Argument(help="Tomograms (MRC) that the picks lie in, of one voxel size.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("average"),
     only: Annotated[str | None, typer.Option("--class", help="Average only the picks of this class.")] = None,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def cam_command(
     volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
-    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
     model: Annotated[
         list[str],
         typer.Option(

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate_command(
     picks: Annotated[
-        Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels), most trusted first.")
+        Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels), the best first.")
     ],
     truth: Annotated[
         Path,

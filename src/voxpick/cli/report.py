@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def report_command(
     volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
-    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
     truth: Annotated[
         Path | None,
         typer.Option(help="A SHREC model folder: adds scores, charts and the true particles to the report."),

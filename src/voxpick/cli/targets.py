@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def targets_command(
     tomogram: Annotated[Path, typer.Argument(help="The tomogram (MRC) that the picks lie in.")],
-    picks: Annotated[Path, typer.Argument(help="Picks as .star or .csv (A), or as SHREC text .txt (voxels).")],
+    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the masks into.")],
     shape: Annotated[
         str, typer.Option(help="pasted (an average's outline, as DeepFinder does), sphere, or point.")

@@ -39,7 +39,8 @@ def register(app: typer.Typer) -> None:
             None, help="Folders model_N, made by 'voxpick simulate'; or tomograms (MRC), with --picks."
         ),
         picks: list[Path] = typer.Option(
-            [], help="Particles of the tomograms (.star, .csv, .txt): one file for all, or one for each, in order."
+            [],
+            help="Particles of the tomograms (.star, .csv, .json, ...): one file for all, or one for each, in order.",
         ),
         radius: list[str] = typer.Option(
             [], help="With --picks, radius of the particles in A: one for all, or CLASS=A; may be repeated."

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from voxpick.errors import VoxpickError
+from voxpick.io.cbox import read_cbox, write_cbox
+from voxpick.io.copick import read_copick, write_copick
 from voxpick.io.csv import read_csv, write_csv
+from voxpick.io.deepfinder import read_deepfinder, write_deepfinder
+from voxpick.io.dynamo import read_dynamo, write_dynamo
+from voxpick.io.imod import read_imod, write_imod
 from voxpick.io.mrc_header import require_voxel_size
 from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations, write_submission
 from voxpick.io.star import read_star, write_star
@@ -60,6 +65,11 @@ FORMATS = {
     "star": Format((".star",), read_star, write_star),
     "csv": Format((".csv", ".tsv"), read_csv, write_csv),
     "shrec": Format((".txt",), _read_shrec, _write_shrec),
+    "copick": Format((".json",), read_copick, write_copick),
+    "dynamo": Format((".tbl",), read_dynamo, write_dynamo),
+    "cbox": Format((".cbox",), read_cbox, write_cbox),
+    "imod": Format((".mod",), read_imod, write_imod),
+    "deepfinder": Format((".xml",), read_deepfinder, write_deepfinder),
 }
 
 

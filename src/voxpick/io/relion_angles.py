@@ -1,8 +1,10 @@
 """RELION's Euler angles (rot, tilt, psi), and voxpick's rotations from them.
 
-RELION's matrix turns the particle onto the reference; voxpick's turns the reference into the particle, so it is the
-transpose: R_xyz = Rz(rot) Ry(tilt) Rz(psi), active, on (x, y, z) column vectors. Convention: Heymann, Chagoyen and
-Belnap, J. Struct. Biol. 151 (2005) 196-207, which RELION follows. See docs/geometry.md.
+RELION turns the axes by rot about z, by tilt about the new y and by psi about the new z (Heymann, Chagoyen and Belnap,
+J. Struct. Biol. 151 (2005) 196-207). Its matrix of these angles takes coordinates of the reference to those of the
+tomogram (RELION 5, ParticleSet::getMatrix4x4), as voxpick's rotations do. Turning axes one way is turning what they
+measure the other way, so R_xyz = Rz(-psi) Ry(-tilt) Rz(-rot), active, on (x, y, z) column vectors: rot spins a particle
+about its own z axis, and tilt and psi alone say where that axis points. See docs/geometry.md.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from voxpick.geometry import swap_axes
 def relion_to_rotations(angles_deg: np.ndarray) -> np.ndarray:
     """(n, 3) rows (rot, tilt, psi) in degrees -> (n, 3, 3) matrices on (z, y, x) that turn reference into particle."""
     angles = np.asarray(angles_deg, dtype=np.float64).reshape(-1, 3)
-    return swap_axes(Rotation.from_euler("ZYZ", angles, degrees=True).as_matrix())
+    return swap_axes(Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix())
 
 
 def rotations_to_relion(rotations: np.ndarray) -> np.ndarray:
@@ -29,4 +31,4 @@ def rotations_to_relion(rotations: np.ndarray) -> np.ndarray:
     matrices = swap_axes(np.asarray(rotations).reshape(-1, 3, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # gimbal lock, as documented
-        return Rotation.from_matrix(matrices).as_euler("ZYZ", degrees=True)
+        return Rotation.from_matrix(matrices).inv().as_euler("ZYZ", degrees=True)
