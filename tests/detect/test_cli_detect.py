@@ -60,6 +60,15 @@ def test_picks_are_written_in_every_format(case, capsys):
     assert "first" in table and "second" in table and "small" in table
 
 
+def test_picks_are_written_for_other_programs(case):
+    folder, _, centers = case
+    command(folder, "first.mrc", format="dynamo,cbox,imod,deepfinder")
+    classes = {".tbl": {"1", "2"}, ".cbox": {"large", "small"}, ".mod": {"large", "small"}, ".xml": {"large", "small"}}
+    for suffix, names in classes.items():
+        found = read_particles(folder / "out" / f"first{suffix}", voxel_size=10.0, shape=SHAPE)
+        assert len(found) == 10 and distances(found, centers).max() < 5 and set(found.classes) == names
+
+
 def test_options_reach_the_pipeline(case):
     folder, _, _ = case
     command(folder, "first.mrc", format="csv", no_classes=True, set_=["split=components", "tile=40", "halo=8"])

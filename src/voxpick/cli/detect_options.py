@@ -20,7 +20,11 @@ Classifier = Annotated[
     ),
 ]
 Formats = Annotated[
-    str, typer.Option(help="Files to write, comma-separated: star (RELION 5), csv (A), shrec (text, voxels).")
+    str,
+    typer.Option(
+        help="Files to write, comma-separated: star (RELION 5), csv (A), shrec (text, voxels), dynamo, cbox, imod, "
+        "deepfinder (docs/formats.md)."
+    ),
 ]
 VoxelSize = Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong or silent.")]
 Invert = Annotated[

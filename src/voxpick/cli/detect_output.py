@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from voxpick.detect.pipeline import Detection
     from voxpick.particles import Particles
 
-SUFFIXES = {"star": ".star", "csv": ".csv", "shrec": ".txt"}
+SUFFIXES = {
+    "star": ".star", "csv": ".csv", "shrec": ".txt", "dynamo": ".tbl", "cbox": ".cbox", "imod": ".mod",
+    "deepfinder": ".xml",
+}  # fmt: skip
+"""Formats that hold all picks of a tomogram in one file; copick has a file for each class."""
 
 
 def read_formats(text: str) -> list[str]:
@@ -46,12 +50,14 @@ def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
     """Raise VoxpickError for classes that a format cannot hold, before hours are spent on finding them."""
     import numpy as np
 
+    from voxpick.io.imod import require_short_names
     from voxpick.io.shrec import require_plain_names
     from voxpick.io.star import require_star_names
     from voxpick.particles import Particles
 
     some = Particles(np.zeros((len(names), 3)), classes=np.array(names, dtype=object))
-    for name, check in (("star", require_star_names), ("shrec", require_plain_names)):
+    checks = {"star": require_star_names, "cbox": require_star_names, "shrec": require_plain_names}
+    for name, check in {**checks, "imod": require_short_names}.items():
         if name in formats:
             check(stem.with_name(stem.name + SUFFIXES[name]), some)
 

@@ -76,20 +76,16 @@ def write_imod(
     """
     size = require_known(voxel_size, path, "an IMOD model")
     require_one(particles.tomograms, path, "tomogram", "")
+    require_short_names(path, particles)
     ordered = particles.sorted_by_score()
     points = voxels_xyz(ordered, size) + CENTRE_XYZ
     extent = np.ceil(points.max(axis=0, initial=0)).astype(int) + 1 if shape is None else shape[::-1]
     names = np.array([str(name) for name in ordered.classes], dtype=object)
     chunks = []
     for index, name in enumerate(dict.fromkeys(names)):
-        label = name.encode()
-        if len(label) > 63 or not name.isprintable():
-            raise VoxpickError(
-                f"{path}: IMOD models cannot hold the class name {name!r}; use at most 63 plain characters"
-            )
         of_class = points[names == name].astype(">f4")
         colour = COLOURS[index % len(COLOURS)]
-        chunks.append(b"OBJT" + OBJECT.pack(label, b"", 1, OPEN | SCATTERED, 0, 0, *colour, 5, *STYLE, 0, 0))
+        chunks.append(b"OBJT" + OBJECT.pack(name.encode(), b"", 1, OPEN | SCATTERED, 0, 0, *colour, 5, *STYLE, 0, 0))
         chunks.append(b"CONT" + CONTOUR.pack(len(of_class), 0, 0, 0) + of_class.tobytes())
     head = MODEL.pack(
         b"IMODV1.2", b"voxpick", *map(int, extent), len(chunks) // 2, Z_FROM_MINUS_HALF | NOT_BY_3DMOD,
@@ -97,6 +93,15 @@ def write_imod(
     )  # fmt: skip
     with atomic_path(path) as temporary:
         temporary.write_bytes(head + b"".join(chunks) + b"IEOF")
+
+
+def require_short_names(path: str | Path, particles: Particles) -> None:
+    """Raise VoxpickError for class names that an IMOD object cannot have."""
+    for name in dict.fromkeys(map(str, particles.classes)):
+        if len(name.encode()) > 63 or not name.isprintable():
+            raise VoxpickError(
+                f"{path}: IMOD models cannot hold the class name {name!r}; use at most 63 plain characters"
+            )
 
 
 def _points(data: bytes, path: str | Path) -> tuple[list[str], np.ndarray]:
