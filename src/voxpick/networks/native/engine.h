@@ -122,7 +122,7 @@ struct Engine {
     // In groups of four, which read less and keep more, the first sums for all, the third for itself and the fourth.
     void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
         const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded, one = s.cycle * s.rows() * row;
-        const bool small = 3 * one <= WAITING;
+        const bool small = LANES == 16 && 3 * one <= WAITING;  // AVX2 has registers for the outputs of two layers
         const std::unique_ptr<float[]> partial(new float[(small ? 3 : 1) * one]);
         large_pages(partial.get(), (small ? 3 : 1) * one * 4);
         std::vector<Source> sources;
