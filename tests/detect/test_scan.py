@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from voxpick.detect.consensus import Agreement, agreement, allowed, best_rows, box_halves, clusters, detect_consensus
+from voxpick.detect.consensus import (
+    Agreement,
+    agreement,
+    allowed,
+    best_rows,
+    box_halves,
+    checked,
+    clusters,
+    detect_consensus,
+)
 from voxpick.detect.memory import LiveBytes
 from voxpick.detect.peaks import Places, confident, detect_peaks, spaced
 from voxpick.detect.prepare import prepare
@@ -120,6 +129,16 @@ def test_agreement_counts_as_a_plain_loop(background):
         counts = np.bincount(labels[z, y, x].ravel(), minlength=4)
         most = counts[0 if background else 1 :].max()
         assert own == labels[tuple(place)] and count == counts[own] and agrees == (counts[own] == most)
+
+
+def test_labels_that_another_outnumbers_are_taken_out_before_the_rest_is_counted():
+    labels = np.zeros((3, 3, 9), np.uint8)
+    labels[1, 1] = [1, 1, 1, 2, 1, 0, 0, 2, 2]
+    left = checked(labels, [0, 1, 2], free=np.zeros(3, bool), background=False)
+    assert left[1, 1].tolist() == [1, 1, 1, 0, 1, 0, 0, 2, 2]
+    assert checked(labels, [0, 1, 2], free=np.array([False, False, True]), background=False)[1, 1, 3] == 2
+    kept = agreement(left, [0, 1, 2], background=False)
+    assert kept.counts.tolist() == [2, 3, 2, 1, 2, 2]
 
 
 def test_clusters_and_the_best_of_each_class():

@@ -56,6 +56,12 @@ def test_the_side_that_is_chosen_needs_no_more_tiles_than_were_counted(length):
             assert all(w.stop - w.start <= side for w, side in zip(window, sides, strict=True))
 
 
+@pytest.mark.parametrize("shape", [(200, 512, 512), (240, 512, 512), (512, 512, 512)])
+def test_without_a_halo_tiles_are_no_smaller_than_they_need_be(shape):
+    sides = best_tile(shape, 104**3, 0, multiple=8)
+    assert min(sides) >= 64 and all(-(-n // s) * s == -(-n // 8) * 8 for n, s in zip(shape, sides, strict=True))
+
+
 class PoolingNetwork(torch.nn.Module):
     """Scores from means of blocks of 4 voxels and their neighbours, each voxel seeing 7 others at most to each side."""
 

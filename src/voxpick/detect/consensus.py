@@ -67,6 +67,15 @@ def agreement(labels: np.ndarray, halves: Sequence[int], *, background: bool) ->
     return Agreement(places, own, counts, counts >= most)
 
 
+def checked(labels: np.ndarray, halves: Sequence[int], *, free: np.ndarray, background: bool) -> np.ndarray:
+    """The labels [z, y, x] without those that another label outnumbers in their box; classes in `free` stay."""
+    found = agreement(labels, halves, background=background)
+    dropped = found.places[~(found.agrees | free[found.labels])]
+    left = labels.copy()
+    left[tuple(dropped.T)] = 0
+    return left
+
+
 def _in_boxes(sums: np.ndarray, places: np.ndarray, half: int) -> np.ndarray:
     """How many are counted in the boxes around places, from sums over all that lie before."""
     limit = np.array(sums.shape) - 1
@@ -138,10 +147,9 @@ def detect_consensus(
     ):  # fmt: skip
         labels[window] = scores.argmax(axis=0)
     halves = box_halves(model.classes, settings, spacing=settings.stride * ready.voxel_size)
-    found = agreement(labels, halves, background=settings.background_votes)
     free = np.array([name in settings.unchecked for name in model.classes])
-    keep = found.agrees | free[found.labels]
-    found = Agreement(found.places[keep], found.labels[keep], found.counts[keep], found.agrees[keep])
+    left = checked(labels, halves, free=free, background=settings.background_votes)
+    found = agreement(left, halves, background=False)
     groups = clusters(found, halves)
     nz, ny, nx = ready.data.shape
     side = ready.voxel_size

@@ -151,6 +151,7 @@ def softmax_map(
 def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Tile3:
     """Sides of the tiles of at most `voxels` voxels that cover `shape` with the fewest voxels computed in all.
 
+    Of several such, as there are without a halo, those whose shortest side is longest.
     halo: as for `tile_windows`. multiple: what the network needs its sides to be multiples of.
     Raises VoxpickError when no tile of that size has anything inside its halo.
     """
@@ -159,7 +160,7 @@ def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Til
         for n, step in zip(shape, (multiple, multiple, math.lcm(ROUND_TO, multiple)), strict=True)
     ]
     fitting = [
-        (math.prod(cost for _, cost in sides), *(side for side, _ in sides))
+        (math.prod(cost for _, cost in sides), -min(side for side, _ in sides), *(side for side, _ in sides))
         for sides in product(*(axis.items() for axis in axes))
         if math.prod(side for side, _ in sides) <= voxels
     ]
@@ -168,7 +169,7 @@ def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Til
             f"detect: tiles of {voxels} voxels leave nothing inside a halo of {halo}; "
             "take larger tiles or a smaller halo"
         )
-    _, z, y, x = min(fitting)
+    _, _, z, y, x = min(fitting)
     return z, y, x
 
 

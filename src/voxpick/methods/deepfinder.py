@@ -6,6 +6,7 @@ Moebel et al., 3D ConvNet improves macromolecule localization in 3D cellular cry
 
 Presets 'paper' (2018: cross-entropy, 6000 iterations) and 'shrec20' (Dice loss): patches of 56^3 around particles,
 half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave open:
+- patches, turns and numbers of filters in 2020: as in 2018;
 - batch size: 25, of which the text says nothing;
 - how a patch lies around a particle: its centre is anywhere within the middle half of each side, or nearer to the
   patch's face where the patch would leave the tomogram;
@@ -26,9 +27,9 @@ dropped. 2018's (mean-shift over all labels, the most frequent label wins) is pe
 where 1 - P(background) is above 0.5 (by default what validation chose), nearly the same as a most probable class that
 is not the background. Bandwidth and least cluster are not given (60 A and 30 voxels here; smaller components go before
 the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise than in 2018 ("uniformly averaging the
-coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it;
-sections without specimen are left out. The defaults split by watershed in all foreground, with centroids weighted by
-probability, and vote by probability.
+coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it.
+Sections without specimen are left out, as in 2020. The defaults split by watershed in all foreground, with centroids
+weighted by probability, and vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
 clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
 cross-entropy with less weight on background plus the Dice loss. Training starts at P(background) = 0.9 instead of even

@@ -13,6 +13,7 @@ The preset 'paper' departs from section 3.2 or reads it as follows:
 - optimiser: Adam with PyTorch's other constants, rate 0.1 at batch 64. "Linear scaling learning rate" of [20] would
   give 0.1 at batch 256; 0.1 is stated without that, and taken as the rate that was used;
 - warm-up: [20]'s five epochs of 30, linear;
+- other "techniques mentioned in [20]" than these two are not named, and none is used;
 - loss: not named; cross-entropy of the softmax of section 2.3;
 - intensities: no normalisation is given; each tomogram to mean 0 and deviation 1, as everywhere in this package;
 - an epoch: as many subtomograms as there are particles, drawn at random; the paper may have meant each of them once;

@@ -15,20 +15,23 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
   they are. The hours that the paper gives (2.8 and 12.4) do not tell the epochs;
 - slices split 0.8 : 0.1 : 0.1 into training, validation and test: here whole tomograms are kept out instead, as slices
   of one tomogram share their particles;
-- generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017); those that are not in the patch as
-  the rarest that is;
+- "retrained" is read as trained from random weights; slices and patches are of the specimens, as grandmodels have
+  nothing else, and an epoch has as many as cover them once;
+- generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017) of "[21, 26]"; those that are not
+  in the patch as the rarest that is;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side, of the denoised tomograms anew;
 - which weights are taken: the denoiser's last; of the U-Net's, those that validate best;
 - which connected components: by faces, of all voxels that are more likely a particle than not (or above the threshold
   that validation chose), the most common class each; centroids weighted with the probability; the least size: 30
   voxels, as the paper gives none; sections without specimen are left out;
 - test patches: the paper's of 104^3 do not overlap; our tiles have up to 176^3 voxels and overlap by 32, less than the
-  51 voxels that the network sees to each side (halo=0 with tile=104 comes nearest to the paper);
+  51 voxels that the network sees to each side (tile=104 and halo=0: none overlap, of at most 104^3 voxels);
 - bfloat16 where the processor gains from it. Denoised volumes are kept as float16.
 The preset 'minutes' fits a time budget on a CPU: fewer filters, smaller patches, a rate that falls as a cosine, a
-moving average of the weights, half turns. Its U-Net adds the cross-entropy to generalised Dice, whose gradient is
-dominated by the rarest class of a small batch and by background hardly at all; in the cross-entropy all voxels weigh
-alike (background_weight and class_weights change it). Training starts at P(background) = 0.9 instead of even odds.
+moving average of the weights, clipped gradients, half turns. Its U-Net adds the cross-entropy to generalised Dice,
+whose gradient is dominated by the rarest class of a small batch and by background hardly at all; in the cross-entropy
+all voxels weigh alike (background_weight and class_weights change it). Training starts at P(background) = 0.9 instead
+of even odds.
 """
 
 from __future__ import annotations

@@ -20,9 +20,12 @@ What the paper leaves open, or we do otherwise:
   smallest classes: boxes are as large as the protein and labels agree near its centre alone;
 - "clustered those points with the same label and computed the mean of their coordinates" is read as: those that were
   counted, that is the places of one label in one box, the place with the highest count first, each place once;
-- N: the class ratio times the number of particles that the training data have on an area as large;
+- N: the class ratio times the number of particles that the training data have on an area as large, less where a thinner
+  part is searched;
+- boxes with a particle are drawn at random, as many an epoch as there are particles; the paper may have shown each
+  once. Of its two numbers of boxes only the ratio is set: 23,350 is what its nine tomograms hold;
 - the confidence of a pick, which the paper does not have, is its count as a share of the places in the box;
-- intensities and which weights are taken: as in `methods.ms_d`; sections without specimen are left out.
+- intensities, which weights are taken and bfloat16: as in `methods.ms_d`; sections without specimen are left out.
 The preset 'minutes' departs from the paper in what it shows the network. The paper's boxes hold a particle's centre or
 nothing within 16 voxels, so that labels of all the places between them are arbitrary, and those are most of what a scan
 asks. Here boxes with a particle are up to 2 voxels off its centre, 0.4 of all boxes are background, and 0.6 of these

@@ -9,13 +9,16 @@ What the section leaves open, or we do otherwise:
 - the number of orientations: about 7000, one per cube of 12.85 degrees, from a super-Fibonacci spiral;
 - the missing wedge (-60 to 60 degrees) acts on the templates too; the section does not mention it, PyTom does so;
 - the CTF: amplitude contrast 0.08 and Cs 2.7 mm, as the data were made; no envelope;
-- densities are the built-in bead models at the tomogram's voxel size, or what the caller gives;
+- densities are the built-in bead models (4d8q's is of its successor 4v94; data/BANK.md) at the tomogram's voxel size,
+  or what the caller gives;
 - the mask reaches one voxel beyond the farthest voxel above a tenth of the density's maximum, its edge falls as a
   Gaussian of 10 A beyond;
 - candidates of a class are local maxima at least a radius apart;
 - "radii" are those of balls of the densities' volumes, above a tenth of the maximum; "biggest" goes by them;
 - in TM-F, the picks of one class do not overlap each other either;
-- scores are searched on the low-rank path; those of the candidates and their orientations are exact;
+- scores are searched on the low-rank path (2 % of the templates' energy may be left out), where the templates allow at
+  two places for every three voxels along each axis, and interpolated between (path=exact, or sampling=every, look at
+  all voxels); those of the candidates and their orientations are exact;
 - sections without specimen are left out (slab = off takes all).
 """
 

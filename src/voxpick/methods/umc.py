@@ -12,7 +12,8 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 - how the two losses are added: with equal weights (option denoising_weight is the first one's); the grandmodel is
   brought to mean 0, deviation 1 and the tomogram's contrast for that (`train.denoising`), and voxels beyond it do not
   count.
-- 75 % overlap: patches lie anywhere, not on a grid; an epoch has as many as the grid of 16 voxels has. They reach up to
+- 75 % overlap: patches lie anywhere, not on a grid; an epoch has as many as the grid of 16 voxels has on the
+  specimen (8,410 of 200 x 512 x 512 voxels; a whole tomogram of 512^3 has 24,389). They reach up to
   16 voxels beyond the specimen, where the label is background.
 - random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
   of particles, which no real particle of the other hand matches; the paper's flips are what it did.
@@ -25,10 +26,10 @@ centroid less than 5 voxels from another's dropped, the most common class. Of tw
 with the better score; the paper may have dropped both. Centroids are weighted with the probability, and sections
 without specimen are left out. Tiles have up to 176^3 voxels and overlap by 32; the network sees 123 to each side.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
-moving average of the weights, and half turns instead of mirrors. Its loss adds the cross-entropy to Tversky's, as a
-class that is absent from a small batch teaches the latter nothing; all voxels weigh alike there, so that background
-counts by its volume (background_weight and class_weights change it; Tversky's index has no such weights). Training
-starts at P(background) = 0.9 instead of even odds.
+moving average of the weights, clipped gradients, and half turns instead of mirrors. Its loss adds the cross-entropy to
+Tversky's, as a class that is absent from a small batch teaches the latter nothing; all voxels weigh alike there, so
+that background counts by its volume (background_weight and class_weights change it; Tversky's index has no such
+weights). Training starts at P(background) = 0.9 instead of even odds.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ The preset 'paper' departs from it only where it says nothing:
 - "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
   bfloat16 where the processor gains from it;
-- an epoch: as many random patches as cover the training volumes once; for the classifier as many subtomograms as there
+- an epoch: as many random patches as cover the specimens once; for the classifier as many subtomograms as there
   are particles, drawn at random, each with its particle at the centre;
 - alpha_c: the reciprocal of the effective radius 3V/A of Table 4, scaled to mean 1 over the particle classes;
   background weighs 1, as does the localizer's one particle class. In data with any class that is not in Table 4, all
@@ -26,6 +26,7 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
 - sections without specimen are left out (slab = off takes all);
 - "incomplete particles connected to the image boundary" are those at the faces between tiles; the tomogram's own faces
   drop none;
+- components are of voxels that share a face;
 - mean-shift: a flat kernel over all foreground voxels alike; a voxel belongs to the nearest mode, which is the centre;
   components' centroids, the seeds, are weighted with the probability;
 - further seeds: well-filled bins of components larger than the kernel, as one centroid cannot split touching particles;

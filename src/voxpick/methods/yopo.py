@@ -7,8 +7,10 @@ otherwise:
 - loss, optimiser, batch, rate and length of the training: cross-entropy, Adam at 1e-3, 32 boxes, 20 epochs;
 - "an additional 20000 ... from the background" is read as 20,000 for all of the training tomograms together, nearly as
   many as particles in eight of them (half of the boxes here); they are drawn anew each time, not once;
-- background is every place farther than 7 voxels, half of the picks' distance, from all centres; it reaches 24 voxels
-  into the vacuum;
+- background is every place at least 7 voxels, half of the picks' distance, from all centres (after 1000 draws that were
+  too near, the farthest of them is taken); it reaches 24 voxels into the vacuum;
+- boxes with a particle are drawn at random, as many an epoch as there are particles; the paper may have shown each of
+  them once;
 - no augmentation is mentioned and 'paper' does none; 'minutes' shifts boxes by up to 1 voxel, turns and mirrors them,
   varies contrast and brightness, and draws every class equally often;
 - "high confidence to be one of the structural classes" is read as P(any particle) = 1 - P(background) > 0.99; the class
