@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import starfile
 import yaml
 from blobs import BlobNetwork, model, scattered, tomogram
 
@@ -54,6 +55,11 @@ def test_picks_are_written_in_every_format(case, capsys):
     frame = pd.read_csv(folder / "out" / "first.csv", comment="#")
     assert frame["score"].is_monotonic_decreasing
     assert sorted(np.unique(read_labels(folder / "out" / "first_segmentation.mrc"))) == [0, 1, 2]
+    listed = starfile.read(folder / "out" / "relion_import.star")
+    assert listed["rlnTomoName"].tolist() == ["first", "second"]
+    assert listed["rlnTomoImportParticleFile"].tolist() == [
+        str(folder / "out" / f"{n}.star") for n in ("first", "second")
+    ]
     written = yaml.safe_load((folder / "out" / "detect.yaml").read_text())
     assert written["settings"]["threshold"] == 0.5 and written["device"] == "cpu"
     table = capsys.readouterr().out

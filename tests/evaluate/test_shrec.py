@@ -188,6 +188,17 @@ def test_shrec21_leaves_4v94_out_of_the_truth_but_not_out_of_the_predictions():
     assert score.recall == 1 and score.precision == 0.5 and "4v94" not in score.labels
 
 
+def test_shrec21_counts_vesicles_among_the_particles_that_recall_is_a_share_of():
+    """As its script does: 4v94 alone is subtracted from their number, and the miss rate is 1 - recall."""
+    occupancy, truth = two_particles()
+    truth = Particles(truth.centers_zyx, ["1S3X", "vesicle"])
+    score = score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
+    assert (score.particles, score.true_positives, score.false_negatives) == (2, 1, 0)
+    assert (score.recall, score.miss_rate) == (0.5, 0.5)
+    strict = score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec21", strict=True)
+    assert (strict.particles, strict.recall) == (1, 1)
+
+
 def test_no_picks_score_zero_and_everything_is_json():
     occupancy, truth = two_particles()
     score = score_shrec(Particles(np.empty((0, 3))), truth, occupancy, voxel_size=10.0)

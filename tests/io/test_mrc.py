@@ -12,7 +12,7 @@ import pytest
 from mrc_files import SHAPE, set_header
 
 from voxpick.errors import VoxpickError
-from voxpick.io.mrc import read_labels, read_mrc, read_stack, read_voxel_size, write_mrc, write_stack
+from voxpick.io.mrc import read_labels, read_mrc, read_stack, read_voxel_size, tomogram_name, write_mrc, write_stack
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
@@ -154,3 +154,11 @@ def test_a_damaged_gzip_file_is_told_from_a_whole_one(tmp_path: Path) -> None:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
         with pytest.raises(VoxpickError, match=r"v\.mrc\.gz"):
             read_mrc(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("TS_01.mrc", "TS_01"), ("rec_TS_01.mrc", "TS_01"), ("TS.rec.mrc.gz", "TS.rec"), ("rec_.mrc", "rec_")],
+)
+def test_a_tomogram_has_the_name_that_relion_knows_it_by(file, name):
+    assert tomogram_name(f"somewhere/{file}") == name

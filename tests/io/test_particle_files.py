@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import starfile
 from hypothesis import HealthCheck, given, settings
@@ -242,7 +243,8 @@ def test_tomograms_of_unequal_shapes_are_centred_each_by_itself(tmp_path: Path) 
     path = tmp_path / "two.star"
     write_star(path, picks, voxel_size=10.0, shape=shapes)
     blocks = starfile.read(path, always_dict=True)
-    assert list(blocks["particles"]["rlnOpticsGroup"]) == [1, 2, 1] and len(blocks["optics"]) == 2
+    assert next(iter(blocks)) == "particles", "RELION 5 imports the first block"
+    assert "optics" not in blocks and blocks["voxpick"]["rlnTomoName"].tolist() == ["a", "b"]
     x = blocks["particles"]["rlnCenteredCoordinateXAngst"].to_numpy()
     assert np.allclose(x, [300 - 300, 20 - 400, 30 - 300])
     assert np.allclose(read_star(path).centers_zyx, centers, atol=1e-3)
@@ -252,6 +254,19 @@ def test_tomograms_of_unequal_shapes_are_centred_each_by_itself(tmp_path: Path) 
         assert np.allclose(read.centers_zyx[of], centers[of], atol=1e-3)
     with pytest.raises(VoxpickError, match="of tomogram 'b'; shapes are given of a"):
         write_star(path, picks, voxel_size=10.0, shape={"a": (40, 50, 60)})
+
+
+def test_a_tomogram_without_a_size_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, Particles(np.ones((2, 3))), voxel_size=10.0, shape=SHAPE)
+    blocks = starfile.read(path, always_dict=True)
+    frame = pd.DataFrame([blocks["voxpick"]]) if isinstance(blocks["voxpick"], dict) else blocks["voxpick"]
+    starfile.write({"particles": blocks["particles"], "voxpick": frame.assign(rlnTomoName="other")}, path)
+    with pytest.raises(VoxpickError, match="the table voxpick has no size of tomogram tomogram"):
+        read_star(path)
+    starfile.write({"particles": blocks["particles"], "voxpick": frame.assign(vpxTomogramSizeYAngst=0)}, path)
+    with pytest.raises(VoxpickError, match="vpxTomogramSizeYAngst of the voxpick table is 0; it must be a number"):
+        read_star(path)
 
 
 def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:

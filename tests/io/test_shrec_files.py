@@ -133,6 +133,14 @@ def test_angles_are_zxz_active(tmp_path: Path) -> None:
         write_locations(tmp_path / "u.txt", Particles(np.ones((1, 3))))
 
 
+def test_vesicles_of_shrec21_have_no_angles(tmp_path: Path) -> None:
+    (tmp_path / "truth.txt").write_text("1s3x 1 2 3 10 20 30\nvesicle 4 5 6 NaN NaN NaN\n")
+    read = read_locations(tmp_path / "truth.txt")
+    assert read.rotations is not None
+    np.testing.assert_allclose(read.rotations[1], np.eye(3), atol=1e-12)
+    assert abs(read.rotations[0] - np.eye(3)).max() > 0.1 and read.classes.tolist() == ["1s3x", "vesicle"]
+
+
 def test_submission_is_sorted_and_rounded(tmp_path: Path) -> None:
     centers = np.array([[5, 15, 25], [4.9, 14.9, 24.9], [0, 0, 1561.2]])
     particles = Particles(centers, classes=np.array(["a", "b", "c"]), scores=np.array([0.2, 0.9, 0.9]))

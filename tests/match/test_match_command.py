@@ -48,7 +48,8 @@ def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
     name = folder / template if "." in template else template
     result = run(folder / "tomo.mrc", "-o", tmp_path, "-t", name, "--number", 2, *QUICK, *extra)
     assert result.exit_code == 0 and "69 rotations; any orientation is" in result.output
-    assert {path.name for path in tmp_path.iterdir()} == {"tomo.star", "tomo.csv", "tomo.txt", "match.yaml"}
+    written = {"tomo.star", "tomo.csv", "tomo.txt", "match.yaml", "relion_import.star"}
+    assert {path.name for path in tmp_path.iterdir()} == written
     picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
     assert sorted(map(tuple, np.round(picks.centers_zyx / 10).astype(int).tolist())) == sorted(PLACES)
     assert set(picks.classes) == {template.split(".")[0].lower()} and picks.rotations.shape == (2, 3, 3)

@@ -13,6 +13,7 @@ from voxpick.cli.detect_output import (
     read_formats,
     searched,
     suffixes_of,
+    write_import_list,
     write_picks,
     write_settings,
 )
@@ -103,6 +104,7 @@ def _detect(
                 held = recorded_tomograms(record, {name: path})
                 write_settings(record, {**about, "settings": detection.settings, "tomograms": held})
                 _write(output, name, detection, formats, segmentation=segmentation)
+                write_import_list(output, held, formats)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)

@@ -18,6 +18,8 @@ SUFFIXES = {
 }  # fmt: skip
 """Formats that hold all picks of a tomogram in one file; copick has a file for each class."""
 
+IMPORT_LIST = "relion_import.star"
+
 
 def read_formats(text: str) -> list[str]:
     """Names of formats out of a comma-separated list."""
@@ -44,6 +46,17 @@ def write_picks(
     for name in formats:
         path = stem.with_name(stem.name + SUFFIXES[name])
         write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+
+
+def write_import_list(output: Path, tomograms: dict[str, str], formats: list[str]) -> None:
+    """relion_import.star: all STAR files of picks in a folder. tomograms: files by the name of their picks."""
+    from voxpick.io.mrc import tomogram_name
+    from voxpick.io.star import write_import_list as write
+
+    stars = {tomogram_name(path): output / f"{name}.star" for name, path in tomograms.items()}
+    there = {name: path.resolve() for name, path in stars.items() if path.is_file()}
+    if "star" in formats and there:
+        write(output / IMPORT_LIST, there)
 
 
 def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:

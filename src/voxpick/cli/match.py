@@ -15,6 +15,7 @@ from voxpick.cli.detect_output import (
     read_formats,
     searched,
     suffixes_of,
+    write_import_list,
     write_picks,
     write_settings,
 )
@@ -153,6 +154,7 @@ def _match(
                 held = recorded_tomograms(record, {picks_name(path): path})
                 write_settings(record, {**about, "tomograms": held})
                 write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
+                write_import_list(output, held, formats)
                 if with_report:
                     write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
                 found[picks_name(path)] = detection.particles

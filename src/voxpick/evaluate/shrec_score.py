@@ -85,7 +85,7 @@ class Shrec20Score:
     @property
     def miss_rate(self) -> float:
         """1 - recall."""
-        return _ratio(self.false_negatives, self.particles)
+        return 1 - self.recall
 
     @property
     def f1(self) -> float:

@@ -38,7 +38,7 @@ def read_mrc(
 
     Little-endian float32 files stay on disk (a read-only memory map) unless memory_map is False; every other mode
     (int8, int16, uint16, float16, big-endian, gzip) is converted to float32 in memory while reading.
-    voxel_size: A, wins over the header. name: defaults to the file name without its suffix.
+    voxel_size: A, wins over the header. name: defaults to `tomogram_name`.
     check_finite: look at every voxel once, one section at a time.
     Raises VoxpickError for a missing, truncated or foreign file, 2-D and 4-D data, unknown or non-cubic voxels, NaN.
     """
@@ -56,7 +56,7 @@ def read_mrc(
         data = data.astype(np.float32)
     if check_finite:
         _require_finite(data, path)
-    return Volume(data, size, name=_stem(path) if name is None else name)
+    return Volume(data, size, name=tomogram_name(path) if name is None else name)
 
 
 def read_labels(path: str | Path) -> np.ndarray:
@@ -139,9 +139,13 @@ def _require_finite(data: np.ndarray, path: str | Path) -> None:
             )
 
 
-def _stem(path: str | Path) -> str:
-    name = Path(path).name
-    return Path(name.removesuffix(".gz")).stem
+def tomogram_name(path: str | Path) -> str:
+    """The name of the tomogram in a file: that of the file without suffixes, and without the rec_ of RELION 5.
+
+    RELION reconstructs tomogram TS_01 into rec_TS_01.mrc, and knows particles by TS_01.
+    """
+    stem = Path(Path(path).name.removesuffix(".gz")).stem
+    return stem.removeprefix("rec_") or stem
 
 
 def _write(path: str | Path, array: np.ndarray, voxel_size: float | None, *, is_stack: bool) -> None:

@@ -50,7 +50,8 @@ def read_locations(
                 "`pdb x y z c1 c2 c3`"
             )
         names.append(words[0])
-        rows.append([_number(word, path, number) for word in (words[1:] if len(words) == 7 else words[1:4])])
+        numbers = [_number(word, path, number) for word in words[1:4]]
+        rows.append(numbers + ([_angle(word, path, number) for word in words[4:]] if len(words) == 7 else []))
     if not rows and not allow_empty:
         raise VoxpickError(f"{path}: holds no particles")
     if not rows:
@@ -132,6 +133,11 @@ def _lines(path: str | Path) -> list[str]:
         raise VoxpickError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:
         raise VoxpickError(f"{path}: not a text file (byte {error.start} is not UTF-8)") from error
+
+
+def _angle(word: str, path: str | Path, line: int) -> float:
+    """A number; 0 for NaN, as lists of SHREC'21 have of vesicles and gold beads, which have no orientation."""
+    return 0.0 if word.lower() == "nan" else _number(word, path, line)
 
 
 def _number(word: str, path: str | Path, line: int) -> float:

@@ -2,7 +2,9 @@
 
 RELION 5 measures from the centre of the tomogram, voxel N/2 (shape / 2, not (shape - 1) / 2), in A, x first;
 RELION 4 in pixels of the tilt series from the first voxel. Frames and angles: docs/geometry.md. voxpick adds columns
-whose names start with vpx; RELION keeps columns it does not know.
+whose names start with vpx; RELION keeps columns it does not know. RELION 5's Import > Coordinates reads the first block
+of a file alone, and its programs take optics from tomograms.star where particles bring none; so `particles` is the
+first block, there are no optics, and the sizes of the tomograms, for voxpick itself, come last.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ TOMOGRAM_COLUMNS = ("rlnTomoName", "rlnMicrographName")
 CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+SIZES_BLOCK = "voxpick"
 
 
 def write_star(
@@ -41,11 +44,11 @@ def write_star(
     shape: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
     relion: Literal[4, 5] = 5,
 ) -> None:
-    """Write a particles STAR file with optics; it goes into RELION 5 by Import > Coordinates.
+    """Write a particles STAR file; `write_import_list` says how it goes into RELION 5.
 
     voxel_size, shape: A and voxels (z, y, x) of the tomogram, the same for all tomograms in the table; or shapes by
-    name of the tomogram, each of which then is an optics group.
-    rlnTomoTiltSeriesPixelSize says voxel_size, and the pixels of relion=4 are voxels of that size. rlnClassNumber holds
+    name of the tomogram. relion=4 writes optics, whose rlnTomoTiltSeriesPixelSize says voxel_size, of which size its
+    pixels are. rlnClassNumber holds
     the SHREC'20 id where all names are SHREC'20's, else the place in the sorted names; vpxClassName holds the name.
     Raises VoxpickError when voxel_size, or for RELION 5 shape, is missing.
     """
@@ -56,17 +59,20 @@ def write_star(
         )
     require_star_names(path, particles)
     centers_xyz = particles.centers_zyx[:, ::-1]
-    names, sizes_xyz, group = _sizes(path, particles, shape, voxel_size)
+    assert particles.tomograms is not None
+    names = np.array([str(name) for name in particles.tomograms], dtype=object)
+    sizes = None if shape is None else _sizes(path, names, shape, voxel_size)
     table: dict[str, object] = {"rlnTomoName": particles.tomograms}
     if relion == 5:
-        assert sizes_xyz is not None
-        table |= dict(zip(CENTRED, (centers_xyz - sizes_xyz[group] / 2).T, strict=True))
+        assert sizes is not None
+        table |= dict(zip(CENTRED, (centers_xyz - sizes.loc[names].to_numpy() / 2).T, strict=True))
     else:
         table |= dict(zip(PIXELS, (centers_xyz / voxel_size).T, strict=True))
     if particles.rotations is not None:
         table |= dict(zip(ANGLES, rotations_to_relion(particles.rotations).T, strict=True))
     table["rlnTomoParticleName"] = _particle_names(particles)
-    table["rlnOpticsGroup"] = group + 1
+    if relion == 4:
+        table["rlnOpticsGroup"] = 1
     table["rlnClassNumber"] = _class_numbers(particles.classes)
     table["vpxClassName"] = particles.classes
     for name, scores in (
@@ -76,12 +82,21 @@ def write_star(
     ):
         if scores is not None:
             table[name] = scores
-    numbers = range(1, len(names) + 1)
-    optics = pd.DataFrame({"rlnOpticsGroup": numbers, "rlnOpticsGroupName": names, PIXEL_SIZE: voxel_size})
-    if sizes_xyz is not None:
-        optics[SIZES] = sizes_xyz
+    blocks = {"particles": pd.DataFrame(table)}
+    if relion == 4:
+        optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": "opticsGroup1", PIXEL_SIZE: voxel_size})
+        blocks = {"optics": optics, **blocks}
+    if sizes is not None and len(sizes):
+        blocks[SIZES_BLOCK] = sizes.reset_index(names="rlnTomoName")
     with atomic_path(path) as temporary:
-        starfile.write({"optics": optics, "particles": pd.DataFrame(table)}, temporary, float_format="%.6f")
+        starfile.write(blocks, temporary, float_format="%.6f")
+
+
+def write_import_list(path: str | Path, files: Mapping[str, Path]) -> None:
+    """Write the list that RELION 5's Import > Coordinates asks for: STAR files of picks by name of their tomogram."""
+    table = pd.DataFrame({"rlnTomoName": list(files), "rlnTomoImportParticleFile": [str(p) for p in files.values()]})
+    with atomic_path(path) as temporary:
+        starfile.write({"tomograms": table}, temporary)
 
 
 def require_star_names(path: str | Path, particles: Particles) -> None:
@@ -92,21 +107,15 @@ def require_star_names(path: str | Path, particles: Particles) -> None:
 
 
 def _sizes(
-    path: str | Path, particles: Particles, shape: Sequence[int] | Mapping[str, Sequence[int]] | None, voxel_size: float
-) -> tuple[list[str], np.ndarray | None, np.ndarray]:  # fmt: skip
-    """Names of the optics groups, sizes in A (groups, 3) of their tomograms, x first, and each particle's group."""
-    one = np.zeros(len(particles), dtype=np.int64)
-    if shape is None:
-        return ["opticsGroup1"], None, one
-    if not isinstance(shape, Mapping):
-        return ["opticsGroup1"], np.array([shape[::-1]], dtype=np.float64) * voxel_size, one
-    names = list(shape)
-    sizes = np.array([shape[name][::-1] for name in names], dtype=np.float64) * voxel_size
-    group = one if particles.tomograms is None else pd.Index(names).get_indexer(pd.Index(particles.tomograms))
-    if (group < 0).any() or (particles.tomograms is None and len(names) > 1):
-        missing = "" if particles.tomograms is None else particles.tomograms[int(np.argmin(group))]
-        raise VoxpickError(f"{path}: particles are of tomogram {missing!r}; shapes are given of {', '.join(names)}")
-    return [f"opticsGroup{number}" for number in range(1, len(names) + 1)], sizes, group.astype(np.int64)
+    path: str | Path, names: np.ndarray, shape: Sequence[int] | Mapping[str, Sequence[int]], voxel_size: float
+) -> pd.DataFrame:
+    """Sizes in A of the tomograms, the columns SIZES, by name: of those that particles name, or that shapes are of."""
+    shapes = shape if isinstance(shape, Mapping) else dict.fromkeys(names, shape)
+    missing = next((name for name in names if name not in shapes), None)
+    if missing is not None:
+        raise VoxpickError(f"{path}: particles are of tomogram {missing!r}; shapes are given of {', '.join(shapes)}")
+    sizes = np.array([shapes[name][::-1] for name in shapes], dtype=np.float64).reshape(-1, 3) * voxel_size
+    return pd.DataFrame(sizes, columns=SIZES, index=pd.Index(list(shapes), dtype=object))
 
 
 def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
@@ -119,7 +128,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     A table without rows is no particles. Raises VoxpickError for a missing or foreign file, missing columns, and values
     that are not finite numbers.
     """
-    frame, optics = _read_blocks(path)
+    frame, optics, sizes = _read_blocks(path)
     if not len(frame):
         return Particles(np.zeros((0, 3)))
     angles = _numbers(frame, ANGLES, path)
@@ -128,7 +137,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     box = None if sub_angles is None else relion_to_rotations(sub_angles)
     if box is not None:
         rotations = box if rotations is None else box @ rotations
-    centers_zyx = _centers_xyz(frame, optics, path, voxel_size, shape)[:, ::-1]
+    centers_zyx = _centers_xyz(frame, optics, sizes, path, voxel_size, shape)[:, ::-1]
     origins = _numbers(frame, ORIGINS, path)
     if origins is not None:
         shifts = origins[:, ::-1]
@@ -165,8 +174,8 @@ def _class_numbers(classes: np.ndarray) -> np.ndarray:
     return np.array([numbers[str(name)] for name in classes], dtype=np.int64)
 
 
-def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The particle table and the optics table (empty where there is none)."""
+def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables of particles, of optics and of tomograms' sizes (the last two empty where there are none)."""
     if not Path(path).is_file():
         raise VoxpickError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}; give a STAR file")
     strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
@@ -189,12 +198,13 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if found.columns.duplicated().any():
         twice = found.columns[found.columns.duplicated()][0]
         raise VoxpickError(f"{path}: has two columns {twice}; take one out")
-    return found, tables.get("optics", pd.DataFrame())
+    return found, tables.get("optics", pd.DataFrame()), tables.get(SIZES_BLOCK, pd.DataFrame())
 
 
 def _centers_xyz(
     frame: pd.DataFrame,
     optics: pd.DataFrame,
+    sizes: pd.DataFrame,
     path: str | Path,
     voxel_size: float | None,
     shape: Sequence[int] | None,
@@ -203,8 +213,8 @@ def _centers_xyz(
     if centred is not None:
         if voxel_size is not None and shape is not None:
             return centred + np.array(shape[::-1]) * voxel_size / 2
-        if all(name in optics for name in SIZES):
-            return centred + _of_optics_group(frame, optics, SIZES, path) / 2
+        if all(name in sizes for name in SIZES):
+            return centred + _of_tomogram(frame, sizes, path) / 2
         raise VoxpickError(
             f"{path}: {CENTRED[0]} is measured from the tomogram's centre, so its size is needed; give the tomogram "
             "itself (--tomogram, where the command has it), or picks in pixels or as CSV in A"
@@ -213,22 +223,36 @@ def _centers_xyz(
     if pixels is None:
         raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
     if PIXEL_SIZE in optics:
-        return pixels * _of_optics_group(frame, optics, [PIXEL_SIZE], path)
+        return pixels * _of_optics_group(frame, optics, path)
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
     return pixels * voxel_size
 
 
-def _of_optics_group(
-    frame: pd.DataFrame, optics: pd.DataFrame, columns: list[str], path: str | Path
-) -> np.ndarray:  # fmt: skip
-    """The optics values, all above 0, of each particle's group, (n, columns); the first where groups are not named."""
-    values = optics[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+def _of_tomogram(frame: pd.DataFrame, sizes: pd.DataFrame, path: str | Path) -> np.ndarray:
+    """The size in A, x first, of each particle's tomogram: (n, 3)."""
+    values = _above_zero(sizes, SIZES, path, SIZES_BLOCK)
+    rows = pd.Index(sizes["rlnTomoName"]).get_indexer(pd.Index(frame["rlnTomoName"]))
+    if (rows < 0).any():
+        missing = frame["rlnTomoName"].iloc[int(np.argmax(rows < 0))]
+        raise VoxpickError(f"{path}: the table {SIZES_BLOCK} has no size of tomogram {missing}")
+    return values[rows]
+
+
+def _above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block: str) -> np.ndarray:
+    """Columns of a table as numbers (n, columns). Raises VoxpickError for any that is not above 0."""
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     if not len(values) or not (np.isfinite(values) & (values > 0)).all():
         bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
         row, column = bad[0] if len(bad) else (0, 0)
-        found = optics[columns[column]].iloc[row] if len(values) else "missing"
-        raise VoxpickError(f"{path}: {columns[column]} of the optics table is {found}; it must be a number above 0")
+        found = table[columns[column]].iloc[row] if len(values) else "missing"
+        raise VoxpickError(f"{path}: {columns[column]} of the {block} table is {found}; it must be a number above 0")
+    return values
+
+
+def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, path: str | Path) -> np.ndarray:
+    """The pixel size of each particle's optics group, (n, 1); the first where groups are not named."""
+    values = _above_zero(optics, [PIXEL_SIZE], path, "optics")
     if "rlnOpticsGroup" not in frame or "rlnOpticsGroup" not in optics:
         return np.repeat(values[:1], len(frame), axis=0)
     rows = pd.Index(optics["rlnOpticsGroup"]).get_indexer(pd.Index(frame["rlnOpticsGroup"]))

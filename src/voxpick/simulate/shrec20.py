@@ -153,7 +153,9 @@ def pack_specimen(
     if recipe.orientations == "uniform":
         rotations = uniform_rotations_zyx(n, rng)
     else:
-        rotations = swap_axes(zxz_to_matrix_xyz(rng.uniform(0, 360, size=(n, 3))))
+        angles = rng.uniform(0, 360, size=(n, 3))
+        angles[:, 0] = np.degrees(np.arccos(rng.uniform(-1, 1, size=n)))  # the generator's, meant for the middle angle
+        rotations = swap_axes(zxz_to_matrix_xyz(angles))
     return pack(
         structures,
         rotations,

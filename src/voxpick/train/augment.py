@@ -1,4 +1,7 @@
-"""Random changes of a patch that leave the missing wedge where it is (tilt axis y, beam z)."""
+"""Random changes of a patch that leave the missing wedge where it is (tilt axis y, beam z).
+
+Half turns about x and z do so where a tilt series reaches as far to one side as to the other, that about y always.
+"""
 
 from __future__ import annotations
 
