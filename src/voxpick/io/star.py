@@ -19,6 +19,7 @@ import starfile
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path
+from voxpick.io.foreign import confidences
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
@@ -290,9 +291,4 @@ def _line_of_row(path: str | Path, row: int) -> int:
 
 def _scores(frame: pd.DataFrame, column: str, path: str | Path) -> np.ndarray | None:
     values = _numbers(frame, [column], path)
-    if values is None:
-        return None
-    low, high = values.min(), values.max()
-    if low < 0 or high > 1:
-        values = (values - low) / (high - low) if high > low else np.ones_like(values)
-    return values[:, 0]
+    return None if values is None else confidences(values[:, 0])
