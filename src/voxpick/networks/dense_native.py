@@ -86,6 +86,20 @@ def _real_channels(layout: Layout) -> np.ndarray:
     return np.r_[: layout.in_channels, 2 : 2 * (layout.depth + 1)]
 
 
+def _buffers(
+    numbers: torch.Tensor, half: bool, *, backward: bool, planes: bool
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """What a pass writes: maps, planes if asked for, and the sums that wait."""
+    sizes = torch.zeros(3, dtype=torch.int64)
+    _call("msdnet_sizes", numbers, int(half), int(backward), sizes)
+    words, values, floats = sizes.tolist()
+    return (
+        torch.empty(words, dtype=torch.int32),
+        torch.empty(values, dtype=torch.int16) if planes else None,
+        torch.empty(floats, dtype=torch.float32),
+    )
+
+
 class Kept(NamedTuple):
     """What the backward pass needs of the forward pass."""
 
@@ -113,12 +127,9 @@ def evaluate(
     fixed = (bias.detach().float().contiguous(), _in_pairs(out_weight, layout), out_bias.detach().float())
     kernels = _kernels(flat, layout, half, mirrored=False)
     numbers, logits = _shape(x.shape, layout, classes), torch.empty(x.shape[0], classes, *x.shape[2:])
-    sizes = torch.zeros(2, dtype=torch.int64)
-    _call("msdnet_sizes", numbers, int(half), layout.depth + 1, sizes)
-    maps = torch.empty(int(sizes[0]), dtype=torch.int32)
-    planes = torch.empty(int(sizes[1]), dtype=torch.int16) if keep and half else None
+    maps, planes, sums = _buffers(numbers, half, backward=False, planes=keep and half)
     images = x.detach().float().contiguous()
-    _call("msdnet_forward", numbers, int(half), images, kernels, *fixed, maps, planes, logits)
+    _call("msdnet_forward", numbers, int(half), images, kernels, *fixed, maps, planes, sums, logits)
     return logits, Kept(x.shape, half, flat, maps, planes) if keep else None
 
 
@@ -128,15 +139,12 @@ def gradients(
     """As `dense_stack.Engine`."""
     shape, half, flat, maps, planes = kept
     numbers, out = _shape(shape, layout, out_weight.shape[0]), _in_pairs(out_weight, layout)
-    sizes = torch.zeros(2, dtype=torch.int64)
-    _call("msdnet_sizes", numbers, int(half), layout.depth, sizes)
-    grad_maps = torch.empty(int(sizes[0]), dtype=torch.int32)
-    grad_planes = torch.empty(int(sizes[1]), dtype=torch.int16) if half else None
+    grad_maps, grad_planes, sums = _buffers(numbers, half, backward=True, planes=half)
     grad_x = torch.empty(shape) if wants_input else None
     grad_weights = torch.empty(layout.depth, 2, 2 * (layout.depth + 1), 27)
     grad_bias, grad_out = torch.empty(layout.depth, 2), torch.empty_like(out)
     inputs = (gradient.float().contiguous(), _kernels(flat, layout, half, mirrored=True), out, maps, planes)
-    into = (grad_maps, grad_planes, grad_x, grad_weights, grad_bias, grad_out)
+    into = (grad_maps, grad_planes, sums, grad_x, grad_weights, grad_bias, grad_out)
     _call("msdnet_backward", numbers, int(half), *inputs, *into)
     real = torch.from_numpy(_real_channels(layout))
     each = [

@@ -21,26 +21,41 @@ import torch
 SOURCE = Path(__file__).with_name("msdnet.cpp")
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma")
 _AVX512 = tuple(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))
-INSTRUCTIONS = {"avx512_bf16": (*_AVX512, "-mavx512bf16"), "avx512": _AVX512, "avx2": ("-mavx2",)}
-"""Sets of instructions, the best first, and the compiler's flags for them. Only the first computes in bf16."""
+_AMX = ("-mamx-tile", "-mamx-bf16")
+INSTRUCTIONS = {
+    "amx": (*_AVX512, "-mavx512bf16", *_AMX),
+    "avx512_bf16": (*_AVX512, "-mavx512bf16"),
+    "avx512": _AVX512,
+    "avx2": ("-mavx2",),
+}
+"""Sets of instructions, the best first, and the compiler's flags for them. Only the first two compute in bf16."""
 
 
 @cache
 def supported() -> tuple[str, ...]:
     """Which of INSTRUCTIONS this processor has, the best first."""
     level = torch.backends.cpu.get_cpu_capability()
-    half = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    names = {"AVX512": ("avx512_bf16", "avx512", "avx2") if half else ("avx512", "avx2"), "AVX2": ("avx2",)}
-    return names.get(level, ())
+    if level not in ("AVX512", "AVX2"):
+        return ()
+    has = {
+        "amx": torch.cpu._is_amx_tile_supported,
+        "avx512_bf16": torch.cpu._is_avx512_bf16_supported,
+        "avx512": lambda: True,
+        "avx2": lambda: True,
+    }
+    return tuple(name for name in INSTRUCTIONS if (level == "AVX512" or name == "avx2") and has[name]())
 
 
 @cache
 def chosen() -> str | None:
     """The instructions that the kernels use here; None where there are no kernels."""
     wanted = os.environ.get("VOXPICK_NATIVE", "1")
-    if wanted == "0" or not supported():
+    if wanted == "0":
         return None
-    return wanted if wanted in supported() else supported()[0]
+    names = supported()
+    if wanted in names:
+        names = names[names.index(wanted) :]
+    return next((name for name in names if build(name) is not None), None)  # an old compiler may know lesser ones only
 
 
 def library() -> ctypes.CDLL | None:
@@ -51,7 +66,7 @@ def library() -> ctypes.CDLL | None:
 
 def has_bfloat16() -> bool:
     """Whether the kernels compute in bf16 as well as in float32."""
-    return chosen() == "avx512_bf16"
+    return chosen() in ("amx", "avx512_bf16")
 
 
 @cache

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "convolution.h"
+#include "tiles.h"
 
 namespace msdnet {
 
@@ -13,6 +14,23 @@ struct Engine {
     Shape s;
     static constexpr int64_t PER = HALF ? 1 : 2;  // maps a pair
     static constexpr int64_t TAPS = 54;           // words of weights of one map: 27 taps, 2 outputs
+    static constexpr int64_t AHEAD = 8;           // cycles of layers whose outputs fill a tile
+
+    // Whether matrix tiles compute what other blocks of layers add.
+    static bool tiled() { return HALF && has_tiles(); }
+
+    int64_t cycles() const { return (s.depth + s.cycle - 1) / s.cycle; }
+
+    // Cycles of layers that are summed for at a time, where tiles do it.
+    int64_t ahead() const { return std::min(AHEAD, cycles()); }
+
+    // Layers are summed for in groups of four, where those are many and what waits is little.
+    bool in_fours() const { return LANES == 16 && 3 * s.cycle * s.rows() * 2 * s.padded <= WAITING; }
+
+    // Floats of the sums that wait for later layers.
+    int64_t waiting() const {
+        return s.cycle * s.rows() * 2 * s.padded * (tiled() ? ahead() : in_fours() ? 3 : 1);
+    }
 
     const uint32_t* map(const uint32_t* maps, int64_t pair, int64_t part = 0) const {
         return maps + GAP + (pair * PER + part) * s.map();
@@ -96,8 +114,9 @@ struct Engine {
     }
 
     void forward(const float* x, const uint32_t* weights, const float* bias, const float* out_weight,
-                 const float* out_bias, uint32_t* maps, uint16_t* planes, float* logits) const {
+                 const float* out_bias, uint32_t* maps, uint16_t* planes, float* sums, float* logits) const {
         Team team(s.threads);
+        large_pages(sums, waiting() * 4);
         large_pages(maps, s.pairs() * PER * s.map() * 4);
         large_pages(planes, s.pairs() * 2 * s.plane() * 2);
         const int64_t volume = s.z * s.y * s.x;
@@ -111,7 +130,8 @@ struct Engine {
                 });
             }
         });
-        layers(team, weights, bias, maps, planes);
+        if (tiled()) layers_by_tiles(team, weights, bias, maps, planes, sums);
+        else layers(team, weights, bias, maps, planes, sums);
         team.each(s.batch * s.z, [&](int64_t unit) {
             for (int64_t r = unit * per_plane; r < (unit + 1) * per_plane; ++r) score(maps, out_weight, out_bias, logits, r);
         });
@@ -120,11 +140,10 @@ struct Engine {
     // All layers. Layers one cycle apart have the same dilation, so a layer may also sum for its successors all that it
     // reads itself; their partial sums wait until the rest has been computed. In groups of two the first sums for both.
     // In groups of four, which read less and keep more, the first sums for all, the third for itself and the fourth.
-    void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes) const {
+    void layers(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes,
+                float* partial) const {
         const int64_t words = s.pairs() * PER * TAPS, row = 2 * s.padded, one = s.cycle * s.rows() * row;
-        const bool small = LANES == 16 && 3 * one <= WAITING;  // AVX2 has registers for the outputs of two layers
-        const std::unique_ptr<float[]> partial(new float[(small ? 3 : 1) * one]);
-        large_pages(partial.get(), (small ? 3 : 1) * one * 4);
+        const bool small = in_fours();  // AVX2 has registers for the outputs of two layers
         std::vector<Source> sources;
         for (int64_t i = 0; i < s.depth; ++i) {
             const int64_t block = i / s.cycle, position = i % s.cycle;
@@ -133,7 +152,7 @@ struct Engine {
             const bool last = i + s.cycle >= s.depth;
             const int64_t count = four ? (turn == 0 ? 4 : turn == 2 ? 2 : 1) : (turn == 0 && !last ? 2 : 1);
             const auto waiting = [&](int64_t whose) {
-                return partial.get() + (whose - 1) * one + position * s.rows() * row;
+                return partial + (whose - 1) * one + position * s.rows() * row;
             };
             sources.clear();
             for (int64_t p = turn ? i - (turn == 2 ? 2 : 1) * s.cycle + 1 : 0; p <= i; ++p)
@@ -148,16 +167,76 @@ struct Engine {
                 }
             };
             const auto finish = [&](int64_t r, const float* sums, int64_t other) {
-                store(maps, planes, i + 1, r, [&](int64_t at, int c) {
-                    const Floats v = load_any(sums + c * other + at);
-                    return larger(v, times(v, every(SLOPE)));
-                });
+                activate(maps, planes, i + 1, r, sums, other);
                 for (int64_t c = 2; c < 2 * count; ++c)
                     std::memcpy(waiting(turn + c / 2) + r * row + c % 2 * s.padded, sums + c * other, s.padded * 4);
             };
             if (count == 4) pull<4>(team, sources, s.cycle * words, s.dilation(i), init, finish);
             else if (count == 2) pull<2>(team, sources, s.cycle * words, s.dilation(i), init, finish);
             else pull<1>(team, sources, 0, s.dilation(i), init, finish);
+        }
+    }
+
+    void activate(uint32_t* maps, uint16_t* planes, int64_t pair, int64_t r, const float* sums, int64_t other) const {
+        store(maps, planes, pair, r, [&](int64_t at, int c) {
+            const Floats v = load_any(sums + c * other + at);
+            return larger(v, times(v, every(SLOPE)));
+        });
+    }
+
+    // All layers, block by block, a block being one cycle of dilations. When a group of blocks begins, tiles sum for all
+    // its layers what they read of earlier groups; after a block, what the rest of the group reads of it. Layers of one
+    // dilation are the rows of a tile. What a layer reads in its own block is summed as elsewhere.
+    void layers_by_tiles(Team& team, const uint32_t* weights, const float* bias, uint32_t* maps, uint16_t* planes,
+                         float* sums) const {
+        const int64_t row = 2 * ahead() * s.padded;
+        std::vector<Source> sources;
+        for (int64_t group = 0; group < s.depth; group += ahead() * s.cycle) {
+            const int64_t end = std::min(s.depth, group + ahead() * s.cycle);
+            if (group) push(team, weights, bias, maps, sums, 0, group + 1, group, group, end, true);
+            for (int64_t block = group; block < end; block += s.cycle) {
+                const int64_t stop = std::min(block + s.cycle, end), own = block ? block + 1 : 0;
+                for (int64_t i = block; i < stop; ++i) {
+                    sources.clear();
+                    for (int64_t p = own; p <= i; ++p)
+                        sources.push_back(
+                            {map(maps, p), weights + (i * s.pairs() + p) * TAPS, s.dilation(i)});
+                    const float* waiting = sums + (i - block) * s.rows() * row + (block - group) / s.cycle * 2 * s.padded;
+                    const auto init = [&](int64_t r, float* to, int64_t other) {
+                        for (int64_t c = 0; c < 2; ++c)
+                            if (block) std::memcpy(to + c * other, waiting + r * row + c * s.padded, s.padded * 4);
+                            else std::fill(to + c * other, to + c * other + s.padded, bias[i * 2 + c]);
+                    };
+                    const auto finish = [&](int64_t r, const float* from, int64_t other) {
+                        activate(maps, planes, i + 1, r, from, other);
+                    };
+                    pull<1>(team, sources, 0, s.dilation(i), init, finish);
+                }
+                push(team, weights, bias, maps, sums, own, stop + 1, group, stop, end, block == 0);
+            }
+        }
+    }
+
+    // Pairs from `first` up to `last`, without it, summed for the layers `from` .. `to` - 1 of the group.
+    void push(Team& team, const uint32_t* weights, const float* bias, const uint32_t* maps, float* sums, int64_t first,
+              int64_t last, int64_t group, int64_t from, int64_t to, bool fresh) const {
+        for (int64_t layer = from; layer < std::min(from + s.cycle, to); ++layer) {
+            const int64_t outputs = (to - layer + s.cycle - 1) / s.cycle * 2;
+            std::vector<float> start(outputs * SIDE);
+            for (int64_t o = 0; o < outputs; ++o)
+                std::fill_n(start.data() + o * SIDE, SIDE, bias[(layer + o / 2 * s.cycle) * 2 + o % 2]);
+            const int64_t parts = (last - first + SIDE - 1) / SIDE;
+            for (int64_t part = 0; part < parts; ++part) {
+                const int64_t p = first + (last - first) * part / parts;
+                const int64_t count = first + (last - first) * (part + 1) / parts - p;
+                const auto packed = tile_weights(outputs, count, 2, [&](int64_t o, int64_t k) {
+                    return weights + ((layer + o / 2 * s.cycle) * s.pairs() + p + k) * TAPS + o % 2;
+                });
+                float* where = sums + (layer - group) % s.cycle * s.rows() * 2 * ahead() * s.padded;
+                spread(team, s, {map(maps, p), s.map(), count, s.dilation(layer), packed.data(), outputs,
+                                 where + (layer - group) / s.cycle * 2 * s.padded, 2 * ahead() * s.padded,
+                                 fresh && !part ? start.data() : nullptr});
+            }
         }
     }
 

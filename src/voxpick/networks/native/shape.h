@@ -34,8 +34,10 @@ struct Shape {
     const int64_t* dilations;
     int64_t pairs() const { return depth + 1; }
     int64_t rows() const { return batch * z * y; }
-    int64_t map() const { return rows() * row; }          // 4-byte words of one map
-    int64_t plane() const { return rows() * plane_row; }  // bf16 values of one plane
+    int64_t map() const { return apart(rows() * row, 16); }           // 4-byte words of one map
+    int64_t plane() const { return apart(rows() * plane_row, 32); }   // bf16 values of one plane
+    // So far that the same voxel of several maps does not fall into the same set of a cache; `line` values are 64 bytes.
+    static int64_t apart(int64_t size, int64_t line) { return (size + 64 * line - 1) / (64 * line) * 64 * line + 5 * line; }
     int64_t dilation(int64_t layer) const { return dilations[layer % cycle]; }
 };
 
