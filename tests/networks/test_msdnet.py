@@ -112,7 +112,7 @@ def test_equals_the_reference_in_bfloat16(engine, name):
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
-        ({"depth": 37, "dilations": [1, 2], "classes": 3}, (6, 9, 20)),  # tiles: three groups, more pairs than a tile holds
+        ({"depth": 37, "dilations": [1, 2], "classes": 3}, (6, 9, 20)),  # three groups of tiles
         ({"depth": 9, "dilations": [1, 3], "classes": 3}, (5, 210, 100)),  # rows in strips
         ({"depth": 9, "dilations": [1, 2, 3], "classes": 3}, (4, 11, 48)),  # a tile of three vectors
     ],
