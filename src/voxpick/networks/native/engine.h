@@ -14,7 +14,7 @@ struct Engine {
     Shape s;
     static constexpr int64_t PER = HALF ? 1 : 2;  // maps a pair
     static constexpr int64_t TAPS = 54;           // words of weights of one map: 27 taps, 2 outputs
-    static constexpr int64_t AHEAD = 8;           // cycles of layers whose outputs fill a tile
+    static constexpr int64_t AHEAD = 4;           // cycles of layers summed for at a time: more take memory, fewer time
 
     // Whether matrix tiles compute what other blocks of layers add.
     static bool tiled() { return HALF && has_tiles(); }
