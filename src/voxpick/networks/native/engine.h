@@ -14,7 +14,7 @@ struct Engine {
     Shape s;
     static constexpr int64_t PER = HALF ? 1 : 2;  // maps a pair
     static constexpr int64_t TAPS = 54;           // words of weights of one map: 27 taps, 2 outputs
-    static constexpr int64_t AHEAD = 4;           // cycles of layers summed for at a time: more take memory, fewer time
+    static constexpr int64_t AHEAD = OUTPUTS / 2;  // cycles of layers that are summed for at a time
 
     // Whether matrix tiles compute what other blocks of layers add.
     static bool tiled() { return HALF && has_tiles(); }
@@ -222,14 +222,13 @@ struct Engine {
               int64_t last, int64_t group, int64_t from, int64_t to, bool fresh) const {
         for (int64_t layer = from; layer < std::min(from + s.cycle, to); ++layer) {
             const int64_t outputs = (to - layer + s.cycle - 1) / s.cycle * 2;
-            std::vector<float> start(outputs * SIDE);
-            for (int64_t o = 0; o < outputs; ++o)
-                std::fill_n(start.data() + o * SIDE, SIDE, bias[(layer + o / 2 * s.cycle) * 2 + o % 2]);
+            std::vector<float> start(outputs);
+            for (int64_t o = 0; o < outputs; ++o) start[o] = bias[(layer + o / 2 * s.cycle) * 2 + o % 2];
             const int64_t parts = (last - first + SIDE - 1) / SIDE;
             for (int64_t part = 0; part < parts; ++part) {
                 const int64_t p = first + (last - first) * part / parts;
                 const int64_t count = first + (last - first) * (part + 1) / parts - p;
-                const auto packed = tile_weights(outputs, count, 2, [&](int64_t o, int64_t k) {
+                const auto packed = tile_weights(outputs, count, [&](int64_t o, int64_t k) {
                     return weights + ((layer + o / 2 * s.cycle) * s.pairs() + p + k) * TAPS + o % 2;
                 });
                 float* where = sums + (layer - group) % s.cycle * s.rows() * 2 * ahead() * s.padded;

@@ -11,10 +11,10 @@ struct Gradients : Engine<HALF> {
     using Source = typename Base::Source;
     using Base::cycles, Base::map, Base::PER, Base::plane, Base::read, Base::s, Base::store, Base::TAPS, Base::tiled;
 
-    static constexpr int64_t BLOCK = SIDE / 2;  // pairs whose gradients fill a tile
+    static constexpr int64_t BLOCK = OUTPUTS / 2;  // pairs whose gradients are summed for at a time
 
     // Floats of the sums that wait for earlier pairs.
-    int64_t waiting() const { return s.rows() * (tiled() ? SIDE : 2) * s.padded; }
+    int64_t waiting() const { return s.rows() * (tiled() ? OUTPUTS : 2) * s.padded; }
 
     void backward(const float* grad, const uint32_t* weights, const float* out_weight, const uint32_t* maps,
                   uint16_t* planes, uint32_t* grad_maps, uint16_t* grad_planes, float* sums, float* grad_x, float* grad_weights,
@@ -60,14 +60,14 @@ struct Gradients : Engine<HALF> {
         });
     }
 
-    // The same in blocks of eight pairs, whose channels are the rows of a tile: what they get from later blocks is summed
+    // The same in blocks of pairs: what they get from later blocks is summed
     // by tiles, from all layers of one dilation at a time; the rest, pair by pair, as elsewhere. The gradients are woven
     // for the tiles of weight_gradients.
     void map_gradients_by_tiles(Team& team, const float* grad, const uint32_t* weights, const float* out_weight,
                                 const uint32_t* maps, uint32_t* grad_maps, uint16_t* woven, float* sums,
                                 float* grad_x) const {
-        const int64_t last = grad_x ? 0 : 1, row = SIDE * s.padded;
-        const std::vector<float> zeros(SIDE * SIDE, 0.0f);
+        const int64_t last = grad_x ? 0 : 1, row = OUTPUTS * s.padded;
+        const std::vector<float> zeros(OUTPUTS, 0.0f);
         std::vector<Source> sources;
         for (int64_t stop = s.depth + 1; stop > last; stop = std::max(stop - BLOCK, last)) {
             const int64_t begin = std::max(stop - BLOCK, last);
@@ -77,7 +77,7 @@ struct Gradients : Engine<HALF> {
                 const int64_t all = (s.depth - layer + s.cycle - 1) / s.cycle, parts = (all + SIDE - 1) / SIDE;
                 for (int64_t part = 0; part < parts; ++part) {
                     const int64_t k0 = all * part / parts, count = all * (part + 1) / parts - k0;
-                    const auto packed = tile_weights((stop - begin) * 2, count, 2, [&](int64_t o, int64_t k) {
+                    const auto packed = tile_weights((stop - begin) * 2, count, [&](int64_t o, int64_t k) {
                         return weights + ((layer + (k0 + k) * s.cycle) * s.pairs() + begin + o / 2) * TAPS + o % 2;
                     });
                     spread(team, s, {map(grad_maps, layer + k0 * s.cycle), s.cycle * s.map(), count, s.dilation(layer),
@@ -163,7 +163,8 @@ struct Gradients : Engine<HALF> {
     void sum_products(uint16_t* planes, uint16_t* woven, int64_t pair, int64_t position, int64_t eight, int64_t d,
                       float* sums) const {
 #ifdef __AMX_BF16__
-        const TileShapes shapes(6, 1, std::min<int64_t>(SIDE, (s.pairs() - pair) * 2), SIDE);
+        const int64_t m = std::min<int64_t>(SIDE, (s.pairs() - pair) * 2);
+        const TileShapes shapes({{m, SIDE}, {m, SIDE}, {m, SIDE}, {m, SIDE}, {m, SIDE}, {m, SIDE}, {m, SIDE}, {SIDE, SIDE}});
         const uint16_t* from[2] = {plane(planes, pair, 0), A == 2 ? plane(planes, pair + 8, 0) : nullptr};
         // The rows of so many channels, and of the layers, that the second-level cache holds for three planes.
         const int64_t chunk = std::max<int64_t>(8, (1 << 19) / (3 * 16 * A * s.plane_row) - 2 * d);
