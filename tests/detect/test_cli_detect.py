@@ -75,6 +75,23 @@ def test_picks_are_written_for_other_programs(case):
         assert len(found) == 10 and distances(found, centers).max() < 5 and set(found.classes) == names
 
 
+def test_copick_gets_one_file_a_class_found(case):
+    folder, _, centers = case
+    command(folder, "first.mrc", format="copick")
+    picks = folder / "out" / "copick" / "ExperimentRuns" / "first" / "Picks"
+    assert sorted(path.name for path in picks.iterdir()) == ["voxpick_0_large.json", "voxpick_0_small.json"]
+    for name in ("large", "small"):
+        found = read_particles(picks / f"voxpick_0_{name}.json")
+        assert len(found) == 5 and distances(found, centers).max() < 5
+        assert set(found.classes) == {name} and set(found.tomograms) == {"first"}
+    (picks / "somebody_1_large.json").write_text("theirs")
+    command(folder, "first.mrc", format="copick", no_classes=True)  # again, now without classes
+    assert sorted(path.name for path in picks.iterdir()) == ["somebody_1_large.json", "voxpick_0_particle.json"]
+    (folder / "out" / "detect.yaml").unlink()
+    with pytest.raises(VoxpickError, match="ExperimentRuns/first: was not made by this command"):
+        command(folder, "first.mrc", format="copick")
+
+
 def test_options_reach_the_pipeline(case):
     folder, _, _ = case
     command(folder, "first.mrc", format="csv", no_classes=True, set_=["split=components", "tile=40", "halo=8"])

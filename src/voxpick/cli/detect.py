@@ -9,10 +9,10 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import (
+    patterns_of,
     print_summary,
     read_formats,
     searched,
-    suffixes_of,
     write_import_list,
     write_picks,
     write_settings,
@@ -85,7 +85,7 @@ def _detect(
     check_tomograms(volumes, formats)
     require_writable(output)
     record, files = output / "detect.yaml", {picks_name(path): path for path in volumes}
-    keep_other_picks(output, record, files, suffixes_of(formats), overwrite=overwrite)
+    keep_other_picks(output, record, files, patterns_of(formats), overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation

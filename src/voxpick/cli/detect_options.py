@@ -23,7 +23,7 @@ Formats = Annotated[
     str,
     typer.Option(
         help="Files to write, comma-separated: star (RELION 5), csv (A), shrec (text, voxels), dynamo, cbox, imod, "
-        "deepfinder (docs/formats.md)."
+        "deepfinder, copick (docs/formats.md)."
     ),
 ]
 VoxelSize = Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong or silent.")]

@@ -16,7 +16,10 @@ SUFFIXES = {
     "star": ".star", "csv": ".csv", "shrec": ".txt", "dynamo": ".tbl", "cbox": ".cbox", "imod": ".mod",
     "deepfinder": ".xml",
 }  # fmt: skip
-"""Formats that hold all picks of a tomogram in one file; copick has a file for each class."""
+"""Formats that hold all picks of a tomogram in one file."""
+COPICK = "copick"
+"""The format that has a file for each class, in the folders of a copick project."""
+COPICK_RUN = "copick/ExperimentRuns/{}"
 
 IMPORT_LIST = "relion_import.star"
 
@@ -25,27 +28,51 @@ def read_formats(text: str) -> list[str]:
     """Names of formats out of a comma-separated list."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
-        if name not in SUFFIXES:
-            raise VoxpickError(f"--format {text}: unknown format {name!r}; choose among {', '.join(SUFFIXES)}")
+        if name not in (*SUFFIXES, COPICK):
+            raise VoxpickError(
+                f"--format {text}: unknown format {name!r}; choose among {', '.join((*SUFFIXES, COPICK))}"
+            )
     if not names:
-        raise VoxpickError(f"--format is empty; choose among {', '.join(SUFFIXES)}")
+        raise VoxpickError(f"--format is empty; choose among {', '.join((*SUFFIXES, COPICK))}")
     return names
 
 
-def suffixes_of(formats: list[str]) -> list[str]:
-    """Suffixes of the files that `write_picks` makes."""
-    return [SUFFIXES[name] for name in formats]
+def patterns_of(formats: list[str]) -> list[str]:
+    """What `write_picks` makes in a folder of a tomogram NAME, with {} for the name."""
+    return [COPICK_RUN if name == COPICK else "{}" + SUFFIXES[name] for name in formats]
 
 
 def write_picks(
     stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
 ) -> None:
-    """One file a format, named after `stem`. voxel_size (A), shape: of the tomogram."""
+    """One file a format, named after `stem`; of copick one a class. voxel_size (A), shape: of the tomogram."""
     from voxpick.io.formats import write_particles
 
     for name in formats:
+        if name == COPICK:
+            _write_copick(stem, particles, voxel_size)
+            continue
         path = stem.with_name(stem.name + SUFFIXES[name])
         write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+
+
+def _write_copick(stem: Path, particles: Particles, voxel_size: float) -> None:
+    """The picks as run NAME of a copick project in the folder; objects of earlier picks that were not found now go."""
+    import numpy as np
+
+    from voxpick.io.copick import file_name, write_copick
+
+    run = stem.parent / COPICK_RUN.format(stem.name)
+    written = set()
+    for name in sorted({str(name) for name in particles.classes}):
+        here = particles[np.array([str(each) == name for each in particles.classes])]
+        path = run / "Picks" / file_name(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_copick(path, here, voxel_size=voxel_size, run=stem.name)
+        written.add(path)
+    for path in run.glob("Picks/" + file_name("*")):
+        if path not in written:
+            path.unlink()
 
 
 def write_import_list(output: Path, tomograms: dict[str, str], formats: list[str]) -> None:
@@ -63,6 +90,7 @@ def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
     """Raise VoxpickError for classes that a format cannot hold, before hours are spent on finding them."""
     import numpy as np
 
+    from voxpick.io.copick import require_object_name
     from voxpick.io.imod import require_short_names
     from voxpick.io.shrec import require_plain_names
     from voxpick.io.star import require_star_names
@@ -73,6 +101,8 @@ def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
     for name, check in {**checks, "imod": require_short_names}.items():
         if name in formats:
             check(stem.with_name(stem.name + SUFFIXES[name]), some)
+    for name in names if COPICK in formats else []:
+        require_object_name(name, stem)
 
 
 def write_settings(path: Path, made_with: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ import typer
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import (
     check_classes,
+    patterns_of,
     print_summary,
     read_formats,
     searched,
-    suffixes_of,
     write_import_list,
     write_picks,
     write_settings,
@@ -137,7 +137,7 @@ def _match(
     check_tomograms(volumes, formats)
     require_writable(output)
     record, files = output / "match.yaml", {picks_name(path): path for path in volumes}
-    keep_other_picks(output, record, files, suffixes_of(formats), overwrite=overwrite)
+    keep_other_picks(output, record, files, patterns_of(formats), overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
     found: dict[str, Particles] = {}

@@ -35,20 +35,21 @@ def recorded_tomograms(record: Path, files: Mapping[str, Path]) -> dict[str, str
 
 
 def keep_other_picks(
-    folder: Path, record: Path, files: Mapping[str, Path], suffixes: Iterable[str], *, overwrite: bool
+    folder: Path, record: Path, files: Mapping[str, Path], patterns: Iterable[str], *, overwrite: bool
 ) -> None:
-    """Refuse to write picks NAME.suffix over those of another tomogram, or over some that this command did not make.
+    """Refuse to write picks over those of another tomogram, or over some that this command did not make.
 
-    files: tomogram by NAME. record: the YAML file, beside the picks, in which earlier calls noted their tomograms.
+    files: tomogram by NAME. patterns: of what is written for it in the folder, such as '{}.star'. record: the YAML
+    file, beside the picks, in which earlier calls noted their tomograms.
     Raises VoxpickError unless `overwrite`.
     """
-    suffixes = list(suffixes)
+    patterns = list(patterns)
     found = _read(record)
     if overwrite or ("voxpick" in found and "tomograms" not in found):  # a record of a version that did not note them
         return
     earlier = found.get("tomograms") or {}
     for name, tomogram in files.items():
-        there = next((path for path in (folder / f"{name}{suffix}" for suffix in suffixes) if path.exists()), None)
+        there = next((path for path in (folder / each.format(name) for each in patterns) if path.exists()), None)
         if there is None or str(earlier.get(name)) == str(tomogram.resolve()):
             continue
         of = f"holds picks of {earlier[name]}" if name in earlier else "was not made by this command"

@@ -20,6 +20,7 @@ from voxpick.io.foreign import confidences, known_rotations, read_bytes, require
 from voxpick.particles import Particles
 
 IDENTITY = np.eye(4).tolist()
+USER, SESSION = "voxpick", "0"
 NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\s_]')
 """What copick does not allow in the name of an object."""
 
@@ -81,18 +82,29 @@ def read_copick(path: str | Path, *, voxel_size: float | None = None, shape: Seq
     )
 
 
-def write_copick(
-    path: str | Path, particles: Particles, *, voxel_size: float | None = None, shape: Sequence[int] | None = None
-) -> None:
-    """Write copick picks of user voxpick, session 0 (a tool), in row order; shape is not needed.
+def file_name(name: str) -> str:
+    """How copick calls the file of an object's picks by voxpick, in ExperimentRuns/RUN/Picks."""
+    return f"{USER}_{SESSION}_{name}.json"
 
-    voxel_size (A), where given, becomes voxel_spacing. Without rotations the transformations are the identity and
-    trust_orientation is false. Raises VoxpickError for several classes or tomograms, of which copick holds one a file,
-    and for a class whose name copick does not allow.
-    """
-    name = require_one(particles.classes, path, "class", "particle")
+
+def require_object_name(name: str, path: str | Path) -> None:
+    """Raise VoxpickError for a class whose name copick does not allow."""
     if NOT_IN_NAMES.search(name) or name != name.strip("-") or not name:
         raise VoxpickError(f"{path}: copick does not allow the class name {name!r}; use letters, digits, - and .")
+
+
+def write_copick(
+    path: str | Path, particles: Particles, *, voxel_size: float | None = None, shape: Sequence[int] | None = None,
+    run: str | None = None,
+) -> None:  # fmt: skip
+    """Write copick picks of user voxpick, session 0 (a tool), in row order; shape is not needed.
+
+    run: the run's name; without it the tomogram's. voxel_size (A), where given, becomes voxel_spacing. Without
+    rotations the transformations are the identity and trust_orientation is false. Raises VoxpickError for several
+    classes or tomograms, of which copick holds one a file, and for a class whose name copick does not allow.
+    """
+    name = require_one(particles.classes, path, "class", "particle")
+    require_object_name(name, path)
     transforms = [IDENTITY] * len(particles)
     if particles.rotations is not None:
         matrices = np.tile(np.eye(4), (len(particles), 1, 1))
@@ -102,9 +114,9 @@ def write_copick(
     columns = zip(particles.centers_zyx.round(4).tolist(), transforms, particles.scores.round(6).tolist(), strict=True)
     picks = _Picks(
         pickable_object_name=name,
-        user_id="voxpick",
-        session_id="0",
-        run_name=require_one(particles.tomograms, path, "tomogram", Path(path).stem),
+        user_id=USER,
+        session_id=SESSION,
+        run_name=run or require_one(particles.tomograms, path, "tomogram", Path(path).stem),
         voxel_spacing=None if voxel_size is None else float(voxel_size),
         points=[
             _Point(location=_Location(x=x, y=y, z=z), transformation_=transform, score=score)
