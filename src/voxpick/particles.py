@@ -124,3 +124,14 @@ class Particles:
             rotations=rotations,
             tomograms=frame["tomogram"].to_numpy(dtype=object) if "tomogram" in frame else None,
         )
+
+
+def joined(tables: Sequence[Particles]) -> Particles:
+    """Several tables, one after another, with the columns that all have. Raises VoxpickError for no table."""
+    if not tables:
+        raise VoxpickError("particles: no tables to join")
+    columns: dict[str, Any] = {}
+    for name in Particles.__dataclass_fields__:
+        parts = [getattr(table, name) for table in tables]
+        columns[name] = None if any(part is None for part in parts) else np.concatenate(parts)
+    return Particles(**columns)

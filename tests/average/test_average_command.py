@@ -121,6 +121,50 @@ def test_agreement_averages_the_parts_and_shows_them(place):
             place / "membrane.mrc", "--tomogram", place / "tomo.mrc")  # fmt: skip
 
 
+def test_tomograms_without_a_usable_pick_are_left_out(place):
+    """TS_03 has no pick, TS_02 one at its edge; the table of sizes in a STAR file holds for both."""
+    tomogram = read_mrc(place / "tomo.mrc")
+    for name, data in (("TS_01", tomogram.data), ("TS_02", tomogram.data[:30]), ("TS_03", tomogram.data)):
+        write_mrc(place / f"{name}.mrc", data, voxel_size=10.0)
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    picks = picks[[0, 1, 2, 3, 4, 5, 0]].with_columns(tomograms=np.array(["TS_01"] * 6 + ["TS_02"]))
+    picks.centers_zyx[6] = [160, 160, 20]
+    shapes = {"TS_01": SHAPE, "TS_02": (30, *SHAPE[1:])}
+    write_particles(place / "series.star", picks, voxel_size=10.0, shape=shapes)
+    files = [place / f"TS_0{k}.mrc" for k in (1, 2, 3)]
+    options = ["-o", place / "series", "--box", 28, "--iterations", 0]
+    text = run("average", place / "series.star", *files, *options, "--device", "auto")
+    assert "6 particles (1 dropped" in text
+    assert "left out: TS_02: no box of 28 voxels of its 1 picks lies within it; TS_03: no picks" in text
+    assert "its orientations are kept or only refined" in text
+    with pytest.raises(VoxpickError, match=r"nothing to average \(TS_02: no box .*; TS_03: no picks\)"):
+        run("average", place / "series.star", *files[1:], *options)
+
+
+def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
+    tomogram = read_mrc(place / "tomo.mrc")
+    for name, data in (("long", tomogram.data), ("short", tomogram.data[:30])):
+        write_mrc(place / f"{name}.mrc", data, voxel_size=10.0)
+    centers = np.array([[160, 160, 160], [160, 460, 760], [150, 160, 160], [140, 460, 760]])
+    picks = Particles(centers, np.full(4, "1bxn"), tomograms=np.array(["long", "long", "short", "short"]))
+    shapes = {"long": SHAPE, "short": (30, *SHAPE[1:])}
+    write_particles(place / "mine.star", picks, voxel_size=10.0, shape=shapes)
+    write_particles(place / "theirs.csv", picks)
+    text = run("agreement", place / "mine.star", place / "theirs.csv", "-o", place / "frames", "--radius", 15,
+               "--tomogram", place / "long.mrc", "--tomogram", place / "short.mrc", "--particle-radius", 90,
+               "--iterations", 1)  # fmt: skip
+    assert "4 picks in both, 0 only in mine.star, 0 only in theirs.csv" in text
+
+
+def test_half_maps_that_do_not_agree_are_said_not_to(place):
+    rng = np.random.default_rng(3)
+    write_mrc(place / "noise.mrc", rng.normal(size=SHAPE).astype(np.float32), voxel_size=10.0)
+    picks = Particles(np.array([[160, 160, 160], [160, 460, 760]]), rotations=np.tile(np.eye(3), (2, 1, 1)))
+    write_particles(place / "two.csv", picks)
+    text = run("average", place / "two.csv", place / "noise.mrc", "-o", place / "none", "--box", 28, "--iterations", 0)
+    assert "nan" not in text and "half maps" in text
+
+
 def test_spheres_have_the_class_s_radius(place):
     run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "balls", "--radius", "1bxn=20")
     assert (read_labels(place / "balls" / "class_mask.mrc") == 12).sum() == 6 * 33

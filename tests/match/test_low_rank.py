@@ -83,6 +83,26 @@ def test_only_scores_above_chance_are_kept(bank, noisy):
         find(volume, bank, Wanted(distance=4), path="fast")
 
 
+def test_chance_counts_with_the_noise_of_exact_scores(many):
+    """White noise: low-rank scores lack energy, the threshold for exact ones does not."""
+    rng = np.random.default_rng(2)
+    volume, wanted = TiledVolume(rng.normal(size=(30, 32, 34))), Wanted(distance=4, number=None, false_positives=0.01)
+    exact = match_exact(volume, many, tile=30)
+    rough = match_low_rank(volume, many, residual=0.3, sampling=EVERY, tile=30)
+    assert rough.energy.mean() < 0.9 and rough.noise < 0.96 * exact.noise
+    assert wanted.lowest(rough, len(many)) == pytest.approx(wanted.lowest(exact, len(many)), rel=0.02)
+
+
+def test_noise_is_that_of_places_where_something_varies(bank):
+    rng, wanted = np.random.default_rng(2), Wanted(distance=4, number=None, false_positives=0.01)
+    data = rng.normal(size=(24, 28, 60))
+    half = np.where(np.arange(60) < 30, data, 0.0)
+    for match in (match_exact, match_low_rank):
+        whole, part = match(TiledVolume(data), bank, tile=30), match(TiledVolume(half), bank, tile=30)
+        assert part.noise == pytest.approx(whole.noise, rel=0.06)
+        assert wanted.lowest(part, len(bank)) == pytest.approx(wanted.lowest(whole, len(bank)), rel=0.06)
+
+
 def test_several_banks_in_one_pass_are_as_each_alone(bank, many, noisy, monkeypatch):
     volume = TiledVolume(noisy[0])
     small = Bank(Template("small", bank.template.density, 10.0, radius=25), super_fibonacci(20), edge=1.0)

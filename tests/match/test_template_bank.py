@@ -48,6 +48,29 @@ def test_the_identity_gives_the_density_back():
     assert np.allclose(inner, cut, atol=1e-5 * template.density.max())
 
 
+def test_a_map_with_values_below_its_surroundings_has_no_edge():
+    """Maps of experiments lie around 0: what surrounds the structure must not become the bottom of a pit."""
+    template = bead_template("1s3x")
+    pitted = template.density + 3.0
+    pitted[1, 1, 1] -= 0.4 * template.density.max()
+    matrix = uniform_rotations_zyx(3, np.random.default_rng(1))
+    plain, found = (
+        Bank(Template("map", density, 10.0, radius=60), matrix, optics=Optics(), tilt_range_deg=(-60, 60)).normalised(
+            slice(None)
+        )
+        for density in (template.density, pitted)
+    )
+    assert [float((a * b).sum() / (a.norm() * b.norm())) for a, b in zip(plain, found, strict=True)] == pytest.approx(
+        [1, 1, 1], abs=0.01
+    )
+
+
+def test_specks_of_noise_do_not_widen_the_mask():
+    density = np.random.default_rng(0).normal(0, 0.05, (36, 36, 36)) + blob((0, 0, 0), 36)
+    clean, noisy = Template("ball", blob((0, 0, 0), 36), 10.0), Template("ball", density, 10.0)
+    assert noisy.radius_voxels() == pytest.approx(clean.radius_voxels(), abs=1.5)
+
+
 @pytest.mark.parametrize("name", ["1bxn", "3qm1"])
 def test_rotated_maps_are_like_rotated_atoms(name):
     model, rotations = load_bank([name])[name], uniform_rotations_zyx(4, np.random.default_rng(0))

@@ -89,7 +89,7 @@ def average_picks(
     parts = []
     for volume in volumes:
         mine = picks_in(volume, picks, volumes).with_columns(rotations=None)
-        if len(mine) and not _all_over_an_edge(volume, mine, how):
+        if len(mine) and not leaves_no_box(volume, mine, how):
             parts.append(extract(volume, mine, box=how.box, edges=how.edges, dark=how.dark))
     if sum(len(part) for part in parts) < 2:
         return None
@@ -137,7 +137,7 @@ def concatenated(tables: Sequence[Particles]) -> Particles:
     )
 
 
-def _all_over_an_edge(volume: Volume, picks: Particles, how: Averaging) -> bool:
+def leaves_no_box(volume: Volume, picks: Particles, how: Averaging) -> bool:
     """Whether picks that mostly lie in the volume leave no box; picks that do not are for `extract` to refuse."""
     nearest, shape = np.rint(picks.voxels(volume.voxel_size)), np.array(volume.shape)
     within = ((nearest >= 0) & (nearest < shape)).all(axis=1)

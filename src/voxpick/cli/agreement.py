@@ -144,15 +144,22 @@ def _frame(
 def _read(
     path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None, only: str | None
 ) -> Particles:
-    """The picks of a file; where it names several tomograms, those of the volumes, if there are any."""
+    """The picks of a file; where it names several tomograms, those of the volumes, each in its own frame."""
     import numpy as np
 
     from voxpick.io.formats import read_particles
+    from voxpick.particles import joined
 
     picks = read_particles(path, voxel_size=size, shape=shape)
     names, wanted = np.asarray(picks.tomograms).astype(str), [volume.name for volume in volumes]
-    if volumes and len({*names}) > 1:
-        picks = picks[np.isin(names, wanted)]
+    if volumes and {*names} & {*wanted} and (len({*names}) > 1 or len(volumes) > 1):
+        parts = []
+        for volume in volumes:
+            here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
+            parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
+        picks = joined(parts)
+    elif volumes and len({*names}) > 1:
+        picks = picks[:0]
     if len(picks) == 0:
         of = f" of {' or '.join(wanted)}" if len(names) else ""
         raise VoxpickError(f"{path}: holds no picks{of}, so there is nothing to compare")

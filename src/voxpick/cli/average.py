@@ -99,6 +99,12 @@ def _average(
             err=True,
         )
     _warn_of_twins(picks, boxes.particles, within=how.alignment.radius / 2)
+    if boxes.particles.rotations is not None and how.rotations is None:
+        typer.echo(
+            f"voxpick: warning: {picks}: its orientations are kept or only refined. If a template gave them, both half "
+            "maps follow it, and what the FSC says is worth nothing up to the template's own resolution",
+            err=True,
+        )
     start = None if reference is None else read_reference(reference, volumes[0], how.box)
     with step_bars("Average") as report:
         refined = refine(
@@ -115,8 +121,9 @@ def _average(
     }  # fmt: skip
     _write(output, refined, volumes, told)
     counted = f"{len(boxes)} particles ({boxes.dropped} dropped, {boxes.padded} padded at edges)"
-    at = ", ".join(f"{refined.fsc.resolution(t):.1f} A at FSC {t:g}" for t in (0.143, 0.5))
-    typer.echo(f"{output}: {counted}; half maps agree to {at}")
+    reached = {t: refined.fsc.resolution(t) for t in (0.143, 0.5)}
+    at = [f"agree to {value:.1f} A at FSC {t:g}" for t, value in reached.items() if np.isfinite(value)]
+    typer.echo(f"{output}: {counted}; half maps {', '.join(at) or 'do not agree, not even in the coarsest detail'}")
 
 
 def _warn_of_twins(source: Path, particles: Particles, *, within: float) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
+import typer
 
 from voxpick.average.align import Alignment
 from voxpick.average.parts import Averaging
 from voxpick.average.subtomograms import Subtomograms, extract, join
 from voxpick.errors import VoxpickError
 from voxpick.match.rotations import rotation_grid
+from voxpick.precision import choose_device
 
 if TYPE_CHECKING:
     from voxpick.volume import Volume
@@ -38,16 +41,16 @@ def make_averaging(
         raise VoxpickError(f"--edges is {edges!r}; choose drop or pad")
     alignment = Alignment(
         radius=radius,
-        low_pass=low_pass or max(radius / 2, 3 * voxel_size),
+        low_pass=max(radius / 2, 3 * voxel_size) if low_pass is None else low_pass,
         max_shift=3 * voxel_size if max_shift is None else max_shift,
         step_deg=step,
         finest_deg=finest,
         tilt_range_deg=tilts,
-        device=device,
+        device=str(choose_device(device)),
     )
     return Averaging(
         alignment,
-        box or 2 * int(np.ceil(1.5 * radius / voxel_size)),
+        2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box,
         iterations,
         None if local or iterations == 0 else rotation_grid(step),
         edges=cast("Literal['drop', 'pad']", edges),
@@ -82,9 +85,12 @@ def in_box(data: np.ndarray, box: int) -> np.ndarray:
 def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | None) -> Subtomograms:
     """The picks' boxes in all tomograms, those of class `only` if given.
 
-    Raises VoxpickError for two tomograms of one name, and for one without picks of its name, unless it is the only one.
+    Of several tomograms, those without picks, or with none whose box fits, are left out with a warning.
+    Raises VoxpickError for two tomograms of one name, and where nothing is left.
     """
+    from voxpick.average.parts import leaves_no_box
     from voxpick.cli.truth import read_picks
+    from voxpick.io.formats import read_particles
 
     names = [volume.name for volume in volumes]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -93,16 +99,32 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
             f"{names.count(twice)} tomograms are called {twice}: the same particles would be in both half-sets; give "
             "each tomogram once, and each its own name"
         )
-    parts = []
+    parts, lost, known = [], 0, set()
+    left_out: dict[str, str] = {}
     for volume in volumes:
-        picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
-        assert picks.tomograms is not None
-        if len(volumes) > 1 and set(picks.tomograms) != {volume.name}:
-            raise VoxpickError(f"{path}: holds no picks of {volume.name}; with several tomograms, picks name theirs")
+        if len(volumes) == 1:
+            picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+        else:
+            picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
+            picks = picks[np.asarray(picks.tomograms).astype(str) == volume.name]
+        known |= {str(name) for name in picks.classes}
         if only is not None:
-            known = sorted({str(name) for name in picks.classes})
             picks = picks[picks.classes == only]
-            if len(picks) == 0:
-                raise VoxpickError(f"{path}: holds no picks of class {only!r} in {volume.name}, but {', '.join(known)}")
-        parts.append(extract(volume, picks, box=how.box, edges=how.edges, dark=how.dark))
-    return join(parts)
+        if len(picks) == 0:
+            left_out[volume.name] = "no picks" if only is None else f"no picks of class {only!r}"
+        elif len(volumes) > 1 and leaves_no_box(volume, picks, how):
+            left_out[volume.name] = f"no box of {how.box} voxels of its {len(picks)} picks lies within it"
+            lost += len(picks)
+        else:
+            parts.append(extract(volume, picks, box=how.box, edges=how.edges, dark=how.dark))
+    if not parts and known and only is not None and only not in known:
+        others = ", ".join(sorted(known))
+        raise VoxpickError(f"{path}: holds no picks of class {only!r} in {', '.join(names)}, but {others}")
+    why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    if not parts:
+        more = "; with several tomograms, picks name theirs" if len(volumes) > 1 else ""
+        raise VoxpickError(f"{path}: nothing to average ({why}){more}")
+    if why:
+        typer.echo(f"voxpick: warning: left out: {why}", err=True)
+    found = join(parts)
+    return replace(found, dropped=found.dropped + lost)

@@ -30,7 +30,8 @@ class Template:
     """A structure to look for. density: [z, y, x], bright, its centre at voxel n // 2 of each side.
 
     voxel_size: A. radius: A, of the spherical mask; None takes the distance of the farthest voxel above a tenth of the
-    maximum. Raises VoxpickError for a density that is not 3-D, not finite or constant.
+    maximum, specks of noise left out (`structure`). Raises VoxpickError for a density that is not 3-D, not finite or
+    constant.
     """
 
     name: str
@@ -52,8 +53,17 @@ class Template:
         """Radius of the mask in voxels."""
         if self.radius is not None:
             return self.radius / self.voxel_size
-        bright = np.argwhere(self.density > 0.1 * self.density.max()) - np.array(self.density.shape) // 2
+        bright = np.argwhere(structure(self.density)) - np.array(self.density.shape) // 2
         return float(np.linalg.norm(bright, axis=1).max()) + 1
+
+
+def structure(density: np.ndarray) -> np.ndarray:
+    """Which voxels are above a tenth of the maximum, in pieces of at least a tenth of the largest piece's voxels."""
+    pieces, number = ndimage.label(density > 0.1 * density.max())
+    sizes = np.bincount(pieces.ravel(), minlength=number + 1)
+    large = sizes >= 0.1 * sizes[1:].max()
+    large[0] = False
+    return np.asarray(large[pieces])
 
 
 def spherical_mask(side: int, radius: float, edge: float) -> np.ndarray:
@@ -184,15 +194,19 @@ class Bank:
 
 
 def in_cube(density: np.ndarray, side: int) -> np.ndarray:
-    """The density in a cube with voxel n // 2 on side // 2, cut off or filled up with its smallest value."""
-    cube = np.full((side,) * 3, float(density.min()), dtype=np.float32)
+    """The density, less the median of its faces, in a cube with voxel n // 2 on side // 2, cut off or filled up with 0.
+
+    What surrounds a structure is 0 this way, so that turned densities have no edge where the cube ends.
+    """
+    around = float(np.median(np.concatenate([np.take(density, (0, -1), axis=axis).ravel() for axis in range(3)])))
+    cube = np.zeros((side,) * 3, dtype=np.float32)
     target, source = [], []
     for n in density.shape:
         shift = side // 2 - n // 2
         target.append(slice(max(shift, 0), min(n + shift, side)))
         source.append(slice(max(-shift, 0), min(n, side - shift)))
-    cube[tuple(target)] = density[tuple(source)]
-    return cube - float(density.min())
+    cube[tuple(target)] = density[tuple(source)] - around
+    return cube
 
 
 def _twice_as_fine(cube: np.ndarray) -> np.ndarray:

@@ -18,7 +18,16 @@ from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
 from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.sampling import EVERY, Sampling
-from voxpick.match.tiles import LARGEST_TILE, PreparedTile, TiledVolume, Windows, correlate, in_frame, make_tiling
+from voxpick.match.tiles import (
+    LARGEST_TILE,
+    PreparedTile,
+    TiledVolume,
+    Windows,
+    correlate,
+    in_frame,
+    make_tiling,
+    where_noisy,
+)
 
 NOISE_ROTATIONS = 32
 BYTES = 1 << 30
@@ -30,7 +39,8 @@ class Scores:
     """The best score at every voxel over the rotations of a bank.
 
     score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
-    that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best.
+    that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best,
+    where the volume varies (`tiles.where_noisy`).
     energy: share of the templates' energy that the search kept, by template; 1 when it was exact. sampling: the places
     that were looked at; between them scores are interpolated, and may leave -1..1 a little.
     """
@@ -126,9 +136,9 @@ class _Search:
                 for tile, kept, (_, part) in zip(tiles, best, windows, strict=True):
                     values = correlate(tile.spectrum, framed, tile.tiling, side=self.bank.side)
                     if self._sampled[row]:
-                        some = (values * tile.inverse_deviation(self.bank))[part]
-                        self._squares += float(some.square().sum(dtype=torch.float64))
-                        self._places += some.numel()
+                        scale = where_noisy(tile.inverse_deviation(self.bank)[part], self.bank)
+                        self._squares += float((values[part] * scale).square().sum(dtype=torch.float64))
+                        self._places += int((scale > 0).sum())
                     kept.update(values, int(row))
             yield len(rows) * len(tiles)
         for tile, kept, (whole, part) in zip(tiles, best, windows, strict=True):

@@ -33,6 +33,7 @@ from voxpick.match.tiles import (
     correlate_at_places,
     in_frame_in_band,
     make_tiling,
+    where_noisy,
 )
 
 BEYOND_BAND = 0.5
@@ -185,9 +186,10 @@ class _Search:
         z, y, x = (min(a, b) for a, b in zip(at.shape[1:], scale.shape, strict=True))
         flat, scale = at[:, :z, :y, :x].reshape(len(at), -1), scale[:z, :y, :x].reshape(-1)
         step = max(1, len(scale) // SAMPLED)
-        some = flat[:, ::step].float() * scale[::step]
+        scale = where_noisy(scale[::step], self.bank)
+        some = flat[:, ::step].float() * scale
         self._squares += float((some * (self._spread @ some)).sum(dtype=torch.float64))
-        self._places += some.shape[1]
+        self._places += int((scale > 0).sum())
 
     def scores(self) -> Scores:
         """Of the whole volume; nothing can be added afterwards."""
@@ -195,5 +197,5 @@ class _Search:
             multiply_between(self._best, self._score, self.sampling)
             self._best = None
         energy = kept_in_band(self.low, self.sampling)
-        noise = float(np.sqrt(self._squares / self._places))
+        noise = float(np.sqrt(self._squares / max(self._places, 1)))
         return Scores(self._score, None, noise, energy, self.sampling)

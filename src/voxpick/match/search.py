@@ -50,8 +50,9 @@ class Wanted:
         """The score from which a peak is kept."""
         if self.false_positives is None:
             return self.minimum_score
-        trials = float(scores.score.size) * rotations
-        return max(self.minimum_score, chance_threshold(scores.noise, trials, false_positives=self.false_positives))
+        trials = float(np.count_nonzero(scores.score)) * rotations  # 0 where nothing varies
+        noise = scores.noise / float(np.sqrt(scores.energy.mean()))  # of exact scores: low-rank ones lack energy
+        return max(self.minimum_score, chance_threshold(noise, max(trials, 1), false_positives=self.false_positives))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from voxpick.match.bank import Template
 from voxpick.match.compress import MOST_VOLUMES, RESIDUAL
 from voxpick.match.filters import Optics
 from voxpick.match.search import Wanted
-from voxpick.match.tiles import LARGEST_TILE
+from voxpick.match.tiles import LARGEST_TILE, MOST_TILE
 
 
 class PickSettings(BaseModel):
@@ -48,7 +48,7 @@ class MatchSettings(PickSettings):
     sampling: Literal["auto", "every"] = Field(
         "auto", description="low-rank: look at every voxel, or at as few places as the templates' resolution allows"
     )
-    tile: int = Field(LARGEST_TILE, ge=16, le=512, description="voxels; largest side of a tile")
+    tile: int = Field(LARGEST_TILE, ge=16, le=MOST_TILE, description="voxels; largest side of a tile")
     ctf: Literal["first-zero", "full", "off"] = Field("first-zero", description="what of the CTF acts on the templates")
     defocus: float = Field(3.0, gt=0, description="um, underfocus")
     cs: float = Field(2.7, ge=0, description="mm, spherical aberration")

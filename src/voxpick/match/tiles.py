@@ -22,12 +22,16 @@ from voxpick.volume import read_sections
 Windows = tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]
 """Places in the volume, and the same places in the core of a tile."""
 LARGEST_TILE = 160
+MOST_TILE = 512
+"""The largest side that settings allow."""
 CACHED, BEYOND = 96**3, 1.5
 """Tiles of more voxels than the caches hold take so many times as long a voxel (measured)."""
 FRAME, STAGED = 0.45, 1_800_000
 """Putting a template into a tile's frame, as a share of a correlation; tiles of so many places each ask for it anew."""
 SMALLEST_VARIANCE = 1e-8
 """Of the tomogram's own: places that vary less, as in empty corners, score 0."""
+VARYING = 0.1
+"""Of the tomogram's own: places that vary less are not counted for the noise of scores."""
 LEAK = 1e-3
 """Of the tomogram's variance, what is added to a local one where templates are cut to a band of frequencies.
 
@@ -86,7 +90,8 @@ def make_tiling(
     if not limits:
         raise VoxpickError(
             f"a template of {template} voxels a side is too large for tiles of {largest}; match at a larger voxel size "
-            f"(bin the tomogram), give a smaller radius, or set tile={2 * template}"
+            f"(bin the tomogram), give a smaller radius"
+            + (f", or --set tile={2 * template}" if 2 * template <= MOST_TILE else "")
         )
     tilings = []
     for limit in limits:
@@ -196,6 +201,14 @@ class PreparedTile:
             inverse = torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0)
             self._inverse[key] = inverse.float()
         return self._inverse[key]
+
+
+def where_noisy(inverse: torch.Tensor, bank: Bank) -> torch.Tensor:
+    """`inverse_deviation`, 0 where less than VARYING of the tomogram's variance is left.
+
+    Such places say little of the noise: padding, and its border, where a few voxels under the mask decide.
+    """
+    return inverse.masked_fill(inverse * bank.weight > VARYING**-0.5, 0.0)
 
 
 def correlate(
