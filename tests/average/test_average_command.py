@@ -138,7 +138,7 @@ def test_tomograms_without_a_usable_pick_are_left_out(place):
     assert "left out: TS_02: no box of 28 voxels of its 1 picks lies within it; TS_03: no picks" in text
     assert "its orientations are kept or only refined" in text
     with pytest.raises(VoxpickError, match=r"nothing to average \(TS_02: no box .*; TS_03: no picks\)"):
-        run("average", place / "series.star", *files[1:], *options)
+        run("average", place / "series.star", *files[1:], *options, "--overwrite")
 
 
 def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):

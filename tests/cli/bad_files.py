@@ -83,9 +83,13 @@ def _write_picks(here):
         "words.txt": "3cf3 1 x 3\n",
         "infinite.csv": f"{header}3cf3,70,inf,90\n", "outside.csv": f"{header}3cf3,70,60,90\n3cf3,-900,60,90\n",
         "text.star": "no table\n", "columns.csv": "a,b\n1,2\n",
+        "far.csv": f"{header}3cf3,1e300,60,90\n", "twice.csv": f"x_angstrom,{header}1,3cf3,70,60,90\n",
+        "flat.csv": "x_angstrom,y_angstrom\n1,2\n",
+        "blocks.star": "data_picks\nloop_\n_rlnCoordinateX\n1\n\ndata_picks\nloop_\n_rlnCoordinateX\n2\n",
         "score.csv": "x_angstrom,y_angstrom,z_angstrom,score\n1,2,3,7\n",
     }.items():  # fmt: skip
         (here / name).write_text(text)
+    (here / "latin.star").write_bytes("data_\nloop_\n_rlnTomoName\nprot\xe9ine\n".encode("latin-1"))
 
 
 def run(monkeypatch, capsys, place, *words):

@@ -43,7 +43,8 @@ PICKS = {
     "empty.csv": "empty", "empty.star": "not a STAR file", "empty.txt": "no picks", "header.csv": "no picks",
     "letters.csv": "line 2: y_angstrom is 'abc'", "infinite.csv": "'inf'", "words.txt": "line 1: 'x' is not a number",
     "text.star": "not a STAR file", "columns.csv": "found a, b", "score.csv": "score is 7", "truth": "",
-    "absent.csv": "no such",
+    "absent.csv": "no such", "far.csv": "lies at x 1e+300", "twice.csv": "two columns x_angstrom",
+    "flat.csv": "column 'z_angstrom' is missing", "latin.star": "is not UTF-8", "blocks.star": "two blocks data_picks",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import zipfile
 
 import mrcfile
 import numpy as np
@@ -30,6 +31,11 @@ def copy(place, tmp_path):
         ("report good.mrc good.csv -o good.csv", "good.csv"),
         ("evaluate good.csv good.csv --radius 50 --json good.csv", "good.csv"),
         ("evaluate good.csv good.csv --radius 50 --json .", "is a folder"),
+        ("evaluate good.csv good.csv --radius 50 --json /dev/full", "/dev/full: is a device or a pipe"),
+        ("zoo card model.pt -o model.pt", "model.pt"),
+        ("average good.csv good.mrc --seed -1", "--seed"),
+        ("calibrate model.pt nowhere --aim foo -o new.pt", "--aim is 'foo'"),
+        ("calibrate model.pt nowhere -o .", "is a folder"),
     ],
 )
 def test_inputs_are_kept(monkeypatch, capsys, copy, words, lost):
@@ -44,6 +50,47 @@ def test_an_average_does_not_replace_its_picks(monkeypatch, capsys, copy):
     shutil.copy(copy / "good.csv", copy / "average" / "picks.star")
     words = "average average/picks.star good.mrc --iterations 0 -o average"
     refused(monkeypatch, capsys, copy, words.split(), "average/picks.star", "would be overwritten")
+
+
+def test_a_comparison_does_not_replace_what_it_compares(monkeypatch, capsys, copy):
+    words = ["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    words[1] = "parts/both.csv"
+    refused(monkeypatch, capsys, copy, words, "parts/both.csv: is read by this command")
+
+
+def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
+    (copy / "average").mkdir()
+    (copy / "average" / "map.mrc").write_text("hours of work")
+    words = ["average", "good.csv", "good.mrc", "--iterations", "0", "-o", "average"]
+    refused(monkeypatch, capsys, copy, words, "average/map.mrc: exists already; add --overwrite")
+
+
+def test_a_link_stays_a_link(monkeypatch, capsys, copy):
+    (copy / "kept.json").write_text("{}")
+    (copy / "link.json").symlink_to("kept.json")
+    words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--json", "link.json"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    assert (copy / "link.json").is_symlink() and "f1" in (copy / "kept.json").read_text().lower()
+
+
+def test_masks_are_not_written_for_a_name_that_their_list_cannot_hold(monkeypatch, capsys, copy):
+    text = (copy / "good.csv").read_text()
+    name = read_particles(copy / "good.csv").classes[0]
+    (copy / "named.csv").write_text(text.replace(str(name), "my ribosome"))
+    words = ["targets", "good.mrc", "named.csv", "--radius", "30", "-o", "masks"]
+    refused(monkeypatch, capsys, copy, words, "cannot hold the class name 'my ribosome'")
+    assert not (copy / "masks").exists()
+
+
+def test_a_damaged_model_is_noticed(monkeypatch, capsys, copy):
+    data = bytearray((copy / "model.pt").read_bytes())
+    with zipfile.ZipFile(copy / "model.pt") as archive:
+        weights = archive.read(max(archive.infolist(), key=lambda part: part.file_size))
+    data[data.find(weights) + len(weights) // 2] ^= 0xFF
+    (copy / "model.pt").write_bytes(data)
+    words = ["detect", "good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
+    refused(monkeypatch, capsys, copy, words, "model.pt: ")
 
 
 def test_truth_is_kept(monkeypatch, capsys, copy):

@@ -1,6 +1,6 @@
 """An endless stream of specimens: which ones a step sees, and that an interruption leaves no trace."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -96,6 +96,41 @@ def test_interrupted_and_resumed_equals_uninterrupted(one_thread, stop_at):
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses == [row["loss"] for row in first + second if "loss" in row]
     assert len(losses) == 14
+
+
+class Lost(Now):
+    """An executor whose process is gone when the fourth specimen is asked for."""
+
+    def submit(self, make, number):
+        if number < 3:
+            return super().submit(make, number)
+        future = Future()
+        future.set_exception(BrokenExecutor("gone"))
+        return future
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_lost_worker_leaves_a_checkpoint(one_thread, asked):
+    """Pools begin at steps 0, 4, 8: the third is never there."""
+    settings = make_settings({"patch": 8, "batch": 2, "steps": 14, "checkpoint_seconds": 1000.0})
+    network, states = torch.nn.Conv3d(1, 2, 3, padding=1), []
+
+    def train(volumes, **options):
+        loss = torch.nn.functional.cross_entropy
+        return fit(network, make_sampler(volumes, settings), loss, settings, **options)
+
+    def run():
+        return train_on_stream(
+            train, SpecimenStream(toy_specimen, Lost(), pool=2, every=4), checkpoint_seconds=1000.0,
+            save=states.append, stop=lambda: asked and bool(states),
+        )  # fmt: skip
+
+    if asked:
+        assert run().step == 8
+    else:
+        with pytest.raises(VoxpickError, match="go on with --resume"):
+            run()
+    assert [state["progress"]["step"] for state in states] == [8]
 
 
 def test_another_stream_is_another_run(one_thread):

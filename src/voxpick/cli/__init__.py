@@ -13,6 +13,9 @@ COMMANDS = (
     "calibrate", "agreement", "report", "cam", "benchmark", "zoo",
 )  # fmt: skip
 
+NO_MEMORY = ("can't allocate memory", "out of memory", "array is too big")
+"""What libraries say that ask for more than there is."""
+
 
 def build_app() -> typer.Typer:
     """The typer application: every module named in COMMANDS adds itself with `register(app)`."""
@@ -73,7 +76,7 @@ def _one_line(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, (VoxpickError, OSError)):
         return text or type(error).__name__
-    if isinstance(error, MemoryError) or any(mark in text for mark in ("can't allocate memory", "out of memory")):
+    if isinstance(error, MemoryError) or any(mark in text for mark in NO_MEMORY):
         return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
     if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line
         if type(error).__name__ == "NoArgsIsHelpError":

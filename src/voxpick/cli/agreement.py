@@ -51,9 +51,9 @@ def agreement_command(
     iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
     tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt in degrees.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
-    seed: Annotated[int, typer.Option(help="Draws random positions and half-sets.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Compare two pickings: the picks of both and of one alone, their overlap, distances to a mask, and averages.
 
@@ -90,6 +90,7 @@ def compare_pickings(
     import json
 
     from voxpick.cli.agreement_averages import average_numbers, write_averages
+    from voxpick.cli.outputs import keep_inputs
     from voxpick.evaluate.agreement import compare, distances_to_mask, histogram
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.formats import write_particles
@@ -99,6 +100,9 @@ def compare_pickings(
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
+    names = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "fsc.csv", "report.html")
+    given = [] if averages is None else averages.inputs()
+    keep_inputs([folder / name for name in names], [picks_path, other_path, near, *given])
     require_writable(folder)
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
@@ -111,11 +115,10 @@ def compare_pickings(
         result["distance_to_mask"] = {
             name: histogram(distances_to_mask(part, mask, voxel_size=size)) for name, part in parts.items()
         }
+    maps = {} if averages is None else averages.average(volumes, parts)
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
-    maps = {}
     if averages is not None:
-        maps = averages.average(volumes, parts)
         write_averages(folder, maps)
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -37,6 +37,10 @@ class AverageOptions:
     seed: int
     device: str
 
+    def inputs(self) -> list[Path]:
+        """The files that are read."""
+        return [*self.tomograms, *([] if self.reference is None else [Path(self.reference)])]
+
     def read(self, voxel_size: float | None) -> list[Volume]:
         """The tomograms. Raises VoxpickError for two of one name."""
         volumes = [read_mrc(path, voxel_size=voxel_size) for path in self.tomograms]

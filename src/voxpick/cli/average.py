@@ -52,22 +52,24 @@ def average_command(
     mask: Annotated[
         str, typer.Option(help="Where half maps are compared: sphere (--radius), or map (the map's own outline).")
     ] = "sphere",
-    seed: Annotated[int, typer.Option(help="Deals particles to the half-sets, and starts from nothing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Deals particles to the half-sets, and starts from nothing.")] = 0,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an average that exists.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
 ) -> None:
     """Align and average picks: a map, half maps that never met, their Fourier shell correlation, and orientations.
 
     Density is positive in the maps. With a reference, agreement coarser than --low-pass may be the reference's own.
     """
     from voxpick.cli.averaging import make_averaging
-    from voxpick.cli.outputs import keep_inputs
+    from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc
 
     if mask not in ("sphere", "map"):
         raise VoxpickError(f"--mask is {mask!r}; choose sphere or map")
-    keep_inputs([output / name for name in WRITTEN], [picks, *tomograms])
+    keep_inputs([output / name for name in WRITTEN], [picks, *tomograms, *([Path(reference)] if reference else [])])
+    keep_existing([output / "map.mrc"], overwrite=overwrite)
     require_writable(output)
     volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
     how = make_averaging(

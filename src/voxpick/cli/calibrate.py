@@ -54,8 +54,10 @@ def calibrate_command(
     classes keep from each other.
     """
     from voxpick.cli.detect_models import read_parts
+    from voxpick.cli.fit_confidence import check_aim
+    from voxpick.cli.outputs import files_of, keep_inputs
     from voxpick.cli.threads import set_threads
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import require_file_place
     from voxpick.io.model import save_models, stored_dtype
     from voxpick.precision import choose_device
 
@@ -64,7 +66,9 @@ def calibrate_command(
     if output is None and path != Path(model):
         raise VoxpickError(f"{model} is a model in the package, which stays as it is; name a file with --output")
     written = output or path
-    require_writable(written.parent)
+    keep_inputs([written], [file for folder in tomograms for file in files_of(folder)])
+    require_file_place(written)
+    check_aim(aim, beta)
     where = str(choose_device(device))
     found = calibrate(models, tomograms, aim=aim, beta=beta, threshold=threshold, device=where)
     save_models(written, models, dtype=stored_dtype(path))

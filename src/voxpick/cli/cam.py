@@ -44,17 +44,17 @@ def cam_command(
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
     from voxpick.cli.detect_models import read_classifier
-    from voxpick.cli.outputs import keep_inputs
+    from voxpick.cli.outputs import files_of, keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
     from voxpick.detect.rescale import rescaled, same_voxel_size
-    from voxpick.io.atomic import require_writable, write_text
+    from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
     from voxpick.volume import intensity_statistics
 
-    keep_inputs([output], [volume, picks, *map(Path, model)])
-    require_writable(output.parent)
+    keep_inputs([output], [volume, picks, *map(Path, model), *files_of(truth)])
+    require_file_place(output)
     models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)
     tomogram = read_mrc(volume, voxel_size=voxel_size)

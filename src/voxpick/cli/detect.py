@@ -9,6 +9,7 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import (
+    check_classes,
     patterns_of,
     print_summary,
     read_formats,
@@ -85,11 +86,13 @@ def _detect(
     check_tomograms(volumes, formats)
     require_writable(output)
     record, files = output / "detect.yaml", {picks_name(path): path for path in volumes}
-    keep_other_picks(output, record, files, patterns_of(formats), overwrite=overwrite)
+    patterns = [*patterns_of(formats), *(["{}_segmentation.mrc"] if segmentation else [])]
+    keep_other_picks(output, record, files, patterns, overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation
     )
+    check_classes(output / next(iter(files)), detector.names(), formats)
     named = {} if classifier is None else {"classifier": classifier}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))

@@ -25,6 +25,11 @@ class Detector:
     changes: dict[str, Any]
     classifier: Model | None = None
 
+    def names(self) -> list[str]:
+        """The classes that picks may have."""
+        model = self.classifier or list(self.models.values())[-1]
+        return [name for name in model.classes if name != "background"]
+
     def __call__(self, volume: Volume, *, device: str, progress: Callable[[str, int, int], None]) -> Detection:
         """The picks of a tomogram."""
         from voxpick.methods.catalogue import find_method

@@ -51,6 +51,14 @@ class Confidence:
     f1: tuple[float, float] = (float("nan"), float("nan"))
 
 
+def check_aim(aim: str, beta: float) -> None:
+    """Raise VoxpickError for an unknown aim, and a beta that is not positive."""
+    if aim not in AIMS:
+        raise VoxpickError(f"--aim is {aim!r}; choose one of {', '.join(AIMS)}")
+    if not 0 < beta < float("inf"):
+        raise VoxpickError(f"--beta is {beta:g}; it must be a positive number")
+
+
 def fit_confidence(
     detections: Sequence[tuple[Particles, ShrecTruth]], *, aim: str = "located", beta: float = 1.0
 ) -> Confidence:
@@ -60,8 +68,7 @@ def fit_confidence(
     threshold for each class, of the best F-beta of that class ('named'), or all ('none'). Raises VoxpickError for an
     unknown aim, and NothingFound.
     """
-    if aim not in AIMS:
-        raise VoxpickError(f"--aim is {aim!r}; choose one of {', '.join(AIMS)}")
+    check_aim(aim, beta)
     if not sum(len(picks) for picks, _ in detections):
         raise NothingFound("the model finds nothing on these tomograms, so there is nothing to fit; train it longer")
     ordered = [(picks.sorted_by_score(), truth) for picks, truth in detections]

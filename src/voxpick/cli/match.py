@@ -137,7 +137,8 @@ def _match(
     check_tomograms(volumes, formats)
     require_writable(output)
     record, files = output / "match.yaml", {picks_name(path): path for path in volumes}
-    keep_other_picks(output, record, files, patterns_of(formats), overwrite=overwrite)
+    patterns = [*patterns_of(formats), *(["{}.html"] if with_report else [])]
+    keep_other_picks(output, record, files, patterns, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
     found: dict[str, Particles] = {}

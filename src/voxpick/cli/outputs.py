@@ -20,6 +20,13 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
                 raise VoxpickError(f"{output}: is read by this command and would be overwritten; give another --output")
 
 
+def files_of(place: Path | None) -> list[Path]:
+    """The file itself, or all files of a folder; none of None."""
+    if place is None:
+        return []
+    return [path for path in place.iterdir() if path.is_file()] if place.is_dir() else [place]
+
+
 def keep_existing(outputs: Iterable[Path], *, overwrite: bool, way_out: str = OVERWRITE) -> None:
     """Raise VoxpickError for the first file that is there already, unless `overwrite`."""
     for output in outputs:

@@ -39,15 +39,15 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
-    from voxpick.cli.outputs import keep_inputs
+    from voxpick.cli.outputs import files_of, keep_inputs
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import read_picks, read_truth, scored, told
-    from voxpick.io.atomic import require_writable, write_text
+    from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
 
-    keep_inputs([output], [volume, picks])
-    require_writable(output.parent)
+    keep_inputs([output], [volume, picks, *files_of(truth)])
+    require_file_place(output)
     tomogram = read_mrc(volume, voxel_size=voxel_size)
     year = 2019 if benchmark == "shrec19" else 2020
     known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=tomogram.voxel_size)

@@ -51,7 +51,7 @@ def targets_command(
     from voxpick.cli.truth import read_picks
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc, write_mrc
-    from voxpick.io.shrec import write_locations
+    from voxpick.io.shrec import require_plain_names, write_locations
     from voxpick.shrec_classes import CLASS_IDS
 
     if shape not in SHAPES:
@@ -65,6 +65,7 @@ def targets_command(
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):
         raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")
+    require_plain_names(output / "particle_locations.txt", particles)
     names = sorted({str(name) for name in particles.classes})
     require_known_classes(radius or [], names, "--radius")
     require_known_classes(maps or [], names, "--map")
@@ -78,11 +79,11 @@ def targets_command(
             f"{picks}: none of the {len(particles)} picks lies within {tomogram} {volume.shape} (z, y, x) of "
             f"{volume.voxel_size:g} A; check their unit and frame"
         )
-    write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
-    write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
     if particles.rotations is None:
         particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
     write_locations(output / "particle_locations.txt", particles, voxel_size=volume.voxel_size)
+    write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
+    write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
     share = float((made.class_mask > 0).mean())
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
@@ -101,7 +102,7 @@ def _outline(
         length = float(radius) if radius is not None else float("nan")
     except ValueError as error:
         raise VoxpickError(f"--radius {radius}: is not a number of A") from error
-    if not length > 0:
+    if not 0 < length < float("inf"):
         raise VoxpickError(f"class {name!r}: --shape {shape} needs a positive --radius in A, or --radius {name}=A")
     if shape == "sphere":
         return ball(length, voxel_size=voxel_size)

@@ -111,7 +111,10 @@ def register(app: typer.Typer) -> None:
         if partial is not None:
             written = {"centred_fraction": 1.0, **written}
         settings, chosen_preset = _settings(written, given)
-        settings = _streaming(settings, stream, data, structures)
+        settings = _streaming(
+            settings, stream, data, structures,
+            {"picks": picks, "radius": radius, "partial": partial, "voxel-size": voxel_size},
+        )  # fmt: skip
         start = None if start_from is None else given_stage(start_from, settings.method, settings.stage)
         if start is not None and not {"network", "network_settings"} & set(written):
             settings = with_network_of(settings, start)
@@ -145,13 +148,18 @@ def _settings(written: dict[str, Any], given: dict[str, Any]) -> tuple[TrainSett
     return method.training_settings(stage, preset, wanted), preset
 
 
-def _streaming(settings: TrainSettings, asked: bool, data: list[Path] | None, structures: Path | None) -> TrainSettings:
+def _streaming(
+    settings: TrainSettings, asked: bool, data: list[Path] | None, structures: Path | None, picking: dict[str, Any]
+) -> TrainSettings:
     """The settings with all of their stream, if there is one. Raises VoxpickError for what does not go with it."""
     from voxpick.train.stream import stream_settings
 
     if asked or settings.stream:
         if data:
             raise VoxpickError(f"{data[0]}: --stream simulates its training data; leave out one of the two")
+        for option, value in picking.items():
+            if value not in (None, []):
+                raise VoxpickError(f"--{option}: --stream simulates its training data; leave out one of the two")
         return settings.model_copy(update={"stream": stream_settings(settings).model_dump(mode="json")})
     if structures is not None:
         raise VoxpickError(f"--structures {structures}: what a stream is simulated from; add --stream")

@@ -202,6 +202,6 @@ def _radius(given: Sequence[str], name: str, default: float | None = None) -> fl
         value = default if text is None else float(text)
     except ValueError as error:
         raise VoxpickError(f"--radius {text}: is not a number of A") from error
-    if value is None or not value > 0:
+    if value is None or not 0 < value < float("inf"):
         raise VoxpickError(f"class {name!r}: picks become balls, whose --radius in A, or --radius {name}=A, is needed")
     return value

@@ -65,10 +65,13 @@ def card_command(
 ) -> None:
     """Show the model card: data, seeds, device, minutes, scores, licence."""
     from voxpick.cli.detect_models import read_parts
+    from voxpick.cli.outputs import keep_inputs
     from voxpick.cli.zoo_card import card_of
     from voxpick.io.atomic import write_text
 
     path, models = read_parts(name)
+    if output is not None:
+        keep_inputs([output], [path])
     text = card_of(path.stem, models)
     if output is None:
         typer.echo(text, nl=False)
@@ -93,7 +96,7 @@ def train_command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")] = False,
     stop_after: Annotated[
-        float | None, typer.Option(help="Stop after so many minutes, simulation included; go on with --resume.")
+        float | None, typer.Option(min=0, help="Stop after so many minutes, simulation included; go on with --resume.")
     ] = None,
     specimens: Annotated[
         int | None, typer.Option(min=1, help="Specimens to train on.", show_default="8, or 9 with 'paper'")
@@ -159,6 +162,7 @@ def _make(
     from voxpick.precision import choose_device
 
     require_writable(output)
+    require_writable(data)
     where = choose_device(device)
     specimens = make_specimens(data, training=training, size=size, device=str(where))
     with stopping_on_signals() as asked:

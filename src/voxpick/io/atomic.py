@@ -15,9 +15,13 @@ from voxpick.errors import VoxpickError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; rename it to `path` on success, remove it on any failure.
 
-    Raises VoxpickError when the folder cannot be made or the disk refuses the write.
+    A link stays one: what it points to is replaced.
+    Raises VoxpickError when the folder cannot be made, the disk refuses the write, or there is a device or a pipe.
     """
     target = Path(path)
+    target = target.resolve() if target.is_symlink() else target
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise VoxpickError(f"{path}: is a device or a pipe, which would be replaced by a file; name a file")
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,6 +49,13 @@ def require_writable(folder: str | Path) -> None:
         raise VoxpickError(
             f"{folder}: cannot be written to ({error.strerror or error}); choose another place"
         ) from error
+
+
+def require_file_place(path: str | Path) -> None:
+    """Raise VoxpickError unless a file can be written there; to be called before long work whose result it holds."""
+    if Path(path).is_dir():
+        raise VoxpickError(f"{path}: is a folder; name a file to write")
+    require_writable(Path(path).parent)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -6,6 +6,7 @@ _CoordinateZ already is the centre's section, as crYOLO's box manager and scipio
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def _table(path: str | Path) -> pd.DataFrame:
     """The data_cryolo block."""
     read_text(path, "a CBOX file")
     try:
+        linecache.clearcache()  # as in star.py
         blocks = starfile.read(path, always_dict=True, parse_as_string=[CLASS])
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__

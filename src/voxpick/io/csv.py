@@ -74,7 +74,8 @@ def read_csv(
     elif all(name in header for name in "xyz"):
         positions, scale = ("x", "y", "z"), _scale(path, units, voxel_size)
     else:
-        missing = next(name for name in "xyz" if name not in header)
+        family = POSITIONS if any(name in header for name in POSITIONS) else tuple("xyz")
+        missing = next(name for name in family if name not in header)
         raise VoxpickError(f"{path}: column {missing!r} is missing; found {', '.join(header)}")
 
     def column(name: str) -> list[str]:
@@ -135,6 +136,9 @@ def _rows(path: str | Path) -> tuple[list[str], list[list[str]], list[int]]:
         header = ["x", "y", "z", *(f"column_{index}" for index in range(4, len(header) + 1))]
     else:
         numbered = numbered[1:]
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise VoxpickError(f"{path}: has two columns {twice}; take one out")
     for line, row in numbered:
         if len(row) != len(header):
             raise VoxpickError(f"{path}, line {line}: {len(row)} values for {len(header)} columns")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from voxpick.errors import VoxpickError
 from voxpick.io.cbox import read_cbox, write_cbox
 from voxpick.io.copick import read_copick, write_copick
@@ -61,6 +63,8 @@ def _write_shrec(
     write_submission(path, particles, voxel_size=SHREC_VOXEL_SIZE if voxel_size is None else voxel_size)
 
 
+FARTHEST = 1e9
+"""A: 10 cm. Positions beyond lie in no tomogram, and overflow where voxels are counted."""
 FORMATS = {
     "star": Format((".star",), read_star, write_star),
     "csv": Format((".csv", ".tsv"), read_csv, write_csv),
@@ -87,7 +91,14 @@ def read_particles(
     """
     if voxel_size is not None:
         require_voxel_size(voxel_size, path)
-    return _format_of(path, format).read(path, voxel_size=voxel_size, shape=shape)
+    found = _format_of(path, format).read(path, voxel_size=voxel_size, shape=shape)
+    beyond = np.flatnonzero((np.abs(found.centers_zyx) > FARTHEST).any(axis=1))
+    if len(beyond):
+        z, y, x = found.centers_zyx[beyond[0]]
+        raise VoxpickError(
+            f"{path}: row {beyond[0] + 1} lies at x {x:g}, y {y:g}, z {z:g} A, which is in no tomogram; check its unit"
+        )
+    return found
 
 
 def write_particles(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import torch
@@ -25,7 +26,14 @@ def load_models(path: str | Path) -> dict[str, Model]:
     if not Path(path).is_file():
         raise VoxpickError(f"{path}: no such model file")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()  # torch does not look at the checksums
+            if damaged is not None:
+                raise VoxpickError(f"{path}: a damaged model file ({damaged} fails its checksum); copy it anew")
         data = torch.load(path, map_location="cpu", weights_only=True)
+    except VoxpickError:
+        raise
     except Exception as error:
         raise VoxpickError(f"{path}: not a voxpick model file ({type(error).__name__})") from error
     try:

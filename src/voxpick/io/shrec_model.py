@@ -205,7 +205,7 @@ def _swap(new: Path, target: Path) -> None:
     os.replace(target, old)
     try:
         os.replace(new, target)
-    except OSError:
+    except BaseException:  # Ctrl-C as well
         os.replace(old, target)
         raise
     shutil.rmtree(old)

@@ -9,6 +9,7 @@ first block, there are no optics, and the sizes of the tomograms, for voxpick it
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ import starfile
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path
-from voxpick.io.foreign import confidences
+from voxpick.io.foreign import confidences, read_text
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
@@ -180,7 +181,12 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     if not Path(path).is_file():
         raise VoxpickError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}; give a STAR file")
     strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
+    names = [line.split()[0] for line in read_text(path, "a STAR file").splitlines() if line.startswith("data_")]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
     try:
+        linecache.clearcache()  # starfile reads through it, so a file mended meanwhile would stay as it was
         blocks = starfile.read(path, always_dict=True, parse_as_string=strings)
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 
 import numpy as np
 import torch
@@ -94,11 +96,28 @@ def background_worker(device: str) -> Executor:
     """Where specimens are made while a network is trained: on a GPU beside it, on a CPU in a process of its own."""
     if torch.device(device).type != "cpu":
         return ThreadPoolExecutor(1, thread_name_prefix="specimens")
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_work_quietly)
+    worker = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_work_quietly)
+    if threading.current_thread() is threading.main_thread():  # a signal to the whole group is the training's to answer
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            worker.submit(os.getpid)  # starts the process, which keeps on ignoring them
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return worker
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work_quietly() -> None:
-    """One thread, less priority than the training, and no Ctrl-C: the training answers that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """One thread, less priority than the training, no signals, and an end when the training is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     os.nice(5)

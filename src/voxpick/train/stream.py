@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -90,29 +90,50 @@ def train_on_stream(
     train: of a method, with all but these given; it goes on from a checkpoint as if it had not stopped (`train.fit`),
     so the steps on one pool are a run that is interrupted and resumed. Time spent waiting for specimens counts.
     """
-    state, written = resume, time.monotonic()
+    state, fitted, due = resume, None, _Due(save, checkpoint_seconds)
     while True:
         step = 0 if state is None else int(state["progress"]["step"])
         begun = time.monotonic()
-        volumes = stream.volumes(step)
+        try:
+            volumes = stream.volumes(step)
+        except BrokenExecutor as error:
+            if save is not None and state is not None and state is not resume:
+                save(state)
+            if fitted is not None and stop():
+                return fitted
+            raise VoxpickError(
+                "the process that simulates specimens was ended from outside or lacked memory; go on with --resume"
+            ) from error
         if state is not None and state is not resume:
             state["progress"]["minutes"] += (time.monotonic() - begun) / 60
-        turn = _Turn(stream.changes_at(step) - step, stop)
+        turn = _Turn(stream.changes_at(step) - step, stop, due)
         fitted = train(volumes, resume=state, save=turn.keep, stop=turn.over, **options)
         state = turn.state
         ended = not fitted.interrupted or turn.stopped
-        if save is not None and state is not None and (ended or time.monotonic() - written >= checkpoint_seconds):
-            save(state)
-            written = time.monotonic()
+        if state is not None:
+            due.keep(state, now=ended)
         if ended:
             return fitted
+
+
+class _Due:
+    """Saves checkpoints, at most one in so many seconds unless told to."""
+
+    def __init__(self, save: Callable[[dict[str, Any]], None] | None, seconds: float) -> None:
+        self.save, self.seconds, self.written = save, seconds, time.monotonic()
+
+    def keep(self, state: dict[str, Any], *, now: bool = False) -> None:
+        """Save a checkpoint if it is time."""
+        if self.save is not None and (now or time.monotonic() - self.written >= self.seconds):
+            self.save(state)
+            self.written = time.monotonic()
 
 
 class _Turn:
     """The steps on one pool: stops after so many, or when asked to, and keeps the checkpoint."""
 
-    def __init__(self, steps: int, stop: Callable[[], bool]) -> None:
-        self.left, self.ask = steps, stop
+    def __init__(self, steps: int, stop: Callable[[], bool], due: _Due) -> None:
+        self.left, self.ask, self.due = steps, stop, due
         self.stopped = False
         self.state: dict[str, Any] | None = None
 
@@ -127,3 +148,4 @@ class _Turn:
     def keep(self, state: dict[str, Any]) -> None:
         """Take a checkpoint."""
         self.state = state
+        self.due.keep(state)
