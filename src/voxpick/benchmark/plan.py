@@ -147,6 +147,8 @@ def check(settings: Settings, methods: Methods) -> None:
 def _check_entry(name: str, settings: Settings, methods: Methods) -> None:
     entry = settings.entries[name]
     own = stages_to_train(entry, methods)
+    if entry.model:
+        methods[entry.method].check_model(entry.model)
     for other in (name, *entry.needs):
         method = settings.entries[other].method
         if method in methods and not methods[method].stages and entry.borrows:

@@ -65,6 +65,9 @@ def shrec20(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep model folders that an equal call has made, and make the rest.")
+    ] = False,
 ) -> None:
     """Simulate tomograms by the recipe of the SHREC'20 benchmark, and write its model_N folders."""
     import numpy as np
@@ -93,21 +96,48 @@ def shrec20(
     variation = _variation(recipe) if vary else None
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
-    if not overwrite:
+    if overwrite and resume:
+        raise VoxpickError("--resume keeps model folders and --overwrite replaces them; give one of the two")
+    if not overwrite and not resume:
         for folder in folders:
             if folder.exists():
-                raise VoxpickError(f"{folder}: exists already; choose another folder or add --overwrite")
+                raise VoxpickError(
+                    f"{folder}: exists already; choose another folder, or add --overwrite, or --resume to keep it"
+                )
     require_writable(out)
     for k, folder in enumerate(folders):
         model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
         resolved = recipe if variation is None else draw_recipe(recipe, list(bank), variation, varying(model_seed))
-        with step_bars(folder.name) as report:
-            simulation = simulate_shrec20(bank, resolved, seed=model_seed, device=where, progress=report)
         record = provenance(resolved, bank, seed, k)
         if variation is not None:
             record["variation"] = variation.model_dump(mode="json")
+        if resume and folder.exists():
+            _require_made_by(folder, {**record, "class_ids": ids})
+            typer.echo(f"{folder}: is there already")
+            continue
+        with step_bars(folder.name) as report:
+            simulation = simulate_shrec20(bank, resolved, seed=model_seed, device=where, progress=report)
         write_simulation(folder, simulation, ids, provenance=record, overwrite=overwrite)
         typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
+
+
+def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
+    """Raise VoxpickError for a model folder whose simulation.yaml does not hold this record."""
+    import yaml
+
+    from voxpick.errors import VoxpickError
+
+    try:
+        found = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = None
+    found = found if isinstance(found, dict) else {}
+    other = [name for name, value in yaml.safe_load(yaml.safe_dump(record)).items() if found.get(name) != value]
+    if other:
+        raise VoxpickError(
+            f"{folder}: was made with another {other[0]}, so this call cannot go on with it; choose another folder or "
+            "add --overwrite"
+        )
 
 
 def _recipe(**settings: Any) -> Recipe:

@@ -1,0 +1,48 @@
+"""voxpick simulate goes on where it was stopped, and only with what the same call has made."""
+
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from voxpick.cli import build_app
+from voxpick.errors import VoxpickError
+
+
+def simulate(folder, *more):
+    tilts = [] if "--vary" in more else ["--tilt-step", "30"]
+    words = ["simulate", "shrec20", folder, "--size", "20,24,28", "--thickness", "24", "--particles", "2"]
+    words += ["--classes", "1s3x", "--threads", "1", *tilts, *more]
+    result = CliRunner().invoke(build_app(), [str(word) for word in words], standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+def test_a_series_goes_on_where_it_was_stopped(tmp_path):
+    simulate(tmp_path, "--models", 2, "--vary")
+    first = (tmp_path / "model_0" / "reconstruction.mrc").stat().st_mtime_ns
+    second = (tmp_path / "model_1" / "reconstruction.mrc").read_bytes()
+    shutil.rmtree(tmp_path / "model_1")
+    with pytest.raises(VoxpickError, match=r"model_0: exists already; .* --resume to keep it"):
+        simulate(tmp_path, "--models", 2, "--vary")
+    text = simulate(tmp_path, "--models", 2, "--vary", "--resume")
+    assert "model_0: is there already" in text and "model_1: reconstructing: 24/24" in text
+    assert (tmp_path / "model_0" / "reconstruction.mrc").stat().st_mtime_ns == first
+    assert (tmp_path / "model_1" / "reconstruction.mrc").read_bytes() == second
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--snr", "0.01"], "model_0: was made with another recipe"),
+        (["--seed", "1"], "model_0: was made with another seed"),
+        (["--overwrite"], "give one of the two"),
+    ],
+)
+def test_what_another_call_made_is_not_taken_for_its_own(tmp_path, more, message):
+    simulate(tmp_path)
+    before = (tmp_path / "model_0" / "reconstruction.mrc").read_bytes()
+    with pytest.raises(VoxpickError, match=message):
+        simulate(tmp_path, "--resume", *more)
+    assert (tmp_path / "model_0" / "reconstruction.mrc").read_bytes() == before
