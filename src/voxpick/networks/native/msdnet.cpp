@@ -17,9 +17,9 @@ void msdnet_sizes(const int64_t* n, int64_t half, int64_t backward, int64_t* siz
         if (backward && engine.tiled()) sizes[1] = gradients.woven() + 64;
     };
 #ifdef __AVX512BF16__
-    if (half) return sums(Engine<true>{s}, Gradients<true>{{s}});
+    if (half) return sums(Engine<true>{s}, Gradients<true>{{{s}}});
 #endif
-    sums(Engine<false>{s}, Gradients<false>{{s}});
+    sums(Engine<false>{s}, Gradients<false>{{{s}}});
 }
 
 void msdnet_forward(const int64_t* n, int64_t half, const float* x, const void* weights, const float* bias,
@@ -46,9 +46,9 @@ void msdnet_backward(const int64_t* n, int64_t half, const float* grad, const vo
     const auto gp = static_cast<uint16_t*>(grad_planes);
 #ifdef __AVX512BF16__
     if (half)
-        return Gradients<true>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, sums, grad_x, grad_weights, grad_bias,
+        return Gradients<true>{{{s}}}.backward(grad, w, out_weight, m, p, gm, gp, sums, grad_x, grad_weights, grad_bias,
                                              grad_out);
 #endif
-    Gradients<false>{{s}}.backward(grad, w, out_weight, m, p, gm, gp, sums, grad_x, grad_weights, grad_bias, grad_out);
+    Gradients<false>{{{s}}}.backward(grad, w, out_weight, m, p, gm, gp, sums, grad_x, grad_weights, grad_bias, grad_out);
 }
 }
