@@ -6,10 +6,13 @@ python benchmarks/accuracy/generalisation_page.py [generalisation.json]
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from voxpick.io.model import builtin_models
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "generalisation.md"
@@ -67,6 +70,9 @@ def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[
     heads = ("F1", "best F1", "recall", "precision", "mean class F1", "right", "score", "AD (voxels)")
     keys = ("f1", "best_f1", "recall", "precision", "mean_class_f1", "right", "mean_score", "distance")
     lines = [f"## {name}", "", f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}...", ""]
+    shipped = builtin_models().get(name)
+    if shipped is not None and hashlib.sha256(shipped.read_bytes()).hexdigest()[:16] != card["sha256"]:
+        lines += ["The package holds later weights of this name; these figures are of the earlier ones.", ""]
     lines += ["| condition | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for condition in dict.fromkeys(row["condition"] for row in rows):
         same = [row for row in rows if row["condition"] == condition]
