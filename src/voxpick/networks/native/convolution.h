@@ -51,11 +51,6 @@ inline void tile(const Shape& s, const uint32_t* map, const uint32_t* weights, i
             for (int v = 0; v < NV; ++v) put(sums + o * other + r * s.padded + v * LANES, a[o][r][v]);
 }
 
-// Rows y .. y + rows of the planes first, first + step, ... of one volume.
-struct Slab {
-    int64_t volume, first, step, count, y, rows;
-};
-
 // The slabs of a batch. Planes `step` apart share what a dilation of `step` reads. The sums of a slab, `outputs` of
 // them, fit the cache; of such slabs those are taken that read least beyond their own voxels with a dilation of `d`.
 inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t d, int64_t outputs) {
@@ -69,17 +64,7 @@ inline std::vector<Slab> slabs_of(const Shape& s, int64_t step, int64_t d, int64
         const double cost = (1 + 2.0 / deep) * (high < s.y ? 1 + 2.0 * d / high : 1);
         if (cost < least) least = cost, thick = deep, rows = high;
     }
-    std::vector<Slab> slabs;
-    for (int64_t b = 0; b < s.batch; ++b)
-        for (int64_t y = 0; y < s.y; y += rows)
-            for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
-                const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
-                for (int64_t part = 0; part < parts; ++part) {
-                    const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
-                    slabs.push_back({b, phase + from * step, step, to - from, y, std::min(rows, s.y - y)});
-                }
-            }
-    return slabs;
+    return cut(s, step, thick, rows);
 }
 
 // Ask for rows from .. to - 1 of a plane, NV vectors from x on, before they are read.

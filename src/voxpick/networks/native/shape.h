@@ -114,6 +114,26 @@ inline void large_pages(void* buffer, int64_t bytes) {
 #endif
 }
 
+// Rows y .. y + rows of the planes first, first + step, ... of one volume.
+struct Slab {
+    int64_t volume, first, step, count, y, rows;
+};
+
+// All slabs of a batch, of at most `thick` planes `step` apart and `rows` rows.
+inline std::vector<Slab> cut(const Shape& s, int64_t step, int64_t thick, int64_t rows) {
+    std::vector<Slab> slabs;
+    for (int64_t b = 0; b < s.batch; ++b)
+        for (int64_t y = 0; y < s.y; y += rows)
+            for (int64_t phase = 0; phase < std::min(step, s.z); ++phase) {
+                const int64_t planes = (s.z - phase + step - 1) / step, parts = (planes + thick - 1) / thick;
+                for (int64_t part = 0; part < parts; ++part) {
+                    const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
+                    slabs.push_back({b, phase + from * step, step, to - from, y, std::min(rows, s.y - y)});
+                }
+            }
+    return slabs;
+}
+
 // The lanes from x on that hold voxels.
 inline Mask valid(const Shape& s, int64_t x) { return lanes(s.x - x); }
 

@@ -139,31 +139,18 @@ inline void spread(Team& team, const Shape& s, const Spread& w) {
     const int64_t d = w.dilation, most = cached / (3 * w.count * s.row) - 2 * d;
     const int64_t strips = (s.y + std::max<int64_t>(most, 16) - 1) / std::max<int64_t>(most, 16);
     const int64_t high = ((s.y + strips - 1) / strips + 3) / 4 * 4;
-    struct Unit {
-        int64_t volume, first, count, y;
-    };
-    std::vector<Unit> units;
-    const int64_t wanted = (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads);
-    for (int64_t b = 0; b < s.batch; ++b)
-        for (int64_t y = 0; y < s.y; y += high)
-            for (int64_t phase = 0; phase < std::min(d, s.z); ++phase) {
-                const int64_t planes = (s.z - phase + d - 1) / d, parts = (planes + wanted - 1) / wanted;
-                for (int64_t part = 0; part < parts; ++part) {
-                    const int64_t from = planes * part / parts, to = planes * (part + 1) / parts;
-                    units.push_back({b, phase + from * d, to - from, y});
-                }
-            }
-    team.each(static_cast<int64_t>(units.size()), [&](int64_t n) {
-        const Unit& unit = units[n];
+    const std::vector<Slab> slabs = cut(s, d, (s.batch * s.z + 4 * s.threads - 1) / (4 * s.threads), high);
+    team.each(static_cast<int64_t>(slabs.size()), [&](int64_t n) {
+        const Slab& slab = slabs[n];
         const int64_t m = w.outputs, k = w.count;
         const TileShapes shapes(
             {{2 * m, SIDE}, {2 * m, SIDE}, {m, SIDE}, {m, SIDE}, {2 * m, k}, {m, k}, {k, SIDE}, {k, SIDE}});
         static thread_local std::vector<float> storage;
         storage.assign(3 * m * (s.padded + 2 * GAP) + 16, 0.0f);
         float* const apart = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) % 64 / 4;
-        for (int64_t n = 0; n < unit.count; ++n)
-            for (int64_t y = unit.y; y < std::min(s.y, unit.y + high); ++y)
-                spread_row(s, w, unit.volume, unit.first + n * d, y, apart);
+        for (int64_t plane = 0; plane < slab.count; ++plane)
+            for (int64_t y = slab.y; y < slab.y + slab.rows; ++y)
+                spread_row(s, w, slab.volume, slab.first + plane * slab.step, y, apart);
     });
 }
 
