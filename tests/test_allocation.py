@@ -41,3 +41,27 @@ def test_the_next_array_costs_no_page_faults():
 def test_settings_of_the_environment_are_left_alone():
     kept, _ = run(MALLOC_TRIM_THRESHOLD_="1000000")
     assert not kept
+
+
+OWN_PAGES = """
+import torch
+from voxpick import allocation
+from voxpick.detect.memory import resident_bytes
+allocation.keep_freed_memory()
+small = allocation.own_pages(10, torch.int32)
+before = resident_bytes()
+large = allocation.own_pages(allocation.LARGE_BYTES, torch.int16).fill_(7)
+held = resident_bytes() - before
+exact = len(small) == 10 and small.dtype == torch.int32 and int(large[-1]) == 7
+del large
+print(int(exact), held, resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory held is read from /proc")
+def test_a_large_buffer_goes_back_to_the_system_when_it_is_freed():
+    done = subprocess.run([sys.executable, "-c", OWN_PAGES], capture_output=True, text=True, check=True)
+    exact, held, left = (int(field) for field in done.stdout.split())
+    assert exact
+    assert held > 2**29 * 0.95
+    assert left < 2**24

@@ -114,8 +114,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, monkeypatc
     command = ("benchmark", "shrec20", settings, "--output", tmp_path / "out", "--minutes", 4, "--dry-run")
     assert voxpick(monkeypatch, *command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "focal (vp-detector), seeds 0, 1, 2: localizer 2 min, classifier 2 min"
-    assert lines[-1] == "6 entries, 30 minutes of training in all"  # 3 seeds of 4 + 3 * 2 minutes
+    assert lines[0] == "shipped (vp-detector), seeds 0: no training"
+    assert lines[3] == "densenet (densenet), seeds 0, 1: classifier 4 min, localizer of shipped"
+    assert lines[-1] == "7 entries, 32 minutes of training in all"  # 2 seeds of 4 * 4 minutes
     assert not (tmp_path / "out").exists()
 
 

@@ -118,7 +118,7 @@ def described(settings: Settings, methods: Methods, only: list[str]) -> list[str
         minutes = stage_minutes(name, settings, methods)
         total += len(seeds) * sum(value or 0.0 for value in minutes.values())
         parts = [f"{stage} {'its own budget' if n is None else f'{n:g} min'}" for stage, n in minutes.items()]
-        parts += [f"{part} of {other}" for part in ("model_of", "localizer", "classifier")
+        parts += [f"{part.removesuffix('_of')} of {other}" for part in ("model_of", "localizer", "classifier")
                   if (other := getattr(entry, part))]  # fmt: skip
         detection = [f"{key}={value}" for key, value in entry.detection.items()]
         detection += ["as its paper"] if entry.paper_detection else []

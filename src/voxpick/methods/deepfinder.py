@@ -19,17 +19,19 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 - "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
-- which weights are taken: those that validate best;
+- which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed) on the
+  middle of the tomogram kept out, at the best of some thresholds;
 - tiles in detection: up to 176^3 voxels that overlap by 48, 24 of the 31 that the network sees to each side;
 - bfloat16 where the processor gains from it.
-PAPER_DETECTION is 2020's: mean-shift among the voxels of each class, which thus names the cluster; small ones are
-dropped. 2018's (mean-shift over all labels, the most frequent label wins) is per_class=False. A voxel is foreground
-where 1 - P(background) is above 0.5 (by default what validation chose), nearly the same as a most probable class that
-is not the background. Bandwidth and least cluster are not given (60 A and 30 voxels here; smaller components go before
-the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise than in 2018 ("uniformly averaging the
-coordinates of cluster voxels") a centre is the cluster's mode, the mean of the voxels within the bandwidth of it.
-Sections without specimen are left out, as in 2020. The defaults split by watershed in all foreground, with centroids
-weighted by probability, and vote by probability.
+PAPER_DETECTION is 2020's, made for models of preset 'shrec20': mean-shift among the voxels of each class, which thus
+names the cluster; small ones are dropped. 2018's (mean-shift over all labels, the most frequent label wins) is
+per_class=False. A voxel is foreground where 1 - P(background) is above 0.5 (by default what validation chose), nearly
+the same as a most probable class that is not the background. Bandwidth and least cluster are not given (60 A and 30
+voxels here; smaller components go before the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise
+than in 2018 ("uniformly averaging the coordinates of cluster voxels") a centre is the cluster's mode, the mean of the
+voxels within the bandwidth of it. Sections without specimen are left out, as in 2020. The order of picks is that of
+their confidence, which neither paper has. The defaults split by watershed in all foreground, with centroids weighted by
+probability, and vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
 clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
 cross-entropy with less weight on background plus the Dice loss. Training starts at P(background) = 0.9 instead of even

@@ -6,10 +6,12 @@ own network; the two differ in the dilations only, and all else is here. network
 the networks.
 
 The paper classifies subtomograms of 32 voxels (1 nm each) with a macromolecule at the centre; it does not find them.
-So there is one stage, 'classifier', and detection joins it with the localizer of another method.
+So there is one stage, 'classifier', and detection joins it with the localizer of another method. Class activation maps
+(section 2.3): detect/activation.py, `voxpick cam`.
 The preset 'paper' departs from section 3.2 or reads it as follows:
 - classes: the paper's are the macromolecules (12 in SHREC'19). Here an output for the background comes first, as in all
-  models of this package. The preset never trains it (option background = 0), so it stays near probability 0;
+  models of this package. The preset shows it no example (option background = 0), so training drives it to probability
+  0;
 - optimiser: Adam with PyTorch's other constants, rate 0.1 at batch 64. "Linear scaling learning rate" of [20] would
   give 0.1 at batch 256; 0.1 is stated without that, and taken as the rate that was used;
 - warm-up: [20]'s five epochs of 30, linear;

@@ -4,8 +4,11 @@ Gao et al., Dilated-DenseNet for macromolecule classification in cryo-electron t
 Applications (ISBRA 2020), LNCS 12304, 82-94.
 
 It differs from 3D-DenseNet in the dilations of the four layers of a block, 1, 2, 3, 1 here (section 2.2). Training,
-presets, detection, and all that the paper leaves open or that we do otherwise: methods/densenet.py; the network:
-networks/densenet.py.
+presets and detection are in methods/densenet.py, with all that the paper leaves open or that we do otherwise. In short:
+Adam at 0.1 with batch 64, rising over five of 30 epochs and divided by 10 every ten, is the paper's; cross-entropy, an
+output for the background that is shown no example, mean 0 and deviation 1 a tomogram, particles drawn at random and
+the weights that validate best are our readings; nothing is augmented. The network: networks/densenet.py. Class
+activation maps (section 2.3): detect/activation.py, `voxpick cam`.
 """
 
 from __future__ import annotations

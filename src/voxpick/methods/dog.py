@@ -6,7 +6,8 @@ trained and nothing is known of the particles but their radius. Otherwise than t
 - the threshold is in standard deviations of the response's noise, told from its median absolute deviation;
 - picks are local maxima a radius apart; all are called 'particle'; a pick's score is z / (z + deviations) for a
   response of z deviations, so 0.5 at the threshold;
-- sections without specimen are left out (slab = off takes all).
+- the volume is mirrored beyond its faces; a place is a maximum among its 26 neighbours;
+- radius 60 A and 4 deviations unless asked otherwise; sections without specimen are left out (slab = off takes all).
 """
 
 from __future__ import annotations

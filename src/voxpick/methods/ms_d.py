@@ -5,16 +5,17 @@ Hao et al. in Gubins et al., SHREC 2020: classification in cryo-electron tomogra
 
 The preset 'paper': 64 layers with dilations from 1 to 16, patches of 64^3, batch 125, Adam 1e-4, 200 epochs. What the
 paper leaves open:
-- the layers: those of VP-Detector's MSDNet (`networks.msdnet`), later work of the same group;
+- the layers: those of VP-Detector's MSDNet (`networks.msdnet`, one dilation a layer), later work of the same group;
 - the order of the dilations: 1, 2, .., 16, four times over;
 - maps a layer: 2, as in VP-Detector (1 in MS-D networks of 2D images; 'width' changes it). 54 * 64^2 + 128 + 13 * 129
   + 13 = 223,002 parameters;
 - classes: "from 0 to 13" is read as the background and the 12 classes, numbers 0 to 12;
-- "the tomogram is cropped into cubic volumes": patches anywhere in the specimen, up to 16 voxels beyond it;
-  an epoch has as many as cover it once;
+- "the tomogram is cropped into cubic volumes": patches anywhere in the specimen, up to 16 voxels beyond
+  it in z; an epoch has as many as cover it once;
 - the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
-- which weights are taken: those that validate best;
+- which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed, vote by
+  probability) on the middle of the tomogram kept out, at the best of some thresholds;
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
 weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
@@ -22,7 +23,8 @@ split touching particles); the most frequent label names a cluster, whose centre
 where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least
 cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
 of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
-out. The defaults split by watershed and vote by probability.
+out. A voxel's label is its most probable particle class. The order of picks is that of their confidence, which the
+paper does not have. The defaults split by watershed and vote by probability.
 The preset 'minutes' fits a time budget: batch 1, a higher rate that falls as a cosine, clipped gradients, a moving
 average of the weights, half turns, changes of contrast and brightness, half of the patches around a particle, focal
 loss (gamma 1) with less weight on background. Training starts at P(background) = 0.9 instead of even odds.

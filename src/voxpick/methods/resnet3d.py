@@ -20,6 +20,8 @@ What the paper leaves open, or we do otherwise:
   smallest classes: boxes are as large as the protein and labels agree near its centre alone;
 - "clustered those points with the same label and computed the mean of their coordinates" is read as: those that were
   counted, that is the places of one label in one box, the place with the highest count first, each place once;
+- counted are the labels in the box that the check lets stand;
+- first weights: as He et al. (2015);
 - N: the class ratio times the number of particles that the training data have on an area as large, less where a thinner
   part is searched;
 - boxes with a particle are drawn at random, as many an epoch as there are particles; the paper may have shown each

@@ -8,7 +8,8 @@ What the section leaves open, or we do otherwise:
 - the paper's program is PyTom; the score here is PyTom's, and equal to pytme's (tests/match);
 - the number of orientations: about 7000, one per cube of 12.85 degrees, from a super-Fibonacci spiral;
 - the missing wedge (-60 to 60 degrees) acts on the templates too; the section does not mention it, PyTom does so;
-- the CTF: amplitude contrast 0.08 and Cs 2.7 mm, as the data were made; no envelope;
+- the CTF: the usual one with Cs 2.7 mm and amplitude contrast 0.08, whose first zero lies at 0.406 per nm (the data's
+  at 0.411); no envelope;
 - densities are the built-in bead models (4d8q's is of its successor 4v94; data/BANK.md) at the tomogram's voxel size,
   or what the caller gives;
 - the mask reaches one voxel beyond the farthest voxel above a tenth of the density's maximum, its edge falls as a

@@ -23,8 +23,9 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5,
 or what validation chose; the class with the highest probability is nearly the same), those below 10 voxels or with a
 centroid less than 5 voxels from another's dropped, the most common class. Of two that are too close we keep the one
-with the better score; the paper may have dropped both. Centroids are weighted with the probability, and sections
-without specimen are left out. Tiles have up to 176^3 voxels and overlap by 32; the network sees 123 to each side.
+with the better score; the paper may have dropped both. Centroids are weighted with the probability, sections without
+specimen are left out, and picks are listed by their confidence, which the paper does not have. Tiles have up to 176^3
+voxels and overlap by 32; the network sees 123 to each side.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
 moving average of the weights, clipped gradients, and half turns instead of mirrors. Its loss adds the cross-entropy to
 Tversky's, as a class that is absent from a small batch teaches the latter nothing; all voxels weigh alike there, so

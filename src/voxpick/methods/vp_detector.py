@@ -5,10 +5,13 @@ classification in cryo-electron tomograms, Comput. Methods Programs Biomed. 221 
 are numbered here as in its manuscript, '... for automated macromolecule localization ...'; 2.1, 2.3, 2.4 and 3.2 for
 what is below. The network, and what is open about it: `networks.msdnet`.
 
-The preset 'paper' departs from it only where it says nothing:
+The preset 'paper' departs from it only where it says nothing or contradicts itself (one dilation a layer:
+`networks.msdnet`):
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
-- "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept;
-- "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it;
+- "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
+  the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
+  thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
+- "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it in z;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
   bfloat16 where the processor gains from it;
 - an epoch: as many random patches as cover the specimens once; for the classifier as many subtomograms as there
@@ -16,7 +19,7 @@ The preset 'paper' departs from it only where it says nothing:
 - alpha_c: the reciprocal of the effective radius 3V/A of Table 4, scaled to mean 1 over the particle classes;
   background weighs 1, as does the localizer's one particle class. In data with any class that is not in Table 4, all
   classes get the radius of a ball of their mean volume;
-- gamma: 2, as in Lin et al. (2017);
+- the localizer's loss is not given: the same as the classifier's; gamma: 2, as in Lin et al. (2017);
 - no augmentation, as the paper mentions none for VP-Detector.
 PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we do otherwise:
 - no value is given for the probability threshold (here 0.5, or what validation chose), the opening (one 3-D cross),
@@ -35,6 +38,8 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
   then segments;
 - a voxel votes where 1 - P(background) is above 0.5, in the component nearest to the centre (at most 3 voxels off), and
   no farther off than 1.5 times the radius of stage 1's cluster plus 2 voxels; without such voxels those within 3 do.
+  Its label is its most probable particle class;
+- confidence, and with it the order of picks: that of the place times that of the name, of which the paper has none.
 The preset 'minutes' fits a time budget instead: a higher rate with warm-up and cosine decay over the budget, a moving
 average of the weights, clipped gradients, half of the localizer's patches around a particle, the classifier's drawn
 from all classes equally often and up to 2 voxels off centre, half turns, changes of contrast and brightness, gamma 1,

@@ -18,7 +18,9 @@ otherwise:
 - the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on; where maximum
   pooling makes several of them equally confident, the centre is their mean;
 - "the whole testing tomogram": sections without specimen are left out (slab = off takes all);
-- intensities and which weights are taken: as in `methods.ms_d`.
+- the network's other layers, its widths and first weights (He et al. 2015): networks/yopo.py;
+- the order of picks is that of their confidence, P(any particle) times that of the name, which the paper does not have;
+- intensities, which weights are taken and bfloat16: as in `methods.ms_d`.
 The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights and
 clipped gradients.
 """

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from voxpick.allocation import own_pages
 from voxpick.networks.layout import Layout
 from voxpick.networks.native import has_bfloat16, library
 
@@ -94,9 +95,9 @@ def _buffers(
     _call("msdnet_sizes", numbers, int(half), int(backward), sizes)
     words, values, floats = sizes.tolist()
     return (
-        torch.empty(words, dtype=torch.int32),
-        torch.empty(values, dtype=torch.int16) if planes else None,
-        torch.empty(floats, dtype=torch.float32),
+        own_pages(words, torch.int32),
+        own_pages(values, torch.int16) if planes else None,
+        own_pages(floats, torch.float32),
     )
 
 

@@ -15,7 +15,8 @@ The paper's own formula, N_f + N_w + N_b of section 2.3, uses one C for input an
 classes there are.
 
 Where the paper is ambiguous:
-- Eq. 4 gives every channel its own dilation s_ij; Fig. 2 and section 3.2 one per layer. One per layer, cycling, here
+- Eq. 4 gives every channel its own dilation s_ij, as section 2.3 says ("dilation factors s for each channel of a
+  certain layer are different"); Fig. 2 and section 3.2 one per layer. One per layer, cycling, here
   (section 2.2.1's s_i = (i + 1) mod 4 would give a dilation of 0, and is read as a cycle).
 - "Element-wise addition" aggregates the earlier maps: the sum over l and k of eq. 4, that is one convolution over all
   earlier channels with a kernel for each of them; the maps themselves are not added.

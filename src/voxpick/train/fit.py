@@ -64,7 +64,8 @@ def fit(
     loss(logits (b, classes, z, y, x), labels (b, z, y, x)). validate(network) returns numbers, among them 'score',
     the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the end and
     when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run gives the
-    same weights, bit for bit, as one that was not interrupted (same device, same number of threads).
+    same weights, bit for bit, as one that was not interrupted (same device, same number of threads); where weights are
+    chosen by validation, that needs validate_steps, as validate_minutes goes by the clock.
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
     keep_freed_memory()

@@ -14,7 +14,7 @@ class TrainSettings(BaseModel):
 
     Exactly one of minutes, steps and epochs is the budget. Minutes count all time spent inside the loop, validation
     included, and go on counting after a resume; a run of so many minutes cannot be repeated bit by bit, one of so many
-    steps or epochs can.
+    steps or epochs can, unless it chooses among weights that it validates by the clock (validate_minutes).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
