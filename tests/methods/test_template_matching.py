@@ -100,6 +100,15 @@ def test_only_the_slab_is_searched(tomogram):
     assert hits(picks, "1bxn") == 2 and hits(picks, "1s3x") == 1
 
 
+def test_the_ends_of_a_slab_are_no_faces(tomogram):
+    """A particle at the first section asked for has the score that a search of everything gives it."""
+    changes = {**QUICK, "classes": ["1bxn"], "number": 2, "path": "exact"}
+    whole = template_matching.detect(tomogram, {}, changes=changes, device="cpu").particles
+    part = template_matching.detect(tomogram, {}, changes={**changes, "slab": "13:15"}, device="cpu").particles
+    assert whole.centers_zyx.tolist() == part.centers_zyx.tolist() and len(part) == 2
+    np.testing.assert_allclose(part.scores, whole.scores, atol=1e-5)
+
+
 def test_bad_input_is_refused_with_the_way_out(tomogram):
     settings = make_match_settings(MatchSettings, QUICK)
     template = Template("map", bead_templates(load_bank(["1s3x"]), tomogram)[0].density, 5.0)

@@ -112,7 +112,9 @@ def match(
         masked = list(templates)
     _check(volume, masked, settings)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
-    data, whitening = whiten(ready.data) if settings.whiten else (ready.data, None)
+    sections = _with_surroundings(ready, masked, settings)
+    data = ready.grid.data[sections]
+    data, whitening = whiten(data) if settings.whiten else (data, None)
     tiled = TiledVolume(data, sign=1.0 if settings.invert else -1.0, device=choose_device(device))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
     radii = [ball_radius(template) for template in templates]
@@ -127,7 +129,7 @@ def match(
     )  # fmt: skip
     found: list[Peaks] = []
     for template, matched in zip(templates, matches, strict=True):
-        found.append(_in_ice(matched.peaks, ready))
+        found.append(_in_slab(matched.peaks, ready, sections.start))
         if report:
             report(template.name, matched)
     in_voxels = [radius / volume.voxel_size for radius in radii]
@@ -135,7 +137,7 @@ def match(
     names = [template.name for template in templates]
     labels = np.concatenate([np.full(len(rows), k + 1) for k, rows in chosen])
     picks = [found[k][rows] for k, rows in chosen]
-    places = np.concatenate([part.places for part in picks]) + np.array([ready.sections.start, 0, 0])
+    places = np.concatenate([part.places for part in picks]) + np.array([sections.start, 0, 0])
     scores = np.concatenate([part.scores for part in picks])
     turns = rotations[np.concatenate([part.rows for part in picks])]
     detection = as_detection(ready, settings, names, labels, places, scores, turns)
@@ -186,8 +188,22 @@ def _check(volume: Volume, templates: Sequence[Template], settings: MatchSetting
             raise VoxpickError(f"template {template.name}: {error}") from error
 
 
-def _in_ice(peaks: Peaks, ready: Prepared) -> Peaks:
-    return peaks[ready.slab.holds(peaks.places[:, 0] + ready.sections.start)]
+def _with_surroundings(ready: Prepared, templates: Sequence[Template], settings: MatchSettings) -> slice:
+    """The sections to search and, beyond those that the settings name, what templates reach into.
+
+    A slab that was found by itself has a margin already.
+    """
+    if settings.slab == "auto":
+        return ready.sections
+    reach = max(box_side(template, settings.mask_edge / template.voxel_size) for template in templates) // 2
+    return slice(max(ready.sections.start - reach, 0), min(ready.sections.stop + reach, ready.grid.shape[0]))
+
+
+def _in_slab(peaks: Peaks, ready: Prepared, first: int) -> Peaks:
+    """Those in the ice and in the sections asked for; first: the section that peaks count from."""
+    z = peaks.places[:, 0] + first
+    inside = (z > ready.sections.start - 0.5) & (z < ready.sections.stop - 0.5)
+    return peaks[inside & ready.slab.holds(z)]
 
 
 def _named(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
