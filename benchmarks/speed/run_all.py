@@ -29,6 +29,7 @@ SCRIPTS = (
     "mean_shift",
     "msdnet",
     "sliding_window",
+    "octopi",
     "unet",
     "sampler",
     "simulate",
@@ -43,6 +44,7 @@ ARGUMENTS = {
     "match": ["--repeats", "1"],
     "mean_shift": ["--repeats", "2"],
     "msdnet": ["--repeats", "2"],
+    "octopi": ["--repeats", "1"],
 }
 
 
