@@ -1,4 +1,4 @@
-"""Networks made ready for inference: batch normalisation folded, channels last, OpenVINO where it gains.
+"""Networks made ready for inference: batch normalisation folded, channels last, ReLU fused, OpenVINO where it gains.
 
 Networks without convolution layers of torch (MSDNet has kernels of its own) are left alone.
 """
@@ -14,6 +14,7 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.folding import CONVOLUTIONS, folded
+from voxpick.networks.fusing import fused
 
 WORTH_CONVERTING = 2**24
 """Voxels from which on OpenVINO gains more than converting the network takes."""
@@ -38,20 +39,23 @@ def on_engine(network: nn.Module, engine: str, device: torch.device, *, voxels: 
 
     'auto' takes OpenVINO where it is installed and there are so many voxels to evaluate that it pays, as converting
     takes seconds (benchmarks/speed/unet.py). Raises VoxpickError for 'openvino' when it is not there.
-    A network that OpenVINO cannot take is evaluated by torch, with a warning.
+    A network that OpenVINO cannot take is evaluated by torch, with a warning. By torch, on a CPU, convolutions take
+    along what follows them (`networks.fusing`).
     """
-    if engine == "torch" or device.type != "cpu" or not _convolutional(network):
+    if device.type != "cpu" or not _convolutional(network):
         return network
+    if engine == "torch":
+        return fused(network)
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
         raise VoxpickError("detect: engine = openvino, but it is not installed; pip install 'voxpick[openvino]'")
     if not installed or (engine == "auto" and voxels < WORTH_CONVERTING):
-        return network
+        return fused(network)
     try:
         return OpenVinoNetwork(network)
     except Exception as error:
         _warn(error)
-        return network
+        return fused(network)
 
 
 class OpenVinoNetwork(nn.Module):

@@ -30,6 +30,7 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.conv_blocks import mixed_precision
+from voxpick.networks.fusing import FusedConvolution
 
 STRIDE = 2
 """Input voxels along the side of an output voxel."""
@@ -46,9 +47,18 @@ class ResidualBlock(nn.Module):
         first, second = _convolution(channels, channels), _convolution(channels, channels)
         nn.init.zeros_(second[1].weight)  # a new block is the identity
         self.layers = nn.Sequential(*first, nn.ReLU(inplace=True), *second)
+        self.last: FusedConvolution | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.last is not None:
+            return self.last(self.layers(x), x)
         return F.relu_(self.layers(x) + x)
+
+    def fuse(self) -> None:
+        """Let the second convolution of a folded block add the identity and apply ReLU as it writes its result."""
+        convolution = self.layers[3]
+        if isinstance(convolution, nn.Conv3d) and isinstance(self.layers[4], nn.Identity):
+            self.last, self.layers[3] = FusedConvolution(convolution), nn.Identity()
 
 
 class PickNet(nn.Module):
