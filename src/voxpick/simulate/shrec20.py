@@ -192,9 +192,10 @@ def tilt_series(
     slice_voxels = max(1, round(recipe.slice_nm / pixel_nm))
     extra = (field.shape[2] - nx) // 2 - rim
     rows = torch.from_numpy(field[:, :, extra : field.shape[2] - extra]).to(device).transpose(1, 2)
-    wide = torch.nn.functional.pad(rows, (0, 0, nx // 2 - rim, nx - nx // 2 - rim))
+    first = nx - nx // 2  # of the specimen: its voxel nx // 2 lies on the axis, voxel nx of the doubled field
+    wide = torch.nn.functional.pad(rows, (0, 0, first - rim, nx // 2 - rim))
     iced = embed_in_ice(wide, generator, mean=recipe.ice_mean, deviation=recipe.ice_deviation)
-    grandmodel = iced[:, nx // 2 : nx // 2 + nx].transpose(1, 2)
+    grandmodel = iced[:, first : first + nx].transpose(1, 2)
     coefficients = spline_coefficients(iced)
     angles = recipe.tilt_angles()
     images = torch.empty((len(angles), nx, recipe.size_zyx[1]), device=device)
