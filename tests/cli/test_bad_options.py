@@ -50,7 +50,6 @@ from bad_files import TINY, refused, run
         ("simulate shrec20 out --defocus nan", "--defocus nan"),
         ("simulate shrec20 out --thickness 3", "--thickness 3"),
         ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e9", "smaller"),
-        ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e-3", "not enough memory"),
         ("simulate shrec20 out --orientations upright", "--orientations upright"),
         ("simulate shrec20 out --device teapot", "--device teapot"),
         ("simulate shrec20 out --classes banana", "'banana'"),
@@ -85,6 +84,13 @@ from bad_files import TINY, refused, run
 )  # fmt: skip
 def test_options(monkeypatch, capsys, place, words, expected):
     refused(monkeypatch, capsys, place, words.split(), expected)
+
+
+def test_voxels_finer_than_the_structures_are_told_before_memory_ends(monkeypatch, capsys, place):
+    words = ["simulate", "shrec20", "out", "--size", "9,9,9", "--particles", "2", "--voxel-size", "1e-3"]
+    code, lines, written = run(monkeypatch, capsys, place, *words)
+    assert (code, len(lines), written) == (2, 2, set())
+    assert "particles are grainy" in lines[0] and "not enough memory" in lines[1]
 
 
 def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place, tmp_path):

@@ -99,12 +99,11 @@ def test_the_command(tmp_path):
         "1s3x, input", "1s3x, map of dilated-densenet", "b, input", "b, map of dilated-densenet"
     ]  # fmt: skip
     assert all(image.shape == (8, 8) for image in images.values())
-    masks = dict.fromkeys(("grandmodel", "class_mask", "occupancy_mask", "class_bbox", "occupancy_bbox"))
-    masks = {name: np.ones((12, 20, 28), np.int8) for name in masks}
-    rotation = np.eye(3)[None]
+    names = ("grandmodel", "class_mask", "occupancy_mask", "class_bbox", "occupancy_bbox")
     write_model(
-        tmp_path / "truth", **masks, projections=np.zeros((1, 20, 28)), reconstruction=np.zeros((12, 20, 28)),
-        particles=Particles(np.full((1, 3), 60.0), ["b"], rotations=rotation), voxel_size=1.0,
+        tmp_path / "truth", **{name: np.ones((12, 20, 28), np.int8) for name in names},
+        projections=np.zeros((1, 20, 28)), reconstruction=rng.standard_normal((12, 20, 28)),
+        particles=Particles(np.full((1, 3), 60.0), ["b"], rotations=np.eye(3)[None]), voxel_size=1.0,
     )  # fmt: skip
     unset = [str(tmp_path / "truth" / "reconstruction.mrc"), files[1], "--truth", str(tmp_path / "truth")]
     done = run.invoke(build_app(), ["cam", *unset, "--model", str(tmp_path / "m.pt"), "-o", str(tmp_path / "c.html")])
