@@ -24,6 +24,17 @@ from bad_files import TINY, refused, run
         ("evaluate good.csv truth --json good.mrc/x.json", "good.mrc: cannot be written"),
         ("evaluate good.csv good.csv --radius nan", "radius is nan"),
         ("evaluate good.csv absent", "absent"),
+        ("evaluate good.csv truth --radius 50", "--radius 50.0: goes with a pick file"),
+        ("evaluate good.csv truth --beta 1", "--beta 1.0: goes with a pick file"),
+        ("evaluate good.csv good.csv --radius 9 --benchmark shrec20", "--benchmark shrec20: needs a SHREC model"),
+        ("evaluate good.csv good.csv --radius 9 --frame auto", "--frame auto: needs a SHREC model folder"),
+        ("evaluate good.csv good.csv --radius 9 --strict", "--strict: needs a SHREC model folder"),
+        ("evaluate good.csv good.csv --radius 9 --agreement a --strict", "--strict: has nothing to do"),
+        ("evaluate good.csv good.csv --radius 9 --agreement a --beta 2", "--beta 2.0: has nothing to do"),
+        ("evaluate good.csv good.csv --radius 9 --agreement a --segmentation halves.mrc", "--segmentation halves.mrc:"),
+        ("report good.mrc good.csv --frame banana -o x.html", "--frame is 'banana'"),
+        ("report good.mrc good.csv --benchmark shrec22 -o x.html", "--benchmark is 'shrec22'"),
+        ("report good.mrc good.csv --frame specimen -o x.html", "--frame specimen: goes with --truth"),
         ("report good.mrc good.csv -o good.csv/x.html", "good.csv: cannot be written to"),
         ("simulate shrec20 out --size 5,5,5 --particles 2", "5 voxels thick"),
         ("simulate shrec20 out --size 60,60", "--size 60,60"),
@@ -31,11 +42,14 @@ from bad_files import TINY, refused, run
         ("simulate shrec20 out --size 40,32,36 --particles 5000", "of 5000"),
         ("simulate shrec20 out --tilt-step 0", "--tilt-step 0"),
         ("simulate shrec20 out --tilt-limit 95", "--tilt-limit 95"),
+        ("simulate shrec20 out --tilt-step 121", "--tilt-step 121.0: the tilts from -60 to 60 degrees hold no second"),
+        ("simulate shrec20 out --size 20,1,1", "--size 20,1,1: y and x must have at least 4 voxels"),
+        ("simulate shrec20 out --vary --snr 0.004", "--snr 0.004: --vary draws it anew"),
+        ("simulate shrec20 out --vary --tilt-step 3", "--tilt-step 3: --vary draws it anew"),
         ("simulate shrec20 out --snr 0", "--snr 0"),
         ("simulate shrec20 out --defocus nan", "--defocus nan"),
         ("simulate shrec20 out --thickness 3", "--thickness 3"),
         ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e9", "smaller"),
-        ("simulate shrec20 out --size 9,9,9 --particles 2 --voxel-size 1e-3", "not enough memory"),
         ("simulate shrec20 out --orientations upright", "--orientations upright"),
         ("simulate shrec20 out --device teapot", "--device teapot"),
         ("simulate shrec20 out --classes banana", "'banana'"),
@@ -70,6 +84,13 @@ from bad_files import TINY, refused, run
 )  # fmt: skip
 def test_options(monkeypatch, capsys, place, words, expected):
     refused(monkeypatch, capsys, place, words.split(), expected)
+
+
+def test_voxels_finer_than_the_structures_are_told_before_memory_ends(monkeypatch, capsys, place):
+    words = ["simulate", "shrec20", "out", "--size", "9,9,9", "--particles", "2", "--voxel-size", "1e-3"]
+    code, lines, written = run(monkeypatch, capsys, place, *words)
+    assert (code, len(lines), written) == (2, 2, set())
+    assert "particles are grainy" in lines[0] and "not enough memory" in lines[1]
 
 
 def test_checkpoints_that_are_none_or_of_another_run(monkeypatch, capsys, place, tmp_path):

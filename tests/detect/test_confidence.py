@@ -8,7 +8,7 @@ import pytest
 from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
-from voxpick.detect.class_thresholds import expected_threshold
+from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, expected_threshold
 from voxpick.detect.select import apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
@@ -107,6 +107,17 @@ def test_across_classes_the_better_pick_stays(seed):
     same = dict.fromkeys(radii, 30.0) | {"point": 30.0}
     assert np.array_equal(apart_by_class(centers, classes, same), apart(centers, 60.0))
     assert apart_by_class(np.empty((0, 3)), np.empty(0, object), radii).shape == (0,)
+    upper = {name.upper(): radius for name, radius in radii.items()}
+    assert np.flatnonzero(apart_by_class(centers, classes, upper)).tolist() == expected
+
+
+def test_thresholds_know_classes_in_any_case():
+    names, scores = np.array(["a", "A", "b", "B"], dtype=object), np.array([0.4, 0.6, 0.4, 0.6])
+    assert above_thresholds(scores, names, {"a": 0.5, "B": 0.3}).tolist() == [False, True, True, True]
+    many = np.array(["Ab"] * 12 + ["aB"] * 12, dtype=object)
+    right = np.arange(24) < 12
+    chosen = choose_thresholds(np.where(right, 0.9, 0.1), many, right, particles={"AB": 12})
+    assert chosen == {"AB": pytest.approx(0.5)}
 
 
 def test_a_detection_ends_with_what_the_model_brings():

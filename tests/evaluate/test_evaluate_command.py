@@ -1,6 +1,7 @@
 """`voxpick evaluate` and `voxpick report` on a small model folder."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import typer
 from typer.testing import CliRunner
 
 from voxpick.cli import evaluate, report
+from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
-from voxpick.io.mrc import write_mrc
+from voxpick.io.mrc import read_labels, write_mrc
 from voxpick.io.shrec_model import write_model
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
@@ -84,14 +86,107 @@ def test_bad_input_names_file_and_value(folder):
     picks = folder.parent / "picks.csv"
     with pytest.raises(VoxpickError, match="--benchmark is 'shrec18'"):
         run(evaluate, picks, folder, "--benchmark", "shrec18")
-    (folder.parent / "odd.txt").write_text("9xyz 4 4 8\n")
-    with pytest.raises(VoxpickError, match=r"odd\.txt .*'9xyz' is unknown"):
-        run(evaluate, folder.parent / "odd.txt", folder)
-    write_particles(folder.parent / "none.csv", Particles(np.empty((0, 3))))
-    with pytest.raises(VoxpickError, match=r"none\.csv"):
-        run(evaluate, folder.parent / "none.csv", folder)
     with pytest.raises(VoxpickError, match=r"picks\.csv"):
         run(evaluate, folder.parent / "picks.csv", folder.parent / "picks.csv")
+
+
+def scores(folder, picks, truth, *more):
+    run(evaluate, picks, truth, "--json", folder.parent / "score.json", *more)
+    return json.loads((folder.parent / "score.json").read_text())
+
+
+def test_no_picks_score_zero_and_an_unknown_class_is_a_wrong_name(folder):
+    none, odd = folder.parent / "none.csv", folder.parent / "odd.txt"
+    write_particles(none, Particles(np.empty((0, 3))))
+    odd.write_text("9xyz 4 4 8\n1s3x 13 13 12\n")
+    told = scores(folder, none, folder)
+    assert (told["localisation"]["F1"], told["localisation"]["FN"], told["mean_class_f1"]) == (0, 3, 0)
+    assert scores(folder, none, folder.parent / "picks.csv", "--radius", 5)["localisation"]["FN"] == 2
+    told = scores(folder, odd, folder)
+    assert told["localisation"]["TP"] == 2 and told["class_f1"]["1s3x"] == 0
+    assert "'9xyz'" in told["warnings"][0]
+
+
+def test_several_tomograms_in_both_files_name_the_way_out(folder):
+    for name in ("one", "two"):
+        two = Particles(np.zeros((2, 3)), ["a", "a"], tomograms=np.array(["T1", "T2"], dtype=object))
+        write_particles(folder.parent / f"{name}.csv", two)
+    with pytest.raises(VoxpickError, match=r"T1, T2\), but none of 'one'; rename the file"):
+        run(evaluate, folder.parent / "one.csv", folder.parent / "two.csv", "--radius", 5)
+
+
+def test_a_tomogram_an_odd_number_of_sections_thicker_than_its_specimen(folder):
+    rng = np.random.default_rng(1)
+    tomogram, page = rng.normal(size=(21, 20, 28)).astype(np.float32), folder.parent / "report.html"
+    write_mrc(folder / "reconstruction.mrc", tomogram, voxel_size=10.0)
+    picks = Particles(np.array([[8, 4, 4], [20, 13, 13]]) * 10.0, ["1s3x", "4d8q"], [0.9, 0.8])
+    segmentation = np.zeros((21, 20, 28), np.int8)
+    segmentation[6:10, 2:6, 2:6] = CLASS_IDS["1s3x"]
+    write_mrc(folder.parent / "segmentation.mrc", segmentation, voxel_size=10.0)
+    for suffix in (".star", ".csv"):
+        path = folder.parent / f"odd{suffix}"
+        write_particles(path, picks, voxel_size=10.0, shape=tomogram.shape)
+        more = ("--frame", "tomogram", "--segmentation", folder.parent / "segmentation.mrc")
+        told = scores(folder, path, folder, *more)
+        assert (told["localisation"]["RO"], told["localisation"]["TP"], told["localisation"]["AD"]) == (0, 1, 0.0)
+        assert told["segmentation"]["class_IoU"]["1s3x"] == 1
+        run(report, folder / "reconstruction.mrc", path, "--truth", folder, "--output", page)
+        assert [row[:3] for row in drawn(page)] == [[8.0, 4.0, 4.0], [20.0, 13.0, 13.0]]
+
+
+def drawn(page):
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.S)
+    return json.loads(data.group(1))["picks"]
+
+
+@pytest.mark.parametrize(("frame", "z"), [("auto", 8.0), ("specimen", 8.0), ("tomogram", 4.0)])
+def test_report_draws_picks_where_they_were_scored(folder, frame, z):
+    picks, page = folder.parent / "specimen.txt", folder.parent / "report.html"
+    picks.write_text("1s3x 4 4 4\n4d8q 13 13 1\n")  # the second is a stray one, of z below the specimen's first section
+    run(report, folder / "reconstruction.mrc", picks, "--truth", folder, "--frame", frame, "--output", page)
+    assert drawn(page)[0][:3] == [z, 4.0, 4.0] and drawn(page)[0][5] == int(z == 8.0)
+
+
+def test_voxels_of_one_angstrom_in_a_header_are_unset(folder):
+    page, picks = folder.parent / "report.html", folder.parent / "picks.csv"
+    tomogram = np.zeros((20, 20, 28), np.float32)
+    write_mrc(folder / "reconstruction.mrc", tomogram, voxel_size=1.0)
+    run(report, folder / "reconstruction.mrc", picks, "--truth", folder, "--output", page)
+    assert [row[5] for row in drawn(page)] == [1, 1] and "voxels (x × y × z) of 10 Å" in page.read_text()
+
+
+def test_without_a_reconstruction_headers_and_simulation_yaml_tell(folder, capsys):
+    (folder / "reconstruction.mrc").unlink()
+    for name in ("occupancy_mask", "class_mask"):
+        write_mrc(folder / f"{name}.mrc", read_labels(folder / f"{name}.mrc"), voxel_size=8.0)
+    truth = read_truth(folder)
+    assert (truth.voxel_size, truth.z_offset, truth.tomogram_shape) == (8.0, 156, (324, 20, 28))
+    assert "specimen of 12 sections is taken to begin at section 156" in capsys.readouterr().err
+    (folder / "simulation.yaml").write_text("recipe: {size_zyx: [12, 20, 28], thickness: 21}\n")
+    truth = read_truth(folder)
+    assert (truth.voxel_size, truth.z_offset, truth.tomogram_shape) == (8.0, 4, (21, 20, 28))
+    assert truth.particles.centers_zyx[0].tolist() == [32.0, 32.0, 32.0] and not capsys.readouterr().err
+    (folder / "simulation.yaml").write_text("recipe: {size_zyx: [12, 20, 28], thickness: null}\n")
+    assert read_truth(folder).tomogram_shape == (28, 20, 28)
+
+
+def test_segmentation_scores_have_the_names_of_the_data(folder):
+    classes = read_labels(folder / "class_mask.mrc").copy()
+    ids = {CLASS_IDS["1s3x"]: 3, CLASS_IDS["4d8q"]: 1}
+    write_mrc(folder / "class_mask.mrc", np.vectorize(lambda n: ids.get(n, 0))(classes).astype(np.int8), voxel_size=10)
+    claimed = np.zeros((12, 20, 28), np.int8)
+    claimed[2:6, 2:6, 2:6], claimed[0, 0, 0] = 3, 4
+    write_mrc(folder.parent / "claimed.mrc", claimed, voxel_size=10.0)
+
+    def iou():
+        told = scores(folder, folder.parent / "picks.csv", folder, "--segmentation", folder.parent / "claimed.mrc")
+        return told["segmentation"]["class_IoU"]
+
+    found = iou()
+    assert list(found) == ["background", "4d8q", "class 2", "1s3x", "class 4"]
+    assert (found["1s3x"], found["4d8q"], found["class 2"], found["class 4"]) == (1, 0, None, 0)
+    (folder / "simulation.yaml").write_text("class_ids: {ribosome: 1, vault: 2, 1s3x: 3}\n")
+    assert list(iou()) == ["background", "ribosome", "vault", "1s3x", "class 4"]
 
 
 def test_report_is_written_with_and_without_truth(folder):

@@ -101,6 +101,19 @@ def test_picks_without_names_get_the_map_of_their_place():
         fit_confidence([(unnamed[:0], truth)])
 
 
+def test_a_class_that_the_truth_does_not_hold_and_case_are_no_obstacle():
+    picks, truth = specimen(np.random.default_rng(5))
+    as_it_is = fit_confidence([(picks, truth)], aim="named")
+    upper = picks.with_columns(classes=np.array([name.upper() for name in picks.classes], dtype=object))
+    in_capitals = fit_confidence([(upper, truth)], aim="named")
+    assert (in_capitals.named, in_capitals.located, in_capitals.f1) == (as_it_is.named, as_it_is.located, as_it_is.f1)
+    names = np.where(picks.classes == "4d8q", "vault", picks.classes)
+    fitted = fit_confidence([(picks.with_columns(classes=names), truth)], aim="named")
+    assert fitted.before["located"].right == as_it_is.before["located"].right
+    assert fitted.before["named"].right < as_it_is.before["named"].right
+    assert set(fitted.named["class_thresholds"]) == {"1s3x", "4d8q"}
+
+
 def test_radii_are_of_balls_of_the_mean_volume():
     _, truth = specimen(np.random.default_rng(3))
     found = ball_radii([truth])

@@ -38,6 +38,14 @@ def test_scores_by_hand():
     assert score.to_dict()["localisation"]["FN"] == 1
 
 
+def test_case_of_class_names_does_not_matter():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 50]]), ["Ribosome", "b"])
+    picks = Particles(np.array([[0, 0, 4], [0, 3, 50]]), ["ribosome", "B"])
+    score = score_pairing(picks, truth, radius=10)
+    assert {name: counts.pairs for name, counts in score.classes.items()} == {"Ribosome": 1, "b": 1}
+    assert score.mean_class_f == 1
+
+
 def test_no_picks_and_a_foolish_radius():
     truth = Particles(np.zeros((2, 3)), ["a", "b"])
     empty = score_pairing(Particles(np.empty((0, 3))), truth, radius=5)

@@ -18,10 +18,11 @@ def test_the_papers_formulas_agree_with_scikit_learn():
     assert score.mean_iou == pytest.approx(jaccard_score(truth.ravel(), predicted.ravel(), average="macro"))
 
 
-def test_a_whole_tomogram_is_compared_in_its_central_slices():
+@pytest.mark.parametrize("above", [3, 4])
+def test_a_whole_tomogram_is_compared_in_its_central_slices(above):
     truth = np.zeros((4, 5, 7), np.uint8)
     truth[1, 2, 3] = 2
-    predicted = np.pad(truth, ((3, 3), (0, 0), (0, 0)), constant_values=1)
+    predicted = np.pad(truth, ((3, above), (0, 0), (0, 0)), constant_values=1)
     score = score_segmentation(predicted, truth, labels=LABELS)
     assert score.voxel_accuracy == score.mean_iou == 1
     assert score.to_dict()["class_IoU"] == {"background": 1.0, "a": None, "b": 1.0, "c": None}

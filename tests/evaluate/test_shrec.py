@@ -209,6 +209,41 @@ def test_no_picks_score_zero_and_everything_is_json():
     assert "RR" in score.to_text() and list(score.class_f1) == list(SHREC20_BY_WEIGHT)
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_class_that_the_truth_does_not_hold_is_a_wrong_name(strict):
+    occupancy, _ = two_particles()
+    truth = Particles(np.array([[10, 6, 6], [103, 6, 14]]) * 10.0, ["A", "b"])
+    picks = Particles(np.vstack([truth.centers_zyx, [[500.0, 0, 0]]]), ["a", "C", "c"], [0.9, 0.8, 0.7])
+    score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
+    assert (score.true_positives, score.false_positives, score.labels) == (2, 1, ("0", "a", "b"))
+    assert score.class_f1 == {"a": 1.0, "b": 0.0} and score.hit_ids.tolist() == [1, 2, 0]
+    assert score.warnings[0].startswith("2 of 3 picks have a class that the truth does not hold (pick 2: 'c')")
+    assert score.warnings[0].endswith("The classes here are a, b.")
+
+
+def test_z_shift_leads_from_the_picks_to_where_they_were_scored():
+    occupancy, truth = two_particles()
+    in_tomogram = Particles(truth.centers_zyx + [1560.0, 0, 0], truth.classes)
+
+    def shift(picks, **settings):
+        score = score_shrec(picks, truth, occupancy, voxel_size=10.0, **settings)
+        assert score.f1 == 1
+        return score.z_shift
+
+    assert shift(truth) == shift(truth, frame="specimen") == 156
+    assert shift(in_tomogram) == shift(in_tomogram, frame="tomogram") == 0
+    assert shift(truth, z_offset=0) == shift(truth, z_offset=0, frame="tomogram") == 0
+    assert shift(in_tomogram, z_offset=0) == -156
+
+
+def test_the_last_section_of_an_uneven_tomogram_is_inside():
+    occupancy, truth = two_particles()
+    last = Particles(np.array([[210, 0, 0]]) * 10.0)
+    rules = {"voxel_size": 10.0, "z_offset": 5, "frame": "tomogram"}
+    assert score_shrec(last, truth, occupancy, thickness=211, **rules).outside == 0
+    assert score_shrec(last, truth, occupancy, **rules).outside == 1
+
+
 def test_size_groups_average_the_class_scores():
     occupancy, truth = two_particles()
     picks = Particles(truth.centers_zyx, ["4d8q", "4d8q"])
@@ -219,8 +254,6 @@ def test_size_groups_average_the_class_scores():
 
 def test_bad_input_names_the_value():
     occupancy, truth = two_particles()
-    with pytest.raises(VoxpickError, match=r"pick 2: class '9xyz' is unknown; the classes here are 1s3x"):
-        score_shrec(Particles(truth.centers_zyx, ["1s3x", "9xyz"]), truth, occupancy, voxel_size=10.0)
     with pytest.raises(VoxpickError, match="shrec22"):
         score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec22")
     with pytest.raises(VoxpickError, match="holds particle 2 but the truth lists 1"):

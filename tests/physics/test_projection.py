@@ -34,9 +34,10 @@ def test_a_point_comes_back_at_its_own_voxel(z, y, x):
 
 
 @pytest.mark.parametrize(("nz", "thickness"), [(21, 32), (20, 33), (21, 33), (20, 20)])
-def test_the_specimen_lies_in_the_middle_of_a_tomogram_of_any_thickness(nz, thickness):
+@pytest.mark.parametrize(("ny", "nx"), [(16, 48), (17, 49)])
+def test_the_specimen_lies_in_the_middle_of_a_tomogram_of_any_size(nz, thickness, ny, nx):
     recipe = Recipe(
-        size_zyx=(nz, 16, 48), thickness=thickness, particles=1, snr=1e6, structural_noise=0, tilt_step_deg=5.0
+        size_zyx=(nz, ny, nx), thickness=thickness, particles=1, snr=1e6, structural_noise=0, tilt_step_deg=5.0
     )
     ball = np.random.default_rng(0).normal(size=(3000, 3)) * 6
     beads = SimpleNamespace(positions_zyx=ball, electrons=np.full(3000, 2.0))
@@ -44,6 +45,7 @@ def test_the_specimen_lies_in_the_middle_of_a_tomogram_of_any_thickness(nz, thic
     z, y, x = world.packing.centers_zyx[0]
     found = np.unravel_index(world.reconstruction.argmin(), world.reconstruction.shape)
     assert found == (z + (thickness - nz) // 2, y, x)
+    assert world.grandmodel.shape == (nz, ny, nx) and world.grandmodel.argmax() == world.packing.density.argmax()
 
 
 def test_projecting_a_turned_specimen_is_turning_the_projector():

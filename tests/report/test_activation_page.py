@@ -12,6 +12,7 @@ from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import save_models
 from voxpick.io.mrc import write_mrc
+from voxpick.io.shrec_model import write_model
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
@@ -98,5 +99,14 @@ def test_the_command(tmp_path):
         "1s3x, input", "1s3x, map of dilated-densenet", "b, input", "b, map of dilated-densenet"
     ]  # fmt: skip
     assert all(image.shape == (8, 8) for image in images.values())
+    names = ("grandmodel", "class_mask", "occupancy_mask", "class_bbox", "occupancy_bbox")
+    write_model(
+        tmp_path / "truth", **{name: np.ones((12, 20, 28), np.int8) for name in names},
+        projections=np.zeros((1, 20, 28)), reconstruction=rng.standard_normal((12, 20, 28)),
+        particles=Particles(np.full((1, 3), 60.0), ["b"], rotations=np.eye(3)[None]), voxel_size=1.0,
+    )  # fmt: skip
+    unset = [str(tmp_path / "truth" / "reconstruction.mrc"), files[1], "--truth", str(tmp_path / "truth")]
+    done = run.invoke(build_app(), ["cam", *unset, "--model", str(tmp_path / "m.pt"), "-o", str(tmp_path / "c.html")])
+    assert done.exit_code == 0 and "2 picks" in done.output, (done.output, done.exception)
     refused = run.invoke(build_app(), ["cam", *files, "--model", str(tmp_path / "voxels.pt")])
     assert isinstance(refused.exception, VoxpickError) and "this one is a MSDNet" in str(refused.exception)

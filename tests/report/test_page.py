@@ -63,6 +63,20 @@ def test_no_picks_at_all():
     assert data_of(build_report(VOLUME, none))["classes"] == []
 
 
+def test_case_of_class_names_does_not_matter():
+    occupancy, truth, picks = world()
+    picks = picks.with_columns(classes=np.array(["1S3X", "4CR2", "4d8q"], dtype=object))
+    truth = truth.with_columns(classes=np.array(["1s3X", "4d8q"], dtype=object))
+    score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0)
+    page = build_report(VOLUME, picks, truth, score.to_dict())
+    counts = {entry["name"]: entry["picks"] for entry in data_of(page)["classes"]}
+    assert set(counts) == set(score.class_f1) and [counts[name] for name in ("1s3x", "4cr2", "4d8q")] == [1, 1, 1]
+    cells = re.search(r"</i>1s3x</td>(.*?)</tr>", page).group(1)
+    assert re.findall(r"<td>([^<]*)</td>", cells)[2:4] == ["1", "1"]
+    paired = build_report(VOLUME, picks, truth)
+    assert [entry["name"] for entry in data_of(paired)["classes"]] == ["4d8q", "1s3X", "4CR2"]
+
+
 def test_foreign_classes_and_a_pairing_score():
     _, truth, _ = world()
     truth = truth.with_columns(classes=np.array(["</script><b>", "vault"], dtype=object))

@@ -5,7 +5,7 @@ import pytest
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
-from voxpick.simulate.packing import pack
+from voxpick.simulate.packing import Packing, pack
 from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, stamp
 
 
@@ -66,6 +66,18 @@ def test_no_room_is_a_clear_error():
         pack({"large": shell(60.0)}, uniform_rotations_zyx(60, rng), rng, shape=(24, 30, 30), voxel_size=10.0)
     with pytest.raises(VoxpickError, match="slab is 6 voxels thick"):
         pack({"large": shell(60.0)}, uniform_rotations_zyx(1, rng), rng, shape=(6, 30, 30), voxel_size=10.0)
+
+
+def test_class_ids_do_not_wrap():
+    packing = Packing(
+        field=np.zeros((2, 3, 4), np.float32), rim=0, occupancy=np.zeros((2, 3, 4), np.uint16),
+        occupancy_bbox=np.zeros((2, 3, 4), np.uint16), centers_zyx=np.zeros((2, 3), int), class_index=np.array([1, 0]),
+        rotations_zyx=np.zeros((2, 3, 3)), names=("a", "b"),
+    )  # fmt: skip
+    owners = np.array([[[0, 1, 2]]])
+    assert packing.class_of(owners, np.array([5, 128])).tolist() == [[[0, 128, 5]]]
+    few = packing.class_of(owners, np.array([5, 127]))
+    assert few.tolist() == [[[0, 127, 5]]] and few.dtype == np.int8
 
 
 def test_what_reaches_over_the_edge_of_x_stays_in_the_field():

@@ -46,3 +46,8 @@ def test_what_another_call_made_is_not_taken_for_its_own(tmp_path, more, message
     with pytest.raises(VoxpickError, match=message):
         simulate(tmp_path, "--resume", *more)
     assert (tmp_path / "model_0" / "reconstruction.mrc").read_bytes() == before
+
+
+def test_voxels_finer_than_the_structures_are_told(tmp_path):
+    assert "particles are grainy" in simulate(tmp_path / "fine", "--voxel-size", "4.9")
+    assert "grainy" not in simulate(tmp_path / "coarse", "--voxel-size", "10")

@@ -41,6 +41,17 @@ def test_all_ranges_are_respected_and_filled():
     }
 
 
+@pytest.mark.parametrize("wrong", [{"amplitude_contrast": 0}, {"contrast": {"1bxn": -1}}, {"contrast": {"1bxn": 0}}])
+def test_recipes_without_sense_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        Recipe(**wrong)
+
+
+def test_contrast_of_a_structure_that_is_not_there_is_refused():
+    with pytest.raises(VoxpickError, match="contrast names '1xbn'; the structures here are 3cf3, 1bxn"):
+        simulate_shrec20(load_bank(NAMES), SMALL.model_copy(update={"contrast": {"1xbn": 1.1}}), seed=0)
+
+
 def test_tilts_are_symmetric():
     rng = np.random.default_rng(2)
     for _ in range(50):

@@ -50,6 +50,7 @@ def cam_command(
     from voxpick.detect.rescale import rescaled, same_voxel_size
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
+    from voxpick.io.shrec_model import open_model
     from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
     from voxpick.volume import intensity_statistics
 
@@ -57,6 +58,8 @@ def cam_command(
     require_file_place(output)
     models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)
+    if truth is not None and voxel_size is None:
+        voxel_size = open_model(truth).voxel_size
     tomogram = read_mrc(volume, voxel_size=voxel_size)
     particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
     density = None if truth is None else _density(truth, tomogram)

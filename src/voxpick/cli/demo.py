@@ -32,8 +32,8 @@ def demo(
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
     from voxpick.cli.detect import write_picks
-    from voxpick.cli.evaluate import print_shrec
     from voxpick.cli.progress import step_bars
+    from voxpick.cli.score_tables import print_shrec
     from voxpick.cli.threads import set_threads
     from voxpick.cli.truth import read_truth, told
     from voxpick.evaluate.shrec import score_shrec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +10,8 @@ import typer
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from voxpick.evaluate.pairing import PairingScore
-    from voxpick.evaluate.shrec_score import Shrec20Score
+    from voxpick.cli.truth import ShrecTruth
+    from voxpick.particles import Particles
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +19,16 @@ def register(app: typer.Typer) -> None:
     app.command("evaluate")(evaluate_command)
 
 
+UNUSED = {
+    "picks": ("benchmark", "frame", "strict", "segmentation"),
+    "model": ("radius", "beta"),
+    "agreement": ("beta", "benchmark", "frame", "strict", "segmentation"),
+}
+"""Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
+
+
 def evaluate_command(
+    context: typer.Context,
     picks: Annotated[
         Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels), the best first.")
     ],
@@ -75,16 +83,17 @@ def evaluate_command(
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
     if agreement is not None:
+        _refuse(context, "agreement", "has nothing to do with --agreement, which sorts picks and scores nothing")
         from voxpick.cli.agreement import compare_pickings
 
         result = compare_pickings(picks, truth, agreement, radius=radius, near=near, voxel_size=voxel_size)
     elif truth.is_dir():
+        _refuse(context, "model", f"goes with a pick file as the truth, and {truth} is a folder")
         result = _against_model(
             picks, truth, benchmark, frame, strict=strict, segmentation=segmentation, voxel_size=voxel_size
         )
     else:
-        if segmentation is not None or strict:
-            raise VoxpickError(f"{truth}: --segmentation and --strict need a SHREC model folder as the truth")
+        _refuse(context, "picks", f"needs a SHREC model folder as the truth, not {truth}")
         result = _against_picks(picks, truth, radius, beta, voxel_size)
     if json_path is not None:
         import json
@@ -92,6 +101,15 @@ def evaluate_command(
         from voxpick.io.atomic import write_text
 
         write_text(json_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+def _refuse(context: typer.Context, mode: str, reason: str) -> None:
+    """Raise VoxpickError for an option that was given although it has nothing to do in this mode."""
+    from voxpick.cli.given import is_given
+
+    for name in UNUSED[mode]:
+        if is_given(context, name):
+            raise VoxpickError(f"--{name} {context.params[name]}: {reason}".replace(" True:", ":"))
 
 
 def _against_model(
@@ -104,8 +122,10 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
-    from voxpick.cli.truth import read_picks, read_truth, scored, told
+    from voxpick.cli.score_tables import print_confidence, print_shrec
+    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
 
+    check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
     picks = read_picks(
         picks_path,
@@ -113,7 +133,9 @@ def _against_model(
         voxel_size=truth.voxel_size,
         shape=truth.tomogram_shape,
         year=2019 if benchmark == "shrec19" else 2020,
+        allow_empty=True,
     )
+    _warn_of_none(picks, picks_path)
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
@@ -121,13 +143,14 @@ def _against_model(
         result |= {"strict_scoring": score.to_dict()} if mode else told(score, picks, truth)
     print_confidence(result["calibration"])
     if segmentation is not None:
-        result["segmentation"] = _segmentation(segmentation, folder)
+        result["segmentation"] = _segmentation(segmentation, truth)
     return result
 
 
 def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
+    from voxpick.cli.score_tables import print_confidence, print_pairing
     from voxpick.cli.truth import read_picks
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
@@ -137,95 +160,36 @@ def _against_picks(
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
     truth = read_picks(truth_path, tomogram=picks_path.stem, voxel_size=voxel_size)
-    picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size)
+    picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size, allow_empty=True)
+    _warn_of_none(picks, picks_path)
     score = score_pairing(picks, truth, radius=radius, beta=beta)
-    _print_pairing(score)
+    print_pairing(score)
     calibration = confidence(picks, score.hit_ids, truth.classes)
     print_confidence(calibration)
     return {**score.to_dict(), "calibration": calibration}
 
 
-def _segmentation(path: Path, folder: Path) -> dict[str, Any]:
+def _warn_of_none(picks: Particles, path: Path) -> None:
+    if not len(picks):
+        typer.secho(f"WARNING: {path}: holds no picks", err=True, fg=typer.colors.YELLOW)
+
+
+def _segmentation(path: Path, truth: ShrecTruth) -> dict[str, Any]:
+    from voxpick.cli.mask_labels import mask_labels
     from voxpick.cli.progress import progress_bar
+    from voxpick.cli.score_tables import print_table
     from voxpick.evaluate.segmentation import score_segmentation
     from voxpick.io.mrc import read_labels
     from voxpick.io.shrec_model import open_model
-    from voxpick.shrec_classes import SHREC20_CLASSES
 
-    labels = ("background", *SHREC20_CLASSES)
     with progress_bar("Comparing voxels") as progress:
-        claimed, true = read_labels(path), open_model(folder).class_mask
+        claimed, true = read_labels(path), open_model(truth.directory).class_mask
+        labels = mask_labels(truth, true, claimed=claimed)
         try:
             score = score_segmentation(claimed, true, labels=labels, progress=progress)
         except VoxpickError as error:
             raise VoxpickError(f"{path}: {error}") from error
     result = score.to_dict()
     overall = {name: result[name] for name in ("VA", "MVA", "MIoU")}
-    _print_table("Segmentation", list(overall), [list(overall.values())])
+    print_table("Segmentation", list(overall), [list(overall.values())])
     return result
-
-
-def print_shrec(score: Shrec20Score) -> None:
-    from voxpick.evaluate.shrec_score import weight_kda
-
-    if score.outside:
-        typer.secho(
-            f"WARNING: {score.outside} of {score.reported} picks lie outside the tomogram; check their unit and frame",
-            err=True, fg=typer.colors.YELLOW,
-        )  # fmt: skip
-    for text in score.warnings:
-        typer.secho(f"WARNING: {text}", err=True, fg=typer.colors.YELLOW)
-    rules = f"{score.benchmark.upper()} scoring{', strict' if score.strict else ''}"
-    _print_table(f"{rules}: localisation of {score.particles} particles", list(score.table3), [score.table3.values()])
-    accuracy = score.class_accuracy
-    count = dict(zip(score.labels, score.confusion.sum(axis=1).tolist(), strict=True))
-    rows = [[name, weight_kda(name), count[name], f1, accuracy[name]] for name, f1 in score.class_f1.items()]
-    rows.append(["mean", None, score.particles, score.mean_class_f1, None])
-    _print_table(f"{rules}: classes", ["class", "kDa", "particles", "F1", "accuracy"], rows)
-    _print_table(f"{rules}: mean class F1 by size", list(score.size_groups), [score.size_groups.values()])
-    matrix = [[name, *counts] for name, counts in zip(score.labels, score.confusion.tolist(), strict=True)]
-    shown = matrix if score.strict else matrix[1:]
-    _print_table(f"{rules}: confusion (rows true, columns claimed; 0 is missed)", ["", *score.labels], shown)
-
-
-def print_confidence(calibration: Mapping[str, Any]) -> None:
-    """What the scores are worth: calibration errors and Brier scores; nothing where picks have no scores."""
-    if not calibration:
-        return
-    columns = {
-        "picks": "picks", "right": "right", "ECE": "ece", "ECE, equal counts": "ece_equal_count",
-        "ECE by chance": "ece_by_chance", "Brier": "brier",
-    }  # fmt: skip
-    meaning = {"located": "location score: on a particle", "named": "score: on a particle, rightly named"}
-    rows = [[meaning[kind], *(found[key] for key in columns.values())] for kind, found in calibration.items()]
-    _print_table("Confidence: how far scores are from the share of right picks", ["", *columns], rows)
-
-
-def _print_pairing(score: PairingScore) -> None:
-    names = ["", "TP", "FP", "FN", "precision", "recall", f"F{score.location.beta:g}"]
-    rows: list[list[Any]] = []
-    for name, counts in (("any class", score.location), *score.classes.items()):
-        values: Mapping[str, float] = counts.to_dict()
-        rows.append([name, *(values[key] for key in ("TP", "FP", "FN", "precision", "recall", "F"))])
-    _print_table(f"One-to-one within {score.radius:g} A (mean distance {score.distance:.1f} A)", names, rows)
-
-
-def _print_table(title: str, header: Sequence[str], rows: Sequence[Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 and name in ("", "class") else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    console.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and value != value):
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)

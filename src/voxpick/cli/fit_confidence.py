@@ -120,12 +120,12 @@ def choose_radii(ordered: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, f
 
 
 def ball_radii(truths: Sequence[ShrecTruth]) -> dict[str, float]:
-    """Radius in A of a ball of the mean volume that particles of a class have in the occupancy masks."""
+    """Radius in A, by class in lower case, of a ball of its particles' mean volume in the occupancy masks."""
     volumes: dict[str, list[float]] = {}
     for truth in truths:
         sizes = particle_sizes(truth.occupancy, len(truth.particles)) * truth.voxel_size**3
         for name, size in zip(truth.particles.classes, sizes, strict=True):
-            volumes.setdefault(str(name), []).append(float(size))
+            volumes.setdefault(str(name).lower(), []).append(float(size))
     return {name: float(np.cbrt(np.mean(sizes) * 3 / (4 * np.pi))) for name, sizes in volumes.items()}
 
 
@@ -156,9 +156,8 @@ def _judged(picks: Particles, truth: ShrecTruth) -> dict[str, np.ndarray]:
 
 
 def _counts(detections: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, int]:
-    names, counts = np.unique(
-        np.concatenate([t.particles.classes.astype(str) for _, t in detections]), return_counts=True
-    )
+    classes = np.concatenate([truth.particles.classes.astype(str) for _, truth in detections])
+    names, counts = np.unique(np.char.lower(classes), return_counts=True)
     return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 

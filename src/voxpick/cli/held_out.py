@@ -8,7 +8,7 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.shrec import occupancy_ids, score_shrec
-from voxpick.evaluate.shrec_score import Shrec20Score, class_order
+from voxpick.evaluate.shrec_score import Shrec20Score
 from voxpick.particles import Particles
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -37,15 +37,12 @@ class Crop:
     def score(self, picks: Particles) -> Shrec20Score:
         """The SHREC'20 score of picks, best first, in the frame of the crop's specimen, less those on cut particles.
 
-        A pick of a class that is not among the crop's particles counts as one without a class.
+        A pick of a class that is not among the crop's particles counts as one of a wrong class.
         """
         voxel_size = self.tomogram.voxel_size
         voxels = np.rint(picks.voxels(voxel_size)).astype(np.int64)
         ids = occupancy_ids(self.occupancy, voxels, dilate=True)
         picks = picks[(ids == 0) | (self.renumber[ids] > 0)]
-        known = {name.lower() for name in class_order([str(name).lower() for name in self.truth.classes])}
-        names = [name if str(name).lower() in known else "particle" for name in picks.classes]
-        picks = picks.with_columns(classes=np.array(names, dtype=object))
         return score_shrec(
             picks, self.truth, self.renumber[self.occupancy], voxel_size=voxel_size, z_offset=0, frame="specimen"
         )

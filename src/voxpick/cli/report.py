@@ -41,16 +41,19 @@ def report_command(
     """
     from voxpick.cli.outputs import files_of, keep_inputs
     from voxpick.cli.progress import progress_bar
-    from voxpick.cli.truth import read_picks, read_truth, scored, told
+    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
 
     keep_inputs([output], [volume, picks, *files_of(truth)])
     require_file_place(output)
-    tomogram = read_mrc(volume, voxel_size=voxel_size)
+    check_rules(benchmark, frame)
+    if frame == "specimen" and truth is None:
+        raise VoxpickError("--frame specimen: goes with --truth, which says where in the tomogram the specimen lies")
     year = 2019 if benchmark == "shrec19" else 2020
-    known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=tomogram.voxel_size)
+    known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=voxel_size)
+    tomogram = read_mrc(volume, voxel_size=voxel_size if known is None else known.voxel_size)
     particles = read_picks(
         picks,
         tomogram=tomogram.name if known is None else known.directory.resolve().name,
@@ -72,8 +75,7 @@ def report_command(
             )
         score = scored(particles, known, picks_path=picks, benchmark=benchmark, frame=frame)
         options = {"truth": known.tomogram_particles, "score": told(score, particles, known), "hits": score.hit_ids > 0}
-    if frame == "specimen" and known is not None:
-        shift = [known.z_offset * known.voxel_size, 0, 0]
+        shift = [score.z_shift * known.voxel_size, 0, 0]
         particles = particles.with_columns(centers_zyx=particles.centers_zyx + shift)
     with progress_bar("Reading the tomogram") as progress:
         page = build_report(

@@ -18,6 +18,8 @@ OPTIONS = {
 }  # fmt: skip
 """What the settings of the recipe are called here, where that differs."""
 
+FINEST_VOXEL_A = 5.0
+
 app = typer.Typer(no_args_is_help=True, help="Make tomograms with known truth.")
 
 
@@ -33,6 +35,7 @@ def _group() -> None:
 
 @app.command()
 def shrec20(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Folder that receives model_0, model_1, ...")],
     models: Annotated[int, typer.Option(min=1, help="How many tomograms.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives other tomograms.")] = 0,
@@ -93,7 +96,13 @@ def shrec20(
         defocus_um=defocus,
         orientations=orientations,
     )
-    variation = _variation(recipe) if vary else None
+    variation = _variation(context) if vary else None
+    if voxel_size < FINEST_VOXEL_A:
+        typer.echo(
+            f"voxpick: warning: --voxel-size {voxel_size:g}: structures are beads about 4.5 A apart, true to some 8 A; "
+            f"below {FINEST_VOXEL_A:g} A particles are grainy",
+            err=True,
+        )
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
     if overwrite and resume:
@@ -125,13 +134,10 @@ def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
     """Raise VoxpickError for a model folder whose simulation.yaml does not hold this record."""
     import yaml
 
+    from voxpick.cli.simulation_notes import read_simulation
     from voxpick.errors import VoxpickError
 
-    try:
-        found = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        found = None
-    found = found if isinstance(found, dict) else {}
+    found = read_simulation(folder)
     other = [name for name, value in yaml.safe_load(yaml.safe_dump(record)).items() if found.get(name) != value]
     if other:
         raise VoxpickError(
@@ -153,20 +159,23 @@ def _recipe(**settings: Any) -> Recipe:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "thickness"
         given = settings["thickness"] if name == "thickness" else first["input"]
+        given = ",".join(map(str, given)) if isinstance(given, tuple) else given
         reason = first["msg"].removeprefix("Value error, ")
         raise VoxpickError(f"{OPTIONS.get(name, f'--{name}')} {given}: {reason}") from error
 
 
-def _variation(recipe: Recipe) -> Variation:
+def _variation(context: typer.Context) -> Variation:
     """What --vary draws. Raises VoxpickError where an option was given that it would draw over."""
+    from voxpick.cli.given import is_given
     from voxpick.errors import VoxpickError
     from voxpick.simulate.variation import REPLACED, Variation
 
-    for name in REPLACED:
-        given = getattr(recipe, name)
-        if given != type(recipe).model_fields[name].default:
-            option = OPTIONS.get(name, f"--{name}")
-            raise VoxpickError(f"{option} {given:g}: --vary draws it anew for each tomogram; leave out one of the two")
+    for option in (OPTIONS.get(name, f"--{name}") for name in REPLACED):
+        name = option.removeprefix("--").replace("-", "_")
+        if name in context.params and is_given(context, name):
+            raise VoxpickError(
+                f"{option} {context.params[name]:g}: --vary draws it anew for each tomogram; leave out one of the two"
+            )
     return Variation()
 
 

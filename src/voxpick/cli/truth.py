@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -14,22 +16,29 @@ if TYPE_CHECKING:
     from voxpick.evaluate.shrec_score import Shrec20Score
     from voxpick.particles import Particles
 
+SHREC_SECTIONS = 200
+"""Sections of a specimen of SHREC."""
+
 
 @dataclass(frozen=True)
 class ShrecTruth:
-    """particles: specimen frame, A; row i is occupancy id i + 1. z_offset: voxels from the specimen to the tomogram."""
+    """particles: specimen frame, A; row i is occupancy id i + 1. z_offset: voxels from the specimen to the tomogram.
+
+    thickness: sections of the tomogram; None where it is not known, and taken for specimen nz + 2 z_offset.
+    """
 
     directory: Path
     particles: Particles
     occupancy: np.ndarray
     voxel_size: float
     z_offset: int
+    thickness: int | None = None
 
     @property
     def tomogram_shape(self) -> tuple[int, int, int]:
         """Voxels (z, y, x) of the tomogram."""
         nz, ny, nx = self.occupancy.shape
-        return nz + 2 * self.z_offset, ny, nx
+        return self.thickness or nz + 2 * self.z_offset, ny, nx
 
     @property
     def tomogram_particles(self) -> Particles:
@@ -39,29 +48,52 @@ class ShrecTruth:
 
 
 def read_truth(directory: Path, *, benchmark: str = "shrec20", voxel_size: float | None = None) -> ShrecTruth:
-    """The truth of a model folder; without a reconstruction, the offset is the benchmark's and voxels are 10 A.
+    """The truth of a model folder; without a reconstruction, the tomogram is as thick as simulation.yaml says.
 
+    Where neither is there, the offset is the benchmark's, with a warning if the specimen is not one of SHREC's.
     Raises VoxpickError when the folder lacks the particle list or the occupancy mask (hit boxes for SHREC'19).
     """
-    from voxpick.evaluate.shrec import BENCHMARKS, ORGANISERS_Z_OFFSET
+    from voxpick.cli.simulation_notes import simulated_thickness
+    from voxpick.evaluate.shrec_rules import BENCHMARKS, ORGANISERS_Z_OFFSET
     from voxpick.io.mrc import read_labels
+    from voxpick.io.mrc_header import read_header
     from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
     from voxpick.io.shrec_model import open_model
 
-    if benchmark not in BENCHMARKS:
-        raise VoxpickError(f"--benchmark is {benchmark!r}; choose one of {', '.join(BENCHMARKS)}")
+    check_rules(benchmark)
     if benchmark == "shrec19":
         size = voxel_size or SHREC_VOXEL_SIZE
         locations = read_locations(_only(directory, "particle_locations*.txt"), voxel_size=size, year=2019)
         mask = _only(directory, "*hitbox*.mrc")
         return ShrecTruth(directory, locations, read_labels(mask), size, ORGANISERS_Z_OFFSET)
     model = open_model(directory, voxel_size=voxel_size)
-    locations_path, mask_path = model.path("particles"), model.path("occupancy_mask")
+    occupancy = read_labels(model.path("occupancy_mask"))
+    nz, thickness = len(occupancy), simulated_thickness(directory)
     if model.path("reconstruction").is_file():
-        size, offset = model.voxel_size, model.z_offset
+        offset, thickness = model.z_offset, read_header(model.path("reconstruction")).shape[0]
+    elif thickness is not None and thickness >= nz:
+        offset = (thickness - nz) // 2
     else:
-        size, offset = voxel_size or SHREC_VOXEL_SIZE, BENCHMARKS[benchmark].z_offset
-    return ShrecTruth(directory, read_locations(locations_path, voxel_size=size), read_labels(mask_path), size, offset)
+        offset, thickness = BENCHMARKS[benchmark].z_offset, None
+        if nz != SHREC_SECTIONS and offset:
+            typer.echo(
+                f"voxpick: warning: {directory}: holds no reconstruction.mrc, so its specimen of {nz} sections is "
+                f"taken to begin at section {offset} of the tomogram, as SHREC's of {SHREC_SECTIONS} do",
+                err=True,
+            )
+    particles = read_locations(model.path("particles"), voxel_size=model.voxel_size)
+    return ShrecTruth(directory, particles, occupancy, model.voxel_size, offset, thickness)
+
+
+def check_rules(benchmark: str, frame: str = "auto") -> None:
+    """Raise VoxpickError for an unknown --benchmark or --frame."""
+    from voxpick.evaluate.shrec_rules import check_frame, rules_of
+
+    try:
+        rules_of(benchmark)
+        check_frame(frame)
+    except VoxpickError as error:
+        raise VoxpickError(f"--{error}") from error
 
 
 def read_picks(
@@ -84,7 +116,7 @@ def read_picks(
     from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
 
     if year == 2019 and path.suffix.lower() == ".txt":
-        picks = read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE)
+        picks = read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE, allow_empty=True)
     else:
         picks = read_particles(path, voxel_size=voxel_size, shape=shape)
     assert picks.tomograms is not None
@@ -92,7 +124,10 @@ def read_picks(
     if len(names) > 1:
         if tomogram not in names:
             listed = ", ".join(sorted(names)[:5])
-            raise VoxpickError(f"{path}: holds picks of {len(names)} tomograms ({listed}), but none of {tomogram!r}")
+            raise VoxpickError(
+                f"{path}: holds picks of {len(names)} tomograms ({listed}), but none of {tomogram!r}; rename the file "
+                "or folder of that name after one of them, or leave the picks of one tomogram in this file"
+            )
         picks = picks[np.array([str(name) == tomogram for name in picks.tomograms])]
     if len(picks) == 0 and not allow_empty:
         raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
@@ -118,6 +153,7 @@ def scored(
             truth.occupancy,
             voxel_size=truth.voxel_size,
             z_offset=truth.z_offset,
+            thickness=truth.thickness,
             benchmark=benchmark,
             frame=frame,
             strict=strict,
@@ -139,7 +175,7 @@ def told(score: Shrec20Score, picks: Particles, truth: ShrecTruth) -> dict[str, 
     import numpy as np
 
     from voxpick.evaluate.calibration import confidence
-    from voxpick.evaluate.shrec import BENCHMARKS
+    from voxpick.evaluate.shrec_rules import BENCHMARKS
 
     names = np.array([str(name).lower() for name in truth.particles.classes], dtype=object)
     counted = np.append(False, ~np.isin(names.astype(str), BENCHMARKS[score.benchmark].excluded))

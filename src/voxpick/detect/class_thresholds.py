@@ -33,16 +33,16 @@ def choose_thresholds(
     particles: Mapping[str, int],
     beta: float = 1.0,
 ) -> dict[str, float]:
-    """The best threshold of every class of `particles` (how many there are by name).
+    """The best threshold of every class of `particles` (how many there are by name; its case does not matter).
 
     scores, classes, right: (n,) of the picks.
     """
     scores, right = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
-    names = np.asarray(classes).astype(str)
+    names = np.char.lower(np.asarray(classes).astype(str))
     overall, _ = best_threshold(scores, right, particles=sum(particles.values()), beta=beta)
     chosen = {}
     for name, number in particles.items():
-        mine = names == name
+        mine = names == name.lower()
         known = mine.sum() >= FEW_PICKS and right[mine].any()
         value = best_threshold(scores[mine], right[mine], particles=number, beta=beta)[0] if known else overall
         chosen[name] = value
@@ -72,5 +72,10 @@ def expected_threshold(
 
 def above_thresholds(scores: np.ndarray, classes: np.ndarray, thresholds: Mapping[str, float]) -> np.ndarray:
     """Which picks have at least the threshold of their class: bool (n,); a class without one keeps all."""
-    lowest = np.array([thresholds.get(str(name), 0.0) for name in classes], dtype=np.float64)
-    return np.asarray(scores) >= lowest
+    return np.asarray(scores) >= by_class(classes, thresholds)
+
+
+def by_class(classes: np.ndarray, values: Mapping[str, float]) -> np.ndarray:
+    """The value of each pick's class: (n,); 0 for a class without one. Case does not matter."""
+    lower = {name.lower(): value for name, value in values.items()}
+    return np.array([lower.get(str(name).lower(), 0.0) for name in classes], dtype=np.float64)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.spatial import cKDTree
 
-from voxpick.detect.class_thresholds import above_thresholds
+from voxpick.detect.class_thresholds import above_thresholds, by_class
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import Slab
 from voxpick.particles import Particles
@@ -64,7 +64,7 @@ def apart_by_class(centers: np.ndarray, classes: np.ndarray, radii: Mapping[str,
 
     radii: by class name, in the unit of the centres; a class without one has 0.
     """
-    reach = np.array([radii.get(str(name), 0.0) for name in classes], dtype=np.float64)
+    reach = by_class(classes, radii)
     if len(centers) < 2 or reach.max() <= 0:
         return np.ones(len(centers), dtype=bool)
     pairs, lengths = _near(centers, 2 * reach.max())

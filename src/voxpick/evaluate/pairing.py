@@ -85,6 +85,7 @@ class PairingScore:
 def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: float = 1.0) -> PairingScore:
     """Precision, recall and F-beta of picks against true particles at most `radius` A away, one to one.
 
+    Case of class names does not matter; the score has the truth's spelling of them.
     Raises VoxpickError for a radius or beta that is not positive.
     """
     for name, value in (("radius", radius), ("beta", beta)):
@@ -95,8 +96,10 @@ def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: fl
     hit_ids = np.zeros(len(picks), dtype=np.int64)
     hit_ids[rows] = partners + 1
     classes = {}
-    for name in sorted({str(c) for c in truth.classes} | {str(c) for c in picks.classes}):
-        mine, true = picks[picks.classes == name], truth[truth.classes == name]
+    spelling = {str(name).lower(): str(name) for name in (*picks.classes, *truth.classes)}
+    claimed, right = (np.array([str(c).lower() for c in some.classes], dtype=object) for some in (picks, truth))
+    for key, name in sorted(spelling.items(), key=lambda item: item[1]):
+        mine, true = picks[claimed == key], truth[right == key]
         pairs = len(pair(mine.centers_zyx, true.centers_zyx, radius=radius)[0])
         classes[name] = Counts(pairs, len(mine), len(true), beta)
     return PairingScore(

@@ -72,11 +72,12 @@ def score_segmentation(
 ) -> SegmentationScore:
     """Compare class ids [z, y, x] voxel by voxel, one z-slice at a time; labels[i] names id i (0: background).
 
-    A prediction thicker than the truth (a whole tomogram against its specimen) is compared in its central slices.
+    A prediction thicker than the truth (a whole tomogram against its specimen) is compared in its central slices, from
+    surplus // 2 on.
     Raises VoxpickError when the shapes do not fit or an id has no label.
     """
     nz, surplus = truth.shape[0], predicted.shape[0] - truth.shape[0]
-    if predicted.shape[1:] != truth.shape[1:] or surplus < 0 or surplus % 2:
+    if predicted.shape[1:] != truth.shape[1:] or surplus < 0:
         raise VoxpickError(
             f"the segmentation has shape {predicted.shape} (z, y, x) but the class mask has {truth.shape}; "
             "segment the tomogram that belongs to this truth, unbinned"

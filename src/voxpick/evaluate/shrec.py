@@ -2,54 +2,22 @@
 
 Gubins et al., SHREC 2020: Classification in cryo-electron tomograms, doi:10.1016/j.cag.2020.07.010, section 2.2.
 Predictions are rounded before the rule that moves stray ones along z is applied, in the order of their script.
-SHREC'19 and SHREC'21 differ in the settings of BENCHMARKS. A strict mode stands beside (see `score_shrec`).
+SHREC'19 and SHREC'21 differ in their rules (`evaluate.shrec_rules`). A strict mode stands beside (see `score_shrec`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.curves import precision_recall
+from voxpick.evaluate.shrec_rules import Benchmark, check_frame, rules_of
 from voxpick.evaluate.shrec_score import BACKGROUND, Shrec20Score, class_order
 from voxpick.particles import Particles
 
-ORGANISERS_Z_OFFSET = 156
-FRAMES = ("auto", "tomogram", "specimen")
 UNNAMED = ("particle", "background", BACKGROUND)
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """What one year's scoring does.
-
-    dilate: the occupancy mask is grey-dilated once with the 3-D cross. all_distances: AD runs over every hit, not over
-    the first-listed one of each particle. z_offset: specimen z + z_offset = tomogram z. shift_rule: stray z moves all
-    picks. clip_in_specimen: picks are clipped to the specimen, not to the tomogram. excluded: classes left out of the
-    truth but not out of the number of predictions. still_counted: those of them that the number of particles which
-    recall is a share of holds all the same, as the organisers' script subtracts 4v94 alone; not where it is strict.
-    """
-
-    name: str
-    dilate: bool = True
-    all_distances: bool = False
-    z_offset: int = ORGANISERS_Z_OFFSET
-    shift_rule: bool = True
-    clip_in_specimen: bool = False
-    excluded: tuple[str, ...] = ()
-    still_counted: tuple[str, ...] = ()
-
-
-BENCHMARKS = {
-    "shrec20": Benchmark("shrec20"),
-    "shrec19": Benchmark("shrec19", dilate=False, all_distances=True, shift_rule=False, clip_in_specimen=True),
-    "shrec21": Benchmark(
-        "shrec21", z_offset=0, shift_rule=False, excluded=("4v94", "vesicle"), still_counted=("vesicle",)
-    ),
-}
 
 
 def score_shrec(
@@ -59,6 +27,7 @@ def score_shrec(
     *,
     voxel_size: float,
     z_offset: int | None = None,
+    thickness: int | None = None,
     benchmark: str = "shrec20",
     frame: str = "auto",
     strict: bool = False,
@@ -68,30 +37,34 @@ def score_shrec(
     truth: centres in A in the specimen frame; row i is occupancy id i + 1. occupancy: ids [z, y, x] of the specimen
     (0 where no particle is), in memory or memory-mapped: only the voxels at the picks are read.
     voxel_size: A. z_offset: specimen z + z_offset = tomogram z, in voxels; (tomogram nz - specimen nz) // 2, and the
-    organisers' 156 (0 for SHREC'21) when not given.
+    organisers' 156 (0 for SHREC'21) when not given. thickness: sections of the tomogram, by which picks lie outside;
+    specimen nz + 2 z_offset when not given.
     frame: whose z the picks use; "auto" takes them as tomogram z and applies the organisers' rule: when any rounded z
     lies below z_offset or above z_offset + specimen nz, z_offset is added to *all* picks and a warning is returned.
     strict: no such shift, no clipping (a pick outside is a false positive), one pick a particle (the most confident;
     the others are false positives), and false positives lower the F1 of the class they claim (row 0 of the confusion).
-    Distances (AD) are in voxels, between rounded picks and rounded truth.
-    Raises VoxpickError for an unknown benchmark, frame or class, and when mask and truth do not belong together.
+    Distances (AD) are in voxels, between rounded picks and rounded truth. Case of class names does not matter; a name
+    that the truth does not hold names its particle wrongly, and a warning is returned.
+    Raises VoxpickError for an unknown benchmark or frame, and when mask and truth do not belong together.
     """
-    rules = _rules(benchmark)
-    _check_frame(frame)
+    rules = rules_of(benchmark)
+    check_frame(frame)
     if len(truth) == 0:
         raise VoxpickError("the truth holds no particles; there is nothing to score against")
-    offset = rules.z_offset if z_offset is None else int(z_offset)
+    offset = given_offset = rules.z_offset if z_offset is None else int(z_offset)
     thin = offset == 0 and rules.shift_rule and not strict
     if thin:  # a tomogram as thick as its specimen: the organisers' script pads by 156 all the same
-        offset, frame = rules.z_offset, "auto" if frame == "auto" else "specimen"
+        offset, thickness, frame = rules.z_offset, None, "auto" if frame == "auto" else "specimen"
     claimed, true_classes = _lower(picks.classes), _lower(truth.classes)
     labels = class_order(true_classes, excluded=rules.excluded)
-    _check_classes(claimed, known=[*labels, *rules.excluded])
 
-    voxels, warnings = _tomogram_voxels(picks, voxel_size, offset, occupancy.shape[0], rules, frame, strict=strict)
+    voxels, added, warnings = _tomogram_voxels(
+        picks, voxel_size, offset, occupancy.shape[0], rules, frame, strict=strict
+    )
     if thin and (voxels[:, 0] >= offset).all() and (voxels[:, 0] <= offset + occupancy.shape[0]).all():
         warnings = []  # the shift put every pick where it belongs
-    lowest, size = _limits(occupancy.shape, offset, in_specimen=rules.clip_in_specimen)
+    warnings += _of_unknown_classes(claimed, known=[*labels, *rules.excluded])
+    lowest, size = _limits(occupancy.shape, offset, thickness, in_specimen=rules.clip_in_specimen)
     clipped = np.clip(voxels, lowest, lowest + size - 1)
     outside = (clipped != voxels).any(axis=1)
     ids = occupancy_ids(occupancy, clipped - [offset, 0, 0], dilate=rules.dilate)
@@ -127,6 +100,7 @@ def score_shrec(
         confusion=confusion,
         curve=precision_recall(picks.scores, np.where(on_target, ids, 0), particles=particles),
         hit_ids=ids,
+        z_shift=added - (offset - given_offset),
         warnings=tuple(warnings),
     )
 
@@ -157,17 +131,6 @@ def occupancy_ids(occupancy: np.ndarray, voxels: np.ndarray, *, dilate: bool) ->
     return ids
 
 
-def _rules(benchmark: str) -> Benchmark:
-    if benchmark not in BENCHMARKS:
-        raise VoxpickError(f"benchmark {benchmark!r} is unknown; choose one of {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[benchmark]
-
-
-def _check_frame(frame: str) -> None:
-    if frame not in FRAMES:
-        raise VoxpickError(f"frame is {frame!r}; choose one of {', '.join(FRAMES)}")
-
-
 def _check_together(ids: np.ndarray, truth: Particles) -> None:
     if ids.size and ids.max() > len(truth):
         raise VoxpickError(
@@ -182,22 +145,26 @@ def _lower(names: np.ndarray) -> np.ndarray:
     return np.array([BACKGROUND if name in UNNAMED else name for name in lower], dtype=object)
 
 
-def _check_classes(claimed: np.ndarray, *, known: Sequence[str]) -> None:
-    for row, name in enumerate(claimed):
-        if name != BACKGROUND and name not in known:
-            raise VoxpickError(f"pick {row + 1}: class {name!r} is unknown; the classes here are {', '.join(known)}")
+def _of_unknown_classes(claimed: np.ndarray, *, known: Sequence[str]) -> list[str]:
+    rows = [row for row, name in enumerate(claimed) if name != BACKGROUND and name not in known]
+    if not rows:
+        return []
+    return [
+        f"{len(rows)} of {len(claimed)} picks have a class that the truth does not hold (pick {rows[0] + 1}: "
+        f"{claimed[rows[0]]!r}); their names count as wrong. The classes here are {', '.join(known)}."
+    ]
 
 
 def _tomogram_voxels(
     picks: Particles, voxel_size: float, offset: int, nz: int, rules: Benchmark, frame: str, *, strict: bool
-) -> tuple[np.ndarray, list[str]]:
-    """Whole voxels (n, 3) in the tomogram, and what had to be done to them."""
+) -> tuple[np.ndarray, int, list[str]]:
+    """Whole voxels (n, 3) in the tomogram, what was added to every z for it, and why that has to be said."""
     voxels = rounded_voxels(picks.centers_zyx, voxel_size)
-    warnings = []
-    z = voxels[:, 0]
+    warnings: list[str] = []
+    z, added = voxels[:, 0], 0
     stray = (z < offset) | (z > offset + nz)
     if frame == "specimen":
-        voxels = voxels + [offset, 0, 0]
+        added = offset
     elif frame == "auto" and not strict and rules.shift_rule and offset > 0 and stray.any():
         row = int(np.flatnonzero(stray)[0])
         warnings.append(
@@ -205,16 +172,18 @@ def _tomogram_voxels(
             f"{offset} was added to the z of ALL picks, as the organisers' script does; one stray pick is enough "
             "for that. State the frame of the picks to prevent it."
         )
-        voxels = voxels + [offset, 0, 0]
-    return voxels, warnings
+        added = offset
+    return voxels + [added, 0, 0], added, warnings
 
 
-def _limits(shape: tuple[int, ...], offset: int, *, in_specimen: bool) -> tuple[np.ndarray, np.ndarray]:
+def _limits(
+    shape: tuple[int, ...], offset: int, thickness: int | None, *, in_specimen: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """First voxel and size of the box that picks are clipped to, in the tomogram frame."""
     nz, ny, nx = shape
     if in_specimen:
         return np.array([offset, 0, 0]), np.array([nz, ny, nx])
-    return np.zeros(3, dtype=np.int64), np.array([nz + 2 * offset, ny, nx])
+    return np.zeros(3, dtype=np.int64), np.array([nz + 2 * offset if thickness is None else thickness, ny, nx])
 
 
 def _first_rows(ids: np.ndarray, n: int) -> np.ndarray:

@@ -52,7 +52,8 @@ class Shrec20Score:
 
     labels: "0" (missed, or background) and the classes by molecular weight. confusion: counts [true, claimed] in that
     order. average_distance: voxels; NaN when nothing was found. curve: localisation over the threshold on the score.
-    hit_ids: occupancy id that each pick counts for, 0 for none: (picks,).
+    hit_ids: occupancy id that each pick counts for, 0 for none: (picks,). z_shift: voxels to add to the z of every pick
+    for the place in the tomogram where it was scored.
     warnings: what a reader must know about the numbers.
     """
 
@@ -70,6 +71,7 @@ class Shrec20Score:
     confusion: np.ndarray
     curve: PrecisionRecall
     hit_ids: np.ndarray
+    z_shift: int = 0
     warnings: tuple[str, ...] = ()
 
     @property

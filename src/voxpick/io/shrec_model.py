@@ -32,7 +32,8 @@ LOCATIONS = "particle_locations.txt"
 class ShrecModel:
     """One model_N directory of SHREC'20; files are read when first asked for.
 
-    given_voxel_size: A; None takes that of the reconstruction, or 10 A where its header says 0 or 1 A (unset).
+    given_voxel_size: A; None takes that of the reconstruction, or of the occupancy mask where there is none, and 10 A
+    where the header says 0 or 1 A (unset).
     """
 
     directory: Path
@@ -43,7 +44,10 @@ class ShrecModel:
         """A."""
         if self.given_voxel_size is not None:
             return self.given_voxel_size
-        size = float(f"{max(read_header(self.path('reconstruction')).voxel_size_xyz):.7g}")
+        path = self.path("reconstruction")
+        if not path.is_file() and self.path("occupancy_mask").is_file():
+            path = self.path("occupancy_mask")
+        size = float(f"{max(read_header(path).voxel_size_xyz):.7g}")
         return SHREC_VOXEL_SIZE if size in (0.0, 1.0) else size
 
     @cached_property

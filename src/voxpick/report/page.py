@@ -47,6 +47,7 @@ def build_report(
     slice.
     """
     binned = bin_volume(volume, max_side=max_side, progress=progress)
+    picks, truth = _in_one_spelling(picks, truth, score)
     classes = _class_names(picks, truth, score)
     colours = {name: PALETTE[k % len(PALETTE)] for k, name in enumerate(classes)}
     shape = " × ".join(str(n) for n in reversed(volume.shape))
@@ -71,6 +72,20 @@ def build_report(
     )
     footer = f"{FOOTER} Coordinates are voxels of the full tomogram; the first voxel is 0."
     return frame.page(title, subtitle, fill(asset("page.html"), parts), footer=footer, script=script)
+
+
+def _in_one_spelling(
+    picks: Particles, truth: Particles | None, score: Mapping[str, Any] | None
+) -> tuple[Particles, Particles | None]:
+    """Picks and truth with the score's spelling of their class names, or else the truth's: case does not matter."""
+    named = [picks.classes, () if truth is None else truth.classes, (score or {}).get("class_f1", {})]
+    spelling = {str(name).lower(): str(name) for names in named for name in names}
+
+    def spelled(particles: Particles) -> Particles:
+        classes = np.array([spelling[str(name).lower()] for name in particles.classes], dtype=object)
+        return particles.with_columns(classes=classes)
+
+    return spelled(picks), None if truth is None else spelled(truth)
 
 
 def _class_names(picks: Particles, truth: Particles | None, score: Mapping[str, Any] | None) -> list[str]:

@@ -48,7 +48,8 @@ class Packing:
 
     def class_of(self, occupancy: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         """Turn particle numbers into class ids; class_ids: (classes,) id of each name."""
-        table = np.concatenate([[0], class_ids[self.class_index]]).astype(np.int8)
+        smallest = np.int8 if class_ids.max() <= np.iinfo(np.int8).max else np.int32
+        table = np.concatenate([[0], class_ids[self.class_index]]).astype(smallest)
         return table[occupancy]
 
 

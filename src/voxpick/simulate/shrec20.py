@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
@@ -34,6 +34,8 @@ from voxpick.simulate.specimen import ICE_DEVIATION, ICE_MEAN, embed_in_ice, spl
 
 PARTICLES_PER_SPECIMEN = (2400, 2800)
 REFERENCE_AREA = 512 * 512
+SMALLEST_SIDE = 4
+"""Voxels of y and x: images of fewer have no variance to speak of, and the noise is a share of it."""
 
 
 class Recipe(BaseModel):
@@ -51,14 +53,31 @@ class Recipe(BaseModel):
     defocus_um: float = Field(3.0, description="underfocus is positive")
     voltage_kv: float = Field(300.0, gt=0)
     cs_mm: float = 2.7
-    amplitude_contrast: float = Field(0.08, ge=0, le=1)
+    amplitude_contrast: float = Field(0.08, gt=0, le=1, description="without any, low frequencies have no power")
     slice_nm: float = Field(5.0, gt=0, description="multislice thickness")
     envelope_decay: float = Field(0.4, gt=0, description="of the microscope's envelope")
     ice_mean: float = Field(ICE_MEAN, ge=0)
     ice_deviation: float = Field(ICE_DEVIATION, ge=0)
     structural_noise: float = Field(0.04, ge=0)
-    contrast: dict[str, float] = Field(default_factory=dict, description="factor on a structure's density; none: 1")
+    contrast: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="factor on a structure's density; none: 1"
+    )
     orientations: Literal["uniform", "shrec20"] = "uniform"
+
+    @field_validator("size_zyx")
+    @classmethod
+    def _wide_enough(cls, size_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
+        if min(size_zyx[1:]) < SMALLEST_SIDE:
+            raise ValueError(f"y and x must have at least {SMALLEST_SIDE} voxels")
+        return size_zyx
+
+    @field_validator("tilt_step_deg")
+    @classmethod
+    def _two_tilts(cls, step: float, info: ValidationInfo) -> float:
+        limit = info.data.get("tilt_limit_deg")
+        if limit is not None and step > 2 * limit:
+            raise ValueError(f"the tilts from {-limit:g} to {limit:g} degrees hold no second one; take a smaller step")
+        return step
 
     @model_validator(mode="after")
     def _thick_enough(self) -> Recipe:
@@ -149,6 +168,8 @@ def pack_specimen(
     """Steps 1 to 3: particles in the slab."""
     if not structures:
         raise VoxpickError("no structures to simulate; name at least one")
+    if unknown := sorted(set(recipe.contrast) - set(structures)):
+        raise VoxpickError(f"contrast names {unknown[0]!r}; the structures here are {', '.join(structures)}")
     n = recipe.particles or particle_number(recipe.size_zyx, rng)
     if recipe.orientations == "uniform":
         rotations = uniform_rotations_zyx(n, rng)
@@ -192,9 +213,10 @@ def tilt_series(
     slice_voxels = max(1, round(recipe.slice_nm / pixel_nm))
     extra = (field.shape[2] - nx) // 2 - rim
     rows = torch.from_numpy(field[:, :, extra : field.shape[2] - extra]).to(device).transpose(1, 2)
-    wide = torch.nn.functional.pad(rows, (0, 0, nx // 2 - rim, nx - nx // 2 - rim))
+    first = nx - nx // 2  # of the specimen: its voxel nx // 2 lies on the axis, voxel nx of the doubled field
+    wide = torch.nn.functional.pad(rows, (0, 0, first - rim, nx // 2 - rim))
     iced = embed_in_ice(wide, generator, mean=recipe.ice_mean, deviation=recipe.ice_deviation)
-    grandmodel = iced[:, nx // 2 : nx // 2 + nx].transpose(1, 2)
+    grandmodel = iced[:, first : first + nx].transpose(1, 2)
     coefficients = spline_coefficients(iced)
     angles = recipe.tilt_angles()
     images = torch.empty((len(angles), nx, recipe.size_zyx[1]), device=device)
