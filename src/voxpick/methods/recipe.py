@@ -133,11 +133,13 @@ def class_names(volumes: Sequence[TrainingVolume]) -> list[str]:
     return [found[number] for number in sorted(found)]
 
 
-def require_voxel_size(volumes: Sequence[TrainingVolume], model: Model) -> None:
-    """Raise VoxpickError for tomograms of another voxel size than the model's."""
+def require_voxel_size(
+    volumes: Sequence[TrainingVolume], model: Model, *, use: str = "train on tomograms of one voxel size"
+) -> None:
+    """Raise VoxpickError for tomograms of another voxel size than the model's. use: the way out."""
     for volume in volumes:
         if abs(volume.tomogram.voxel_size / model.voxel_size - 1) > 0.01:
             raise VoxpickError(
                 f"{volume.tomogram.name}: voxels of {volume.tomogram.voxel_size:g} A, but the model is made for "
-                f"{model.voxel_size:g} A; train on tomograms of one voxel size"
+                f"{model.voxel_size:g} A; {use}"
             )
