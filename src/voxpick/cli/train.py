@@ -195,7 +195,7 @@ def _train(
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    describe(model, settings, preset, source, validation, fitted, str(where), start)
+    describe(model, settings, preset, source.names, validation, fitted, str(where), start, simulated=source.simulated)
     write_stage(output, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")

@@ -10,7 +10,6 @@ from voxpick.errors import VoxpickError
 SHIPPED = "shipped"
 
 if TYPE_CHECKING:
-    from voxpick.cli.training_data import TrainingData
     from voxpick.networks.model import Model
     from voxpick.train.fit import Fitted
     from voxpick.train.settings import TrainSettings
@@ -67,10 +66,13 @@ def with_network_of(settings: TrainSettings, model: Model) -> TrainSettings:
 
 
 def describe(
-    model: Model, settings: TrainSettings, preset: str, source: TrainingData, validation: Path | None, fitted: Fitted,
-    device: str, start: Model | None,
+    model: Model, settings: TrainSettings, preset: str, data: list[str], validation: Path | None, fitted: Fitted,
+    device: str, start: Model | None, *, simulated: bool = False,
 ) -> None:  # fmt: skip
-    """Put into the model what validation chose and where it came from."""
+    """Put into the model what validation chose and where it came from.
+
+    simulated: whether all data are known to be simulated by this package.
+    """
     import platform
 
     import torch
@@ -83,8 +85,8 @@ def describe(
         "method": settings.method,
         "preset": preset,
         "settings": settings.model_dump(),
-        "training_data": source.names,
-        "simulated": source.simulated,
+        "training_data": data,
+        "simulated": simulated,
         "validation_data": None if validation is None else validation.name,
         "steps": fitted.step,
         "minutes": round(fitted.minutes, 3),

@@ -111,7 +111,10 @@ def _train_stage(
     if fitted.interrupted:
         typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
         return False
-    describe(model, settings, plan.preset, source, specimens.validation[0], fitted, str(device), None)
+    describe(
+        model, settings, plan.preset, source.names, specimens.validation[0], fitted, str(device), None,
+        simulated=source.simulated,
+    )  # fmt: skip
     write_stage(work / "model.pt", stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{stage}: {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
