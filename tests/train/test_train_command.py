@@ -13,6 +13,7 @@ from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import train as command
+from voxpick.cli.training_data import gather
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
@@ -282,6 +283,26 @@ def test_a_trained_stage_is_replaced_only_when_that_is_asked_for(data, tmp_path)
     assert output.read_bytes() == before and not (tmp_path / "r2").exists()
     run(*again, "--overwrite")
     assert load_models(output)["localizer"].provenance["training_data"] == ["model_1"]
+
+
+def test_structures_may_be_part_of_a_bank(data, tmp_path):
+    """Numbers that a bank gives to structures that are not simulated are closed up; unnamed ones are refused."""
+    shutil.copytree(data / "model_0", tmp_path / "model_0")
+    mask = tmp_path / "model_0" / "class_mask.mrc"
+    table = tmp_path / "model_0" / "particle_locations.txt"
+    text = table.read_text().replace("3cf3", "mine").replace("1s3x", "yours")
+    table.write_text(text)
+    with mrcfile.open(mask, mode="r+") as file:
+        before = file.data.copy()
+        file.data[...] = np.array([0, 2, 5])[before]
+    source = gather([tmp_path / "model_0"], picks=[], radius=[], partial=None)
+    kept = []
+    source.run(lambda volumes: kept.extend(volumes), checkpoint_seconds=1.0)
+    assert source.classes == ["mine", "yours"] and np.array_equal(kept[0].class_mask, before)
+    with mrcfile.open(mask, mode="r+") as file:
+        file.data[0, 0, 0] = 3
+    with pytest.raises(VoxpickError, match="no particle has class number 1"):
+        gather([tmp_path / "model_0"], picks=[], radius=[], partial=None)
 
 
 def test_a_detection_that_fails_ends_the_training(data, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. Raises VoxpickError for files that do not fit together.
     """
     from voxpick.cli.training_marks import data_mark, label_mark, tomogram_mark
-    from voxpick.methods.recipe import class_names
+    from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
 
     if not paths:
@@ -65,7 +65,7 @@ def gather(
     if picks:
         volumes = _from_picks(tomograms, picks, radius, partial, voxel_size)
     else:
-        volumes = [read_training_volume(path) for path in paths]
+        volumes = without_gaps([read_training_volume(path) for path in paths])
         if partial is not None:
             volumes = [partly_labelled(volume, shell=partial) for volume in volumes]
 
