@@ -81,7 +81,7 @@ VALIDATION_THRESHOLDS = (0.25, 0.3, 0.35, 0.4)
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
-    """The settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for unknown and UNUSED names."""
+    """Settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for names unknown or UNUSED."""
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; voxpick has one, 'picker'")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
