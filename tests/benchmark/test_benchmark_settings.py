@@ -1,5 +1,8 @@
+import shutil
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -10,6 +13,7 @@ from voxpick.benchmark.settings import load_settings, model_file
 from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
 from voxpick.io.model import builtin_models
+from voxpick.io.mrc import write_mrc
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "shrec20"
 VP = {"vp": {"method": "vp-detector"}}
@@ -74,6 +78,9 @@ def test_refused_entries(bench, entry, complaint):
     ({"one": {"method": "umc", "detection": {"subtomogram": 8}}}, "subtomogram: unknown"),
     ({"one": {"method": "umc", "paper_detection": True}}, "umc has no steps beside its usual ones"),
     ({"one": {"method": "vp-detector", "split": {"localizer": 1}}}, "give a share to each"),
+    ({"one": {"method": "umc", "changes": {"segmenter": {"seed": 7}}}}, "seed is no change .* names the seeds"),
+    ({"one": {"method": "umc", "changes": {"segmenter": {"stream": {"pool": 2}}}}}, "stream is no change"),
+    ({"one": {"method": "umc", "changes": {"segmenter": {"stage": "x"}}}}, "stage is no change"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc", "classifier": "one"}}, "need each other"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc"}}, "'two' trains no classifier"),
 ])  # fmt: skip
@@ -84,12 +91,62 @@ def test_refused_before_anything_runs(bench, entries, complaint):
     assert bench.calls() == []
 
 
+def model_folder(path, *, voxel_size, fill=0):
+    """A folder that is taken for a tomogram with truth; a voxel size of 0 is one that the header does not tell."""
+    path.mkdir(parents=True)
+    for file in ("particle_locations.txt", "occupancy_mask.mrc"):
+        (path / file).write_text(f"{file} {fill}")
+    write_mrc(path / "reconstruction.mrc", np.full((2, 3, 4), fill, dtype=np.float32), voxel_size=10)
+    with mrcfile.open(path / "reconstruction.mrc", mode="r+") as file:
+        file.voxel_size = voxel_size
+
+
+def test_given_folders_are_detected_at_the_voxel_size_they_are_scored_at(bench):
+    """SHREC'20 as published says 0 or 1 A and means 10; equal names of folders are numbered."""
+    for k, (path, voxel_size) in enumerate((("a/test/model_0", 1), ("b/test/model_0", 0), ("c/test/model_0", 14))):
+        model_folder(bench.root / path, voxel_size=voxel_size, fill=k)
+    folders = [f"../{name}/test/model_0" for name in "abc"]
+    data = {"training": {"seed": 1}, "validation": {"seed": 2}, "test": {"folders": folders}}
+    bench.settings({"umc": {"method": "umc"}, "dog": {"method": "blobs"}}, data=data)
+    results = bench.run()
+    names = ["test_test_model_0", "test_test_model_0_2", "test_test_model_0_3"]
+    assert [test["tomogram"] for test in results["umc"]["tests"]] == names
+    calls = [call for call in bench.calls() if call[0] in ("detect", "match")]
+    assert [call[call.index("--voxel-size") + 1] for call in calls] == ["10", "10", "14"] * 2
+    assert [Path(call[call.index("--output") + 1]).name for call in calls] == names * 2
+    parsed(calls[0])
+    parsed(calls[-1])
+
+
+def test_missing_folders_are_refused_before_anything_runs(bench):
+    bench.settings(VP, data={"training": {"seed": 1}, "validation": {"seed": 2}, "test": {"folders": ["../gone"]}})
+    with pytest.raises(VoxpickError, match=r"gone: holds no particle_locations\.txt; test takes model folders"):
+        bench.run()
+    assert bench.calls() == []
+
+
+def test_a_model_is_found_from_the_settings_folder(bench):
+    (bench.root / "settings").mkdir()
+    shutil.copy(builtin_models()["deepfinder"], bench.root / "settings" / "mine.pt")
+    given = {"file": {"method": "deepfinder", "model": "mine.pt"}, "zoo": {"method": "umc", "model": "deepfinder"}}
+    bench.settings({"file": given["file"]})
+    check(load_settings(bench.root / "settings"), abilities(), bench.root / "settings")
+    for entry, complaint in (
+        (given["zoo"], r"zoo\.yaml: model .*deepfinder.*: is of deepfinder, not of umc"),
+        ({"method": "umc", "model": "gone.pt"}, r"zoo\.yaml: model gone\.pt: no such file"),
+    ):
+        bench.settings({"zoo": entry})
+        with pytest.raises(VoxpickError, match=complaint):
+            check(load_settings(bench.root / "settings"), abilities(), bench.root / "settings")
+
+
 def test_folders_of_one_specimen_are_refused(bench):
     for name in ("a", "b", "c"):
         folder = bench.root / name
         folder.mkdir()
-        for file in ("particle_locations.txt", "reconstruction.mrc", "occupancy_mask.mrc"):
+        for file in ("particle_locations.txt", "occupancy_mask.mrc"):
             (folder / file).write_text(f"{file} {name}")
+        write_mrc(folder / "reconstruction.mrc", np.full((2, 3, 4), ord(name), dtype=np.float32), voxel_size=10)
         seed = {"a": 1, "b": 2, "c": 1}[name]
         (folder / "simulation.yaml").write_text(f"seed: {seed}\nmodel: 0\nrecipe: {{size_zyx: [12, 20, 28]}}\n")
     sets = {"training": "a", "validation": "b", "test": "c"}
@@ -105,7 +162,7 @@ def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
     assert len(settings.entries) == entries
     assert list(settings.entries) == settings.benchmark.order
-    check(settings, abilities())
+    check(settings, abilities(), COMMITTED / name)
 
 
 def parsed(words):

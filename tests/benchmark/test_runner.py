@@ -9,6 +9,7 @@ import pytest
 
 from voxpick.benchmark.launch import launch
 from voxpick.benchmark.plan import stage_minutes
+from voxpick.cli.benchmark import budget_of, write_tables
 from voxpick.errors import VoxpickError
 
 TWO = {"vp": {"method": "vp-detector"}, "umc": {"method": "umc", "detection": {"threshold": 0.3, "split": "none"}}}
@@ -196,6 +197,50 @@ def test_interrupted_training_goes_on_from_its_checkpoint(bench):
     assert "--resume" in bench.calls()[0]
     assert 100 < stage["seconds"] < 120
     assert stage["peak_bytes"] == 10**9
+
+
+def test_a_killed_benchmark_keeps_the_time_of_its_command(bench):
+    """What its launcher wrote down when it ended the command is counted once, where the training goes on."""
+    bench.settings({"umc": {"method": "umc"}})
+    bench.trouble("exit segmenter")
+    bench.run()
+    folder = bench.root / "out/umc/seed_0"
+    (folder / "model_segmenter_run").mkdir()
+    (folder / "model_segmenter_run" / "checkpoint.pt").write_text("x")
+    record = folder / "steps" / "train_segmenter.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "seconds": 0.0}))
+    usage = {"code": -15, "seconds": 100.0, "peak": 2**21}
+    (folder / "steps" / "train_segmenter.usage").write_text(json.dumps(usage))
+    bench.trouble()
+    bench.calls()
+    stage = bench.run()["umc"]["stages"][0]
+    assert "--resume" in bench.calls()[0]
+    assert 100 < stage["seconds"] < 120 and stage["peak_bytes"] >= 2**31
+    assert not (folder / "steps" / "train_segmenter.usage").exists()
+
+
+def test_results_of_other_settings_are_told(bench):
+    bench.settings(TWO, minutes=8)
+    bench.run()
+    assert bench.runner().outdated() == [] and budget_of(bench.runner().results()) == "8 minutes of training each"
+    bench.calls()
+    bench.settings({**TWO, "new": {"method": "umc"}}, minutes=60)
+    runner = bench.runner()
+    assert runner.outdated() == [("umc", 0), ("vp", 0)] and bench.calls() == []
+    assert budget_of(runner.results()) == "8 minutes of training each"
+    write_tables(runner, outdated=runner.outdated())
+    assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()
+    assert "8 minutes of training each" in (page := (bench.root / "out/report.html").read_text())
+    assert "2 made under other settings or data" in page
+
+
+def test_a_stage_is_trained_anew_into_a_file_that_holds_it(bench):
+    bench.settings(TWO)
+    bench.run()
+    bench.calls()
+    bench.settings({**TWO, "vp": {"method": "vp-detector", "changes": {"classifier": {"gamma": 1.0}}}})
+    bench.run()
+    assert "--overwrite" in next(call for call in bench.calls() if call[0] == "train")
 
 
 def test_memory_of_a_process_is_its_own(tmp_path):

@@ -87,3 +87,10 @@ def test_the_weights_to_ship_are_a_few_megabytes():
     settings = voxpick.training_settings("picker")
     model = voxpick.create_model(settings, [f"c{k}" for k in range(12)], voxel_size=10.0)
     assert 2 * sum(p.numel() for p in model.network.parameters()) < 8e6
+
+
+@pytest.mark.parametrize(("name", "value"), [("gamma", 1.0), ("background_weight", 0.3), ("class_weights", [1.0, 2.0])])
+def test_settings_that_would_change_nothing_are_refused(name, value):
+    with pytest.raises(VoxpickError, match=f"{name} = .*: voxpick's loss takes none; its options are spread, reach"):
+        voxpick.training_settings("picker", changes={name: value})
+    assert voxpick.training_settings("picker", changes={"gamma": 2.0}).gamma == 2.0

@@ -177,3 +177,25 @@ def test_settling_in_between_leaves_training_as_it_was(volume, one_thread):
     assert not torch.equal(scores[0][1].running_mean, scores[3][1].running_mean)
     for expected, found in zip(scores[0].parameters(), scores[3].parameters(), strict=True):
         assert torch.equal(expected, found)
+
+
+def test_resumed_without_validation_the_last_weights_are_kept(volume, one_thread):
+    """Those that an earlier validation thought best belong to it."""
+    states, scores = [], iter([0.9, 0.1])
+    values = {"validate_steps": 3}
+    validate = lambda network: {"score": next(scores)}  # noqa: E731
+    asked = iter(range(100))
+    train(volume, steps=12, values=values, validate=validate, save=states.append, stop=lambda: next(asked) == 7)
+    assert states[-1]["progress"]["best_step"] == 3
+    resumed, fitted = train(volume, steps=12, values=values, resume=states[-1])
+    whole, _ = train(volume, steps=12, values=values)
+    assert (fitted.step, fitted.best_step, fitted.best_validation) == (12, 0, {})
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key])
+
+
+def test_a_checkpoint_of_other_classes_is_not_called_damaged(volume, one_thread):
+    states = []
+    train(volume, steps=2, save=states.append)
+    with pytest.raises(VoxpickError, match=r"is of another network, or of data with other classes .*size mismatch"):
+        train(volume, steps=2, classes=3, resume=states[-1])

@@ -8,8 +8,11 @@ import pytest
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.train.augment import Augmentation
+from voxpick.train.centre_targets import CentrePatches
 from voxpick.train.centred import CentredBoxes
-from voxpick.train.partial import SECTIONS, partly_labelled, with_particles
+from voxpick.train.partial import SECTIONS, empty_places, partly_labelled, with_particles
+from voxpick.train.patches import make_sampler
+from voxpick.train.settings import make_settings
 from voxpick.train.subtomograms import LabelledSubtomograms
 from voxpick.train.targets import IGNORE, TrainingVolume
 from voxpick.volume import Volume
@@ -107,3 +110,25 @@ def test_wrong_shells_and_masks_are_refused(volume):
         partly_labelled(volume, shell=-1.0)
     with pytest.raises(VoxpickError, match="mask of known voxels has shape"):
         replace(volume, known=np.ones((3, 24, 28), dtype=bool))
+
+
+@pytest.mark.parametrize("centres", [False, True])
+def test_far_background_picks_are_shown(volume, centres):
+    """A patch of 12 around a particle does not reach the empty ball 26 sections away; some are drawn around it."""
+    spot, size = np.array([36, 12, 14]), 12
+    part = partly_labelled(volume, shell=20.0, background=(spot + [OFFSET, 0, 0])[None] * 10.0, radius=20.0)
+    assert len(empty_places(volume, reach=6)) == 0
+    places = empty_places(part, reach=6)
+    assert len(places) == 33 and (np.linalg.norm(places - spot - [OFFSET, 0, 0], axis=1) <= 2).all()
+    settings = make_settings({"patch": size, "centred_fraction": 1.0, "turns": False})
+    rng, shown = np.random.default_rng(3), 0
+    if centres:
+        sampler = CentrePatches([part], ["a", "b"], settings, spread=2.0, reach=3.0)
+    else:
+        sampler = make_sampler([part], settings)
+    for _ in range(200):
+        labels = sampler.draw(rng)[1]
+        labels = labels[5] if centres else labels
+        shown += bool((labels == 0).any() and not (labels > 0).any())
+    assert 30 < shown < 70  # a quarter
+    assert len(empty_places(partly_labelled(volume, shell=20.0), reach=6)) == 0

@@ -3,6 +3,7 @@
 import csv
 import shutil
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,9 @@ from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import train as command
-from voxpick.errors import VoxpickError
+from voxpick.cli.training_data import gather
+from voxpick.errors import TooMuchForeground, VoxpickError
+from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
 from voxpick.train.fit import fit
 
@@ -213,3 +216,109 @@ def test_a_run_goes_on_with_its_own_data_alone(data, tmp_path):
         run(data / "model_0", "--output", output, "--steps", 2, "--seed", 4, "--resume", *common)
     assert [(folder / name).read_bytes() for name in kept] == before
     assert yaml.safe_load((folder / "training_data.yaml").read_text())["names"] == ["model_0"]
+
+
+def test_a_run_goes_on_with_its_own_validation_alone(data, tmp_path):
+    output, common = tmp_path / "model.pt", ["--steps", 4, "--set", "patch=16", "--validation-side", 32, *SMALL]
+    held_out = ["--validation", data / "model_2"]
+    run(data / "model_0", "--output", output, *held_out, *common)
+    before = output.read_bytes()
+    for other in ([], ["--validation", data / "model_1"], [*held_out, "--validation-side", 30]):
+        with pytest.raises(VoxpickError, match="the run began with another validation, or none"):
+            run(data / "model_0", "--output", output, *common, *other, "--resume")
+    assert output.read_bytes() == before
+    run(data / "model_0", "--output", output, *held_out, *common, "--resume")
+    record = tmp_path / "model_localizer_run" / "training_data.yaml"
+    earlier = {key: value for key, value in yaml.safe_load(record.read_text()).items() if key in ("mark", "names")}
+    record.write_text(yaml.safe_dump(earlier))  # as earlier versions wrote it
+    result = run(data / "model_0", "--output", output, *common, "--resume")
+    assert "the run's best score so far is dropped" in result.output
+    assert load_models(output)["localizer"].provenance["best_step"] == 0
+
+
+def test_a_tomogram_that_is_trained_on_cannot_be_validated_on(data, tmp_path):
+    """Neither the folder of a given tomogram, nor a copy of a training folder, nor one of other voxels."""
+    picks = ["--picks", tmp_path / "picks.csv", "--radius", 30]
+    write_particles(tmp_path / "picks.csv", command.read_training_volume(data / "model_0").particles)
+    common = ["--steps", 1, "--output", tmp_path / "model.pt", "--set", "patch=16", *SMALL]
+    with pytest.raises(VoxpickError, match="is also training data; validate on a tomogram kept out"):
+        run(data / "model_0" / "reconstruction.mrc", *picks, "--validation", data / "model_0", *common)
+    shutil.copytree(data / "model_0", tmp_path / "copy")
+    with pytest.raises(VoxpickError, match=r"copy: holds the same tomogram as .*model_0, which is training data"):
+        run(data / "model_1", data / "model_0", "--validation", tmp_path / "copy", *common)
+    shutil.copytree(data / "model_2", tmp_path / "coarse")
+    with mrcfile.open(tmp_path / "coarse" / "reconstruction.mrc", mode="r+") as file:
+        file.voxel_size = 14.0
+    with pytest.raises(VoxpickError, match=r"coarse: voxels of 14 A, .* for 10 A; validate on a tomogram of the same"):
+        run(data / "model_0", "--validation", tmp_path / "coarse", *common)
+    assert not (tmp_path / "model.pt").exists()
+
+
+def test_one_setting_keeps_the_others_of_a_settings_file(data, tmp_path):
+    config = tmp_path / "settings.yaml"
+    config.write_text(
+        "method: umc\nsteps: 50\nminutes: null\nnetwork_settings: {filters: [4, 8]}\n"
+        "options: {alpha: 0.4, beta: 0.6}\npatch: 16\n"
+    )
+    output = tmp_path / "umc.pt"
+    run(data / "model_0", "--config", config, "--set", "options.alpha=0.3", "--set", "steps=2", "--output", output,
+        "--threads", 1)  # fmt: skip
+    settings = load_models(output)["segmenter"].provenance["settings"]
+    assert (settings["options"]["alpha"], settings["options"]["beta"]) == (0.3, 0.6)
+    assert settings["network_settings"]["filters"] == [4, 8] and (settings["steps"], settings["minutes"]) == (2, None)
+    run(data / "model_0", "--config", config, "--minutes", 0.01, "--output", tmp_path / "timed.pt", "--threads", 1)
+    settings = load_models(tmp_path / "timed.pt")["segmenter"].provenance["settings"]
+    assert (settings["steps"], settings["minutes"]) == (None, 0.01)
+    with pytest.raises(VoxpickError, match="give one budget, not minutes and steps"):
+        run(data / "model_0", "--config", config, "--minutes", 1, "--set", "steps=2", "--output", output, "--overwrite")
+
+
+def test_a_trained_stage_is_replaced_only_when_that_is_asked_for(data, tmp_path):
+    output, common = tmp_path / "model.pt", ["--set", "patch=12", *SMALL]
+    run(data / "model_0", "--output", output, "--steps", 2, *common)
+    before = output.read_bytes()
+    again = [data / "model_1", "--output", output, "--steps", 1, "--run-dir", tmp_path / "r2", *common]
+    with pytest.raises(VoxpickError, match=r"model\.pt: holds a trained localizer already; give another --output"):
+        run(*again)
+    assert output.read_bytes() == before and not (tmp_path / "r2").exists()
+    run(*again, "--overwrite")
+    assert load_models(output)["localizer"].provenance["training_data"] == ["model_1"]
+
+
+def test_structures_may_be_part_of_a_bank(data, tmp_path):
+    """Numbers that a bank gives to structures that are not simulated are closed up; unnamed ones are refused."""
+    shutil.copytree(data / "model_0", tmp_path / "model_0")
+    mask = tmp_path / "model_0" / "class_mask.mrc"
+    table = tmp_path / "model_0" / "particle_locations.txt"
+    text = table.read_text().replace("3cf3", "mine").replace("1s3x", "yours")
+    table.write_text(text)
+    with mrcfile.open(mask, mode="r+") as file:
+        before = file.data.copy()
+        file.data[...] = np.array([0, 2, 5])[before]
+    source = gather([tmp_path / "model_0"], picks=[], radius=[], partial=None)
+    kept = []
+    source.run(lambda volumes: kept.extend(volumes), checkpoint_seconds=1.0)
+    assert source.classes == ["mine", "yours"] and np.array_equal(kept[0].class_mask, before)
+    with mrcfile.open(mask, mode="r+") as file:
+        file.data[0, 0, 0] = 3
+    with pytest.raises(VoxpickError, match="no particle has class number 1"):
+        gather([tmp_path / "model_0"], picks=[], radius=[], partial=None)
+
+
+def test_a_detection_that_fails_ends_the_training(data, tmp_path, monkeypatch):
+    """Too much foreground counts as nothing found; lack of memory, or NaN, is no score."""
+    common = [data / "model_0", *UMC, "--validation", data / "model_2", "--validation-side", 32, "--steps", 1]
+    common += ["--threads", 1]
+
+    def raising(error):
+        def detect(*given, **options):
+            raise error
+
+        monkeypatch.setattr("voxpick.methods.umc.detect", detect)
+
+    raising(TooMuchForeground("detect: 99% of the volume"))
+    run(*common, "--output", tmp_path / "a.pt")
+    assert load_models(tmp_path / "a.pt")["segmenter"].provenance["best_validation_score"] == 0
+    raising(VoxpickError("the network's output is not finite"))
+    with pytest.raises(VoxpickError, match="the network's output is not finite"):
+        run(*common, "--output", tmp_path / "b.pt")

@@ -1,21 +1,25 @@
 """voxpick train from picks, from partly labelled tomograms, from given weights and on a stream."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import typer
+import yaml
 from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import train as command
 from voxpick.cli.training_data import gather, read_training_volume
+from voxpick.cli.training_marks import bank_mark
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
 from voxpick.particles import Particles
+from voxpick.simulate.bank import load_bank
 from voxpick.train.targets import IGNORE
 
 FAST = ["--threads", "1", "--steps", "2", "--set", "log_steps=1", "--no-tensorboard"]
@@ -171,7 +175,7 @@ def test_given_weights_name_other_classes(data, tmp_path):
 
 
 def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):
-    made, bank = [], {"3cf3": None, "1s3x": None}
+    made, bank = [], load_bank(["3cf3", "1s3x"])
 
     def make(number):
         made.append(number)
@@ -194,3 +198,42 @@ def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):
     assert model.provenance["training_data"] == ["simulated on the fly"]
     assert (model.provenance["steps"], model.provenance["settings"]["stream"]["every"]) == (5, 2)
     assert model.provenance["settings"]["stream"]["size"] == [200, 256, 256]
+    assert model.provenance["simulated"] is True
+
+
+def test_other_labels_of_the_same_particles_are_other_data(data, tmp_path):
+    """Radius, known shell and background picks each change the labels, but not the tomograms and particles."""
+    table = read_training_volume(data / "model_0").particles
+    empty = Particles(np.concatenate([table.centers_zyx, [[60.0, 60.0, 80.0]]]), np.append(table.classes, "background"))
+    write_particles(tmp_path / "more.csv", empty)
+    picks, wide, far, more = (
+        gather([data / "TS_0.mrc"], picks=[file], radius=[radius], partial=shell).marks
+        for file, radius, shell in (
+            (data / "TS_0.csv", "30", 20.0), (data / "TS_0.csv", "40", 20.0), (data / "TS_0.csv", "30", 40.0),
+            (tmp_path / "more.csv", "30", 20.0),
+        )
+    )  # fmt: skip
+    assert picks["mark"] == wide["mark"] == far["mark"] == more["mark"]
+    assert len({marks["labels"] for marks in (picks, wide, far, more)}) == 4
+    again = gather([data / "TS_0.mrc"], picks=[data / "TS_0.csv"], radius=["30"], partial=20.0)
+    assert again.marks == picks and not again.simulated
+
+
+def test_a_run_is_resumed_with_its_own_labels_alone(data, tmp_path):
+    common = [data / "TS_0.mrc", "--picks", data / "TS_0.csv", "--output", tmp_path / "few.pt", *MSDNET, *FAST]
+    common += ["--method", "vp-detector"]
+    run(*common, "--radius", 30)
+    with pytest.raises(VoxpickError, match="the run began with other labels of the same particles"):
+        run(*common, "--radius", 40, "--resume")
+    record = tmp_path / "few_localizer_run" / "training_data.yaml"
+    earlier = {key: value for key, value in yaml.safe_load(record.read_text()).items() if key in ("mark", "names")}
+    record.write_text(yaml.safe_dump(earlier))  # as earlier versions wrote it
+    assert "localizer after 2 steps" in run(*common, "--radius", 40, "--resume").output
+
+
+def test_a_stream_of_other_structures_is_other_data():
+    bank = load_bank(["3cf3", "1s3x"])
+    other = {**bank, "1s3x": replace(bank["1s3x"], electrons=2 * bank["1s3x"].electrons)}
+    renamed = {"3cf3": bank["3cf3"], "mine": bank["1s3x"]}
+    assert bank_mark(bank) == bank_mark(load_bank(["3cf3", "1s3x"]))
+    assert len({bank_mark(each) for each in (bank, other, renamed, dict(reversed(bank.items())))}) == 4

@@ -1,5 +1,6 @@
 """voxpick zoo and voxpick calibrate, on toy folders."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import calibrate, zoo, zoo_specimens
+from voxpick.cli.zoo_card import card_of
 from voxpick.cli.zoo_specimens import SEEDS, Specimens, make_specimens
 from voxpick.cli.zoo_training import Plan, train_stages
 from voxpick.errors import VoxpickError
@@ -39,6 +41,7 @@ def specimens(tmp_path_factory):
     for k, role in enumerate(["training", "training", "validation", "test", "test"]):
         paths[role].append(folder / role / f"model_{len(paths[role])}")
         write_toy_model(paths[role][-1], seed=k)
+        (paths[role][-1] / "simulation.yaml").write_text(f"seed: {k}\n")
     return Specimens(**paths, about=["toys, seeds 0 to 4"])
 
 
@@ -67,7 +70,9 @@ def test_a_model_from_specimens_to_card_in_two_sittings(specimens, tmp_path, mon
     common = ["zoo", "train", "deepfinder", "--output", tmp_path, "--device", "cpu", "--threads", 1, *TINY]
     first = run(zoo, *common, "--stop-after", 0)
     assert first.exit_code == 0 and not (tmp_path / "deepfinder.pt").exists()
-    assert asked[0] == {"training": 8, "size": (200, 128, 512), "device": "cpu"}
+    assert {key: asked[0][key] for key in ("training", "size", "device")} == {
+        "training": 8, "size": (200, 128, 512), "device": "cpu",
+    }  # fmt: skip
     done = run(zoo, *common, "--resume")
     assert "over 2 test specimens; card in deepfinder.md" in done.output
     ((stage, model),) = load_models(tmp_path / "deepfinder.pt").items()
@@ -96,6 +101,35 @@ def test_stopped_and_resumed_gives_the_same_weights(specimens, tmp_path):
         load_models(tmp_path / name / "model.pt")["segmenter"].network.state_dict() for name in ("whole", "parts")
     )
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+def test_a_run_is_resumed_on_its_own_specimens_alone(specimens, tmp_path):
+    device, stop = torch.device("cpu"), stopping_after(3)
+    assert not train_stages(plan(), specimens, tmp_path / "work", resume=False, device=device, stop=stop)
+    fewer = replace(specimens, training=specimens.training[:1])
+    with pytest.raises(VoxpickError, match="the run began on other training data"):
+        train_stages(plan(), fewer, tmp_path / "work", resume=True, device=device, stop=lambda: False)
+    other = replace(specimens, validation=specimens.test[:1])
+    with pytest.raises(VoxpickError, match="the run began with another validation"):
+        train_stages(plan(), other, tmp_path / "work", resume=True, device=device, stop=lambda: False)
+
+
+SIMULATED = ("Trained on simulated data only", "Membranes, filaments", "Licence: BSD")
+
+
+def test_a_card_says_simulated_only_where_provenance_does():
+    models = load_models(builtin_models()["deepfinder"])
+    (model,) = models.values()
+    shipped = dict(model.provenance)
+    assert all(line in card_of("x", models) for line in SIMULATED)
+    for made in ({"training_data": ["TS_01.mrc"]}, {"training_data": ["TS_01.mrc"], "simulated": False}):
+        model.provenance = {"method": "deepfinder", **made, "started_from": shipped}
+        text = card_of("x", models)
+        assert not any(line in text for line in SIMULATED) and "It knows 12 complexes" in text
+    model.provenance = {"method": "deepfinder", "training_data": ["model_0"], "simulated": True}
+    assert all(line in card_of("x", models) for line in SIMULATED)
+    model.provenance["started_from"] = {"training_data": ["TS_01.mrc"], "simulated": False}
+    assert not any(line in card_of("x", models) for line in SIMULATED)
 
 
 def test_minutes_are_shared_by_the_stages():
@@ -144,6 +178,18 @@ def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
     with pytest.raises(VoxpickError, match=r"model_0: is not the specimen .*remove it, or give another --data"):
         make_specimens(tmp_path, training=1, size=(12, 20, 36), device="cpu")
     assert Recipe(size_zyx=(12, 20, 28)).snr == 0.004
+    assert (
+        make_specimens(tmp_path / "late", training=2, size=(12, 20, 28), device="cpu", stop=stopping_after(2)) is None
+    )
+    assert len(made) == 8  # two more, and asked before each
+    late = make_specimens(tmp_path, training=2, size=(12, 20, 28), device="cpu", stop=lambda: True)
+    assert late == found  # what is there needs no time
+
+
+def test_a_run_stopped_during_simulation_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, stop, **how: None if stop() else 1 / 0)
+    result = run(zoo, "zoo", "train", "umc", "--output", tmp_path, "--device", "cpu", "--stop-after", 1e-9)
+    assert result.exit_code == 0 and "stopped before all specimens were made; go on with --resume" in result.output
 
 
 def test_the_package_is_listed_with_what_each_model_holds():

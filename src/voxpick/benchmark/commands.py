@@ -34,13 +34,15 @@ def train_command(
         command += ["--minutes", f"{minutes:g}"]
     if benchmark.threads:
         command += ["--threads", str(benchmark.threads)]
-    return [*command, "--resume"] if resume else command
+    return [*command, "--resume" if resume else "--overwrite"]
 
 
 def detect_command(
-    entry: Entry, benchmark: Benchmark, *, tomogram: str, model: str | None, classifier: str | None, output: str
-) -> list[str]:
-    """`voxpick detect` for one tomogram, or `voxpick match` by a method that has no model."""
+    entry: Entry, benchmark: Benchmark, *, tomogram: str, model: str | None, classifier: str | None, output: str,
+    voxel_size: float | None = None,
+) -> list[str]:  # fmt: skip
+    """`voxpick detect` for one tomogram, or `voxpick match` by a method that has no model. voxel_size: A, of a tomogram
+    whose header may not tell it."""
     detection = dict(entry.detection)
     if model is None:
         command = ["match", tomogram, "--method", entry.method]
@@ -48,6 +50,8 @@ def detect_command(
     else:
         command = ["detect", tomogram, "--model", model]
     command += ["--output", output, "--format", "csv", "--device", benchmark.device]
+    if voxel_size is not None:
+        command += ["--voxel-size", f"{voxel_size:g}"]
     if classifier:
         command += ["--classifier", classifier]
     if benchmark.threads:

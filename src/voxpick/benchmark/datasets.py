@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import yaml
 
 from voxpick.benchmark.commands import simulate_command
-from voxpick.benchmark.data_settings import SETS, DataSet, Recipe
+from voxpick.benchmark.data_settings import SETS, Data, DataSet, Recipe
 from voxpick.benchmark.fingerprint import fingerprint, of_model_folder
 from voxpick.benchmark.settings import Settings
 from voxpick.benchmark.steps import Steps
 from voxpick.errors import VoxpickError
+from voxpick.io.shrec_model import open_model
 
 
 @dataclass(frozen=True)
 class Tomogram:
-    """A model folder. name: in the results; mark: its fingerprint; about: what a sweep varies, and its value."""
+    """A model folder. name: in the results; mark: its fingerprint; about: what a sweep varies, and its value.
+
+    voxel_size: A, as the benchmark's data are read, where the header of a given folder need not say so; None for ours.
+    """
 
     name: str
     folder: Path
     mark: str
     about: tuple[str, float] | None = None
+    voxel_size: float | None = None
 
 
 Datasets = dict[str, list[Tomogram]]
@@ -34,12 +40,19 @@ def prepare(settings: Settings, settings_folder: Path, output: Path, steps: Step
 
     Raises StepFailed when a simulation fails, VoxpickError for folders that are not apart or do not exist.
     """
+    sets = described_sets(settings, settings_folder, output, steps)
+    _require_apart(sets)
+    return sets
+
+
+def described_sets(settings: Settings, settings_folder: Path, output: Path, steps: Steps | None = None) -> Datasets:
+    """The sets of `prepare`; without steps nothing is simulated, and their folders need not exist."""
     benchmark = settings.benchmark
     sets: Datasets = {}
     for name in SETS:
         part: DataSet = getattr(benchmark.data, name)
         if part.folders:
-            sets[name] = [_existing(name, settings_folder / path) for path in part.folders]
+            sets[name] = _distinct([_existing(name, settings_folder / path) for path in part.folders])
         else:
             assert part.seed is not None
             recipe = benchmark.data.recipe_of(part)
@@ -52,29 +65,54 @@ def prepare(settings: Settings, settings_folder: Path, output: Path, steps: Step
             folder = f"sweep_{what}_{value:g}"
             made = _simulated(folder, recipe, sweep.models, sweep.seed, output / "data", steps, benchmark.threads)
             sets["sweep"] += [Tomogram(t.name, t.folder, t.mark, (what, value)) for t in made]
-    _require_apart(sets)
     return sets
 
 
-def _existing(name: str, folder: Path) -> Tomogram:
+def require_folders(data: Data, settings_folder: Path) -> None:
+    """Raise VoxpickError for a given folder that lacks what is read of it."""
+    for name in SETS:
+        part: DataSet = getattr(data, name)
+        for path in part.folders or ():
+            _require_files(name, settings_folder / path)
+
+
+def _require_files(name: str, folder: Path) -> None:
     for file in ("particle_locations.txt", "reconstruction.mrc", "occupancy_mask.mrc"):
         if not (folder / file).is_file():
             raise VoxpickError(
                 f"{folder}: holds no {file}; {name} takes model folders as 'voxpick simulate' makes them"
             )
-    return Tomogram(f"{name}_{folder.resolve().parent.name}_{folder.resolve().name}", folder, of_model_folder(folder))
+
+
+def _existing(name: str, folder: Path) -> Tomogram:
+    _require_files(name, folder)
+    called = f"{name}_{folder.resolve().parent.name}_{folder.resolve().name}"
+    return Tomogram(called, folder, of_model_folder(folder), voxel_size=open_model(folder).voxel_size)
+
+
+def _distinct(tomograms: list[Tomogram]) -> list[Tomogram]:
+    """The tomograms, with a number after names that one before has: a/test/model_0 and b/test/model_0."""
+    taken: set[str] = set()
+    found = []
+    for tomogram in tomograms:
+        names = chain([tomogram.name], (f"{tomogram.name}_{k}" for k in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        found.append(replace(tomogram, name=name))
+    return found
 
 
 def _simulated(
-    name: str, recipe: Recipe, models: int, seed: int, data: Path, steps: Steps, threads: int | None
+    name: str, recipe: Recipe, models: int, seed: int, data: Path, steps: Steps | None, threads: int | None
 ) -> list[Tomogram]:
     folder = data / name
     mark = fingerprint([recipe.model_dump(mode="json"), models, seed])
-    known = steps.known(f"simulate_{name}", mark)
-    if known is None or not known.done:
-        shutil.rmtree(folder, ignore_errors=True)
-    command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads)
-    steps.run(f"simulate_{name}", mark, command, makes=folder / f"model_{models - 1}")
+    if steps is not None:
+        known = steps.known(f"simulate_{name}", mark)
+        if known is None or not known.done:
+            shutil.rmtree(folder, ignore_errors=True)
+        command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads)
+        steps.run(f"simulate_{name}", mark, command, makes=folder / f"model_{models - 1}")
     return [
         Tomogram(f"{name}_model_{k}", folder / f"model_{k}", fingerprint([mark, k])) for k in range(models)
     ]  # fmt: skip

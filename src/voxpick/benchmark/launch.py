@@ -68,7 +68,7 @@ class Interrupted(KeyboardInterrupt):
 def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | None = None) -> Outcome:
     """Run a command to its end. On Ctrl-C it gets one SIGINT, is waited for, and Interrupted is raised."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    note, device_note = log.with_suffix(".usage"), log.with_suffix(".device")
+    note, device_note = _notes(log)
     for file in (note, device_note):
         file.unlink(missing_ok=True)
     starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), *command]
@@ -83,6 +83,17 @@ def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | N
             _stop(process)
             raise Interrupted(_usage(note, device_note, process.returncode)) from None
     return _usage(note, device_note, process.returncode)
+
+
+def leftover(log: Path) -> Outcome | None:
+    """How far the command of this log came when the benchmark itself was killed; told once."""
+    found = _usage(*_notes(log), 0)
+    return found if found.seconds > 0 else None
+
+
+def _notes(log: Path) -> tuple[Path, Path]:
+    """Where the launcher and the command write what they took."""
+    return log.with_suffix(".usage"), log.with_suffix(".device")
 
 
 def _usage(note: Path, device_note: Path, code: int) -> Outcome:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from voxpick.benchmark.abilities import Methods
-from voxpick.benchmark.settings import MAIN_FILE, Entry, Settings
+from voxpick.benchmark.settings import MAIN_FILE, Entry, Settings, model_file
 from voxpick.errors import VoxpickError
 
 BUDGETS = ("minutes", "steps", "epochs")
+
+SET_BY_BENCHMARK = {
+    "seed": f"{MAIN_FILE} names the seeds",
+    "stream": f"entries train on the tomograms that {MAIN_FILE} names",
+    "method": "the entry names its method",
+    "stage": "changes are given stage by stage",
+}
+"""Training settings that a change cannot set, and what does."""
 
 
 def order(entries: Mapping[str, Entry]) -> list[str]:
@@ -129,26 +138,27 @@ def described(settings: Settings, methods: Methods, only: list[str]) -> list[str
     return [*lines, f"{len(lines)} entries, {total:g} minutes of training in all"]
 
 
-def check(settings: Settings, methods: Methods) -> None:
-    """Raise VoxpickError, with the file, for what can be known to fail before anything runs."""
+def check(settings: Settings, methods: Methods, folder: Path) -> None:
+    """Raise VoxpickError, with the file, for what can be known to fail beforehand. folder: that of the settings."""
     try:
         order(settings.entries)
     except VoxpickError as error:
         raise VoxpickError(f"{MAIN_FILE}: {error}") from error
     for name in settings.entries:
         try:
-            _check_entry(name, settings, methods)
+            _check_entry(name, settings, methods, folder)
             _check_training(name, settings, methods)
             _check_detection(name, settings, methods)
         except VoxpickError as error:
             raise VoxpickError(f"{name}.yaml: {error}") from error
 
 
-def _check_entry(name: str, settings: Settings, methods: Methods) -> None:
+def _check_entry(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
     entry = settings.entries[name]
     own = stages_to_train(entry, methods)
     if entry.model:
-        methods[entry.method].check_model(entry.model)
+        file = model_file(folder, entry.model)
+        methods[entry.method].check_model(str(file) if file.exists() else entry.model)
     for other in (name, *entry.needs):
         method = settings.entries[other].method
         if method in methods and not methods[method].stages and entry.borrows:
@@ -171,6 +181,9 @@ def _check_entry(name: str, settings: Settings, methods: Methods) -> None:
 def _check_training(name: str, settings: Settings, methods: Methods) -> None:
     entry = settings.entries[name]
     for stage in stages_to_train(entry, methods):
+        for key in SET_BY_BENCHMARK:
+            if key in entry.changes.get(stage, {}):
+                raise VoxpickError(f"{stage}: {key} is no change to training; {SET_BY_BENCHMARK[key]}")
         try:
             methods[entry.method].check_training(stage, entry.preset, entry.changes.get(stage, {}))
         except VoxpickError as error:

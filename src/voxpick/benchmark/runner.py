@@ -15,7 +15,7 @@ import yaml
 from voxpick import __version__
 from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.commands import detect_command, train_command, training_changes
-from voxpick.benchmark.datasets import Tomogram, prepare
+from voxpick.benchmark.datasets import Tomogram, described_sets, prepare, require_folders
 from voxpick.benchmark.fingerprint import fingerprint
 from voxpick.benchmark.plan import check, gives_names, order, seeds_of, stage_minutes, with_needed
 from voxpick.benchmark.provenance import Provenance
@@ -43,11 +43,13 @@ class Runner:
 
     def run(self, only: Sequence[str] = ()) -> None:
         """Simulate, train, detect and score what is not done yet. only: these entries and those that they need."""
-        check(self.settings, self.methods)
+        check(self.settings, self.methods, self.settings_folder)
+        require_folders(self.settings.benchmark.data, self.settings_folder)
         wanted = with_needed(list(only or self.settings.entries), self.settings.entries)
         data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data"))
         made = Provenance(self.settings, self.settings_folder, self.methods, data)
-        self._drop_outdated(made)
+        for name, seed in self._outdated(made):  # so that no table mixes them with new ones
+            self._result(name, seed).unlink(missing_ok=True)
         for seed in self.settings.benchmark.seeds:
             for name in order(self.settings.entries):
                 if name in wanted and seed in self.seeds(name):
@@ -55,7 +57,7 @@ class Runner:
 
     def results(self) -> list[Result]:
         """The result of every entry and seed there is, in the order of the settings."""
-        found = (_read(self.folder(name, seed) / "result.json") for name, seed in self.runs())
+        found = (_read(self._result(name, seed)) for name, seed in self.runs())
         return [result for result in found if result is not None]
 
     def runs(self) -> list[tuple[str, int]]:
@@ -74,19 +76,30 @@ class Runner:
     def _steps(self, folder: Path) -> Steps:
         return Steps(folder / "steps", str(folder.relative_to(self.output)), self.program, self.say)
 
-    def _drop_outdated(self, made: Provenance) -> None:
-        """Remove results made under other settings, so that no table mixes them with new ones."""
+    def outdated(self) -> list[tuple[str, int]]:
+        """Entries and seeds whose result was made under other settings or data; none where the data are gone."""
+        try:
+            data = described_sets(self.settings, self.settings_folder, self.output)
+        except (VoxpickError, OSError):
+            return []
+        return self._outdated(Provenance(self.settings, self.settings_folder, self.methods, data))
+
+    def _outdated(self, made: Provenance) -> list[tuple[str, int]]:
+        found = []
         for name, seed in self.runs():
-            path = self.folder(name, seed) / "result.json"
-            mark = None
+            before, mark = _read(self._result(name, seed)), None
             with suppress(OSError):  # a model file that was there before
                 mark = made.of_result(name, seed)
-            if mark is None or (_read(path) or {}).get("fingerprint") != mark:
-                path.unlink(missing_ok=True)
+            if before is not None and (mark is None or before.get("fingerprint") != mark):
+                found.append((name, seed))
+        return found
+
+    def _result(self, name: str, seed: int) -> Path:
+        return self.folder(name, seed) / "result.json"
 
     def _entry(self, name: str, seed: int, made: Provenance) -> None:
         """Bring one entry up to date and write its result."""
-        entry, path = self.settings.entries[name], self.folder(name, seed) / "result.json"
+        entry, path = self.settings.entries[name], self._result(name, seed)
         before = _read(path)
         if before is not None and before["status"] == "done":
             self.say(f"{name}, seed {seed}: done already")
@@ -142,7 +155,7 @@ class Runner:
         """Stages that other entries trained for this one, with what they cost there. Raises VoxpickError for failed."""
         entry, found = self.settings.entries[name], []
         for other in entry.needs:
-            result = _read(self.folder(other, seed) / "result.json")
+            result = _read(self._result(other, seed))
             if result is None or "stages" not in result:
                 raise VoxpickError(f"needs the model of {other}, which failed; run again once that works")
             for stage in result["stages"]:
@@ -168,7 +181,7 @@ class Runner:
         command = detect_command(
             entry, self.settings.benchmark, tomogram=str(tomogram.folder / "reconstruction.mrc"),
             model=None if model is None else str(model), classifier=None if classifier is None else str(classifier),
-            output=str(picks),
+            output=str(picks), voxel_size=tomogram.voxel_size,
         )  # fmt: skip
         file = picks / "reconstruction.csv"
         record = steps.run(f"detect_{tomogram.name}", mark, command, makes=file)

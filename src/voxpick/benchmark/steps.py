@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from voxpick.benchmark.launch import Interrupted, Outcome, last_lines, launch
+from voxpick.benchmark.launch import Interrupted, Outcome, last_lines, launch, leftover
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 
@@ -68,12 +68,14 @@ class Steps:
 
         resumed: it goes on from an earlier attempt, whose time then counts too. Raises StepFailed.
         """
-        before = self.known(name, mark)
+        before, log = self.known(name, mark), self.folder / f"{name}.log"
         if before is not None and before.done and makes.exists():
             return before
+        left = leftover(log)
         earlier = before if resumed else None
+        if earlier is not None and left is not None:
+            earlier = _add(earlier, left, earlier)
         self._write(name, earlier or Record(mark, False, 0.0, 0, list(command)))
-        log = self.folder / f"{name}.log"
         self.say(f"{self.label} {name}: voxpick {command[0]} ...")
         try:
             outcome = launch([*self.program, *command], log)
@@ -93,7 +95,7 @@ class Steps:
 
 
 def _add(earlier: Record | None, outcome: Outcome, record: Record) -> Record:
-    """The record with time and memory of this attempt and the one it went on from."""
+    """The record with time and memory of this attempt and the one it went on from, if any."""
     seconds, peak = (earlier.seconds, earlier.peak_bytes) if earlier else (0.0, 0)
     device = [n for n in (earlier.device_bytes if earlier else None, outcome.device_bytes) if n is not None]
     return replace(

@@ -234,10 +234,18 @@ def confusions(results: Sequence[Result], entries: Mapping[str, Entry]) -> dict[
             if result["entry"] != name or result["status"] != "done" or not _named(result):
                 continue
             for test in result["tests"]:
-                part = test["score"]["confusion"]
-                total = found.setdefault(entry.title or name, {"labels": part["labels"], "counts": None})
-                rows = total["counts"] or [[0] * len(part["labels"]) for _ in part["labels"]]
-                total["counts"] = [
-                    [a + b for a, b in zip(*pair, strict=True)] for pair in zip(rows, part["counts"], strict=True)
-                ]
+                part, title = test["score"]["confusion"], entry.title or name
+                found[title] = _summed(found[title], part) if title in found else part
     return found
+
+
+def _summed(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables of counts as one, label by label: a class may be absent from one of the tomograms."""
+    labels = list(dict.fromkeys([*first["labels"], *second["labels"]]))
+    counts = [[0] * len(labels) for _ in labels]
+    for part in (first, second):
+        places = [labels.index(label) for label in part["labels"]]
+        for row, values in zip(places, part["counts"], strict=True):
+            for column, value in zip(places, values, strict=True):
+                counts[row][column] += value
+    return {"labels": labels, "counts": counts}

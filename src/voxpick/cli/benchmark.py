@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from voxpick.benchmark.runner import Runner
 
 app = typer.Typer(no_args_is_help=True, help="Train and score methods side by side.")
@@ -50,6 +52,7 @@ def shrec20(
     learn nothing take part without training.
     """
     from voxpick.benchmark.abilities import abilities
+    from voxpick.benchmark.datasets import require_folders
     from voxpick.benchmark.plan import check, described
     from voxpick.benchmark.runner import Runner
     from voxpick.benchmark.settings import load_settings
@@ -61,16 +64,18 @@ def shrec20(
         settings = settings.model_copy(update={"benchmark": settings.benchmark.model_copy(update={"minutes": minutes})})
     methods = abilities()
     try:
-        check(settings, methods)
+        check(settings, methods, settings_dir)
     except VoxpickError as error:
         raise VoxpickError(f"{settings_dir / str(error)}") from error
+    if not tables_only:
+        require_folders(settings.benchmark.data, settings_dir)
     if dry_run:
         typer.echo("\n".join(described(settings, methods, only or [])))
         return
     require_writable(output)
     runner = Runner(settings, settings_dir, output.absolute(), methods, score_picks, say=typer.echo)
     if tables_only:
-        write_tables(runner)
+        write_tables(runner, outdated=runner.outdated())
     else:
         _run(runner, only or [])
 
@@ -108,8 +113,11 @@ def score_picks(picks: Path, truth_folder: Path) -> dict[str, Any]:
     return {**lenient, "strict": {key: strict[key] for key in ("localisation", "class_f1", "mean_class_f1")}}
 
 
-def write_tables(runner: Runner) -> None:
-    """tables.json, tables.md and report.html from the results in the output folder."""
+def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) -> None:
+    """tables.json, tables.md and report.html from the results in the output folder.
+
+    outdated: entries and seeds whose results were made under other settings than those given now.
+    """
     import json
 
     from voxpick.benchmark.claims import claims_table
@@ -129,14 +137,26 @@ def write_tables(runner: Runner) -> None:
         if r["status"] != "done"
     ]
     done = len(results) - len(failed)
-    content = {"title": benchmark.title, "tables": tables, "confusion": matrices, "failed": failed}
+    old = [{"title": entries[name].title or name, "seed": seed} for name, seed in outdated]
+    content = {"title": benchmark.title, "tables": tables, "confusion": matrices, "failed": failed, "outdated": old}
     write_text(runner.output / "tables.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
     remarks = [f"Failed: {item['title']}, seed {item['seed']}: {item['error']}" for item in failed]
+    remarks += [f"Made under other settings or data: {item['title']}, seed {item['seed']}" for item in old]
     write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks))
-    budget = (
-        "the presets' own budgets" if benchmark.minutes is None else f"{benchmark.minutes:g} minutes of training each"
-    )
-    subtitle = f"{done} of {len(runner.runs())} runs done · {budget} · device {benchmark.device}"
+    subtitle = f"{done} of {len(runner.runs())} runs done · {budget_of(results)} · device {benchmark.device}"
+    if old:
+        subtitle += f" · {len(old)} made under other settings or data, named in tables.md"
     page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
     write_text(runner.output / "report.html", page)
     typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")
+
+
+def budget_of(results: Sequence[dict[str, Any]]) -> str:
+    """Minutes of training that finished results were given, borrowed stages included, in words."""
+    given = [[stage["minutes"] for stage in result["stages"]] for result in results if result["status"] == "done"]
+    totals = sorted({round(sum(minutes), 3) for minutes in given if minutes and None not in minutes})
+    own = any(None in minutes for minutes in given)
+    if not totals:
+        return "budgets of their own" if own else "no training"
+    most = f"{totals[0]:g}" if len(totals) == 1 else f"{totals[0]:g} to {totals[-1]:g}"
+    return f"{most} minutes of training each" + (", some with budgets of their own" if own else "")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from voxpick.networks.model import Model
     from voxpick.train.fit import Validate
     from voxpick.train.settings import TrainSettings
+    from voxpick.train.targets import TrainingVolume
 
 HELP = """Teach a network to find particles, to name them, or both, as one of the methods does.
 
@@ -81,6 +82,9 @@ def register(app: typer.Typer) -> None:
             None, help="Folder of settings, log, checkpoint.", show_default="OUTPUT_STAGE_run"
         ),
         resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
+        overwrite: bool = typer.Option(
+            False, "--overwrite", help="Replace this stage where the model file holds it already."
+        ),
         start_from: str | None = typer.Option(
             None,
             "--from",
@@ -98,20 +102,20 @@ def register(app: typer.Typer) -> None:
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
         tensorboard: bool = typer.Option(True, help="Write TensorBoard events into the run folder, beside log.csv."),
     ) -> None:
-        from voxpick.cli.assignments import read_assignments, read_config
         from voxpick.cli.threads import set_threads
         from voxpick.cli.training_model import given_stage, with_network_of
+        from voxpick.cli.training_settings import training_settings, with_stream, written_settings
 
         set_threads(threads)
-        set_ = read_assignments(changes, example="batch=2", nested=("network_settings", "options", "stream"))
-        given = {
+        options = {
             "method": method, "stage": stage, "preset": preset, "minutes": minutes, "steps": steps, "seed": seed,
         }  # fmt: skip
-        written = {**read_config(config), **set_}
+        given = {name: value for name, value in options.items() if value is not None}
+        written = written_settings(config, changes, given)
         if partial is not None:
             written = {"centred_fraction": 1.0, **written}
-        settings, chosen_preset = _settings(written, given)
-        settings = _streaming(
+        settings, chosen_preset = training_settings(written, given)
+        settings = with_stream(
             settings, stream, data, structures,
             {"picks": picks, "radius": radius, "partial": partial, "voxel-size": voxel_size},
         )  # fmt: skip
@@ -129,50 +133,18 @@ def register(app: typer.Typer) -> None:
         _train(
             data or [], read, settings, chosen_preset, validation=validation, validation_side=validation_side,
             output=output, run_dir=run_dir or output.with_name(f"{output.stem}_{settings.stage}_run"), resume=resume,
-            start=start, device=device, tensorboard=tensorboard,
+            overwrite=overwrite, start=start, device=device, tensorboard=tensorboard,
         )  # fmt: skip
-
-
-def _settings(written: dict[str, Any], given: dict[str, Any]) -> tuple[TrainSettings, str]:
-    """What to train, and the preset it began with; the options win over what was `written`, --set over --config."""
-    from voxpick.methods.catalogue import find_method
-
-    wanted = {**written, **{key: value for key, value in given.items() if value is not None}}
-    name, preset = str(wanted.pop("method", DEFAULT_METHOD)), str(wanted.pop("preset", "minutes"))
-    method = find_method(name)
-    if not method.STAGES:
-        raise VoxpickError(f"{name} learns nothing, so there is nothing to train")
-    stage = str(wanted.pop("stage", method.STAGES[0]))
-    if stage not in method.STAGES:
-        raise VoxpickError(f"stage is {stage!r}; {name} has {' and '.join(method.STAGES)}")
-    return method.training_settings(stage, preset, wanted), preset
-
-
-def _streaming(
-    settings: TrainSettings, asked: bool, data: list[Path] | None, structures: Path | None, picking: dict[str, Any]
-) -> TrainSettings:
-    """The settings with all of their stream, if there is one. Raises VoxpickError for what does not go with it."""
-    from voxpick.train.stream import stream_settings
-
-    if asked or settings.stream:
-        if data:
-            raise VoxpickError(f"{data[0]}: --stream simulates its training data; leave out one of the two")
-        for option, value in picking.items():
-            if value not in (None, []):
-                raise VoxpickError(f"--{option}: --stream simulates its training data; leave out one of the two")
-        return settings.model_copy(update={"stream": stream_settings(settings).model_dump(mode="json")})
-    if structures is not None:
-        raise VoxpickError(f"--structures {structures}: what a stream is simulated from; add --stream")
-    return settings
 
 
 def _train(
     data: list[Path], read: Callable[[Any], TrainingData], settings: TrainSettings, preset: str,
-    *, validation: Path | None, validation_side: int, output: Path, run_dir: Path, resume: bool, start: Model | None,
-    device: str, tensorboard: bool,
+    *, validation: Path | None, validation_side: int, output: Path, run_dir: Path, resume: bool, overwrite: bool,
+    start: Model | None, device: str, tensorboard: bool,
 ) -> None:  # fmt: skip
     """Read, train, write."""
     from voxpick.cli.progress import progress_bar
+    from voxpick.cli.training_marks import require_other_place, validation_mark
     from voxpick.cli.training_model import describe, other_stages, write_stage
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.io.atomic import require_writable
@@ -182,16 +154,17 @@ def _train(
     from voxpick.train.fine_tuning import take_weights
 
     method, stage = find_method(settings.method), settings.stage
-    if validation is not None and any(validation.resolve() == path.resolve() for path in data):
-        raise VoxpickError(f"{validation}: is also training data; validate on a tomogram kept out of training")
-    earlier = other_stages(output, settings.method, stage)
+    if validation is not None:
+        require_other_place(validation, data)
+    earlier = other_stages(output, settings.method, stage, replace=resume or overwrite)
     require_writable(output.parent)
     where = choose_device(device)
     source = read(where)
     model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
     if start is not None and (new := take_weights(start, model)):
         typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
-    validate = _validation(validation, model, settings, earlier, side=validation_side)
+    held_out = _held_out(validation, data, source)
+    validate = _validation(held_out, model, settings, earlier, side=validation_side)
 
     run = RunDirectory(run_dir, tensorboard=tensorboard)
     if not resume and run.checkpoint_path.exists():
@@ -200,11 +173,14 @@ def _train(
         )
     state = run.load_checkpoint() if resume else None
     written = {"preset": preset, **settings.model_dump()}
+    marks = {**source.marks, "validation": validation_mark(held_out if validate else None, side=validation_side)}
     if state is None:
         run.write_settings(written)
-        run.write_data(source.mark, source.names)
+        run.write_data(source.names, marks)
     else:
-        run.require_same_data(source.mark)
+        run.require_same_data(marks)
+        if validate is None and state["progress"].get("best_weights") is not None:
+            typer.echo("resumed without --validation: the run's best score so far is dropped", err=True)
     typer.echo(_network(model))
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
@@ -219,14 +195,25 @@ def _train(
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    describe(model, settings, preset, source.names, validation, fitted, str(where), start)
+    describe(model, settings, preset, source.names, validation, fitted, str(where), start, simulated=source.simulated)
     write_stage(output, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
 
 
+def _held_out(validation: Path | None, data: list[Path], source: TrainingData) -> TrainingVolume | None:
+    """The tomogram to validate on. Raises VoxpickError for one that is trained on."""
+    from voxpick.cli.training_marks import require_other_content
+
+    if validation is None:
+        return None
+    held_out = read_training_volume(validation)
+    require_other_content(validation, held_out, data, source.tomograms)
+    return held_out
+
+
 def _validation(
-    held_out: Path | None, model: Model, settings: TrainSettings, earlier: dict[str, Model], *, side: int
+    held_out: TrainingVolume | None, model: Model, settings: TrainSettings, earlier: dict[str, Model], *, side: int
 ) -> Validate | None:
     """What the stage is judged by, if it can be."""
     from voxpick.cli.training_validation import make_validation
@@ -234,8 +221,8 @@ def _validation(
 
     if held_out is None:
         return None
-    volume, method = read_training_volume(held_out), find_method(settings.method)
-    validate = make_validation(volume, model, settings, method=method, earlier=earlier, side=side)
+    method = find_method(settings.method)
+    validate = make_validation(held_out, model, settings, method=method, earlier=earlier, side=side)
     if validate is None:
         typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
     return validate

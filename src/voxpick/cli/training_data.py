@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ Train = Callable[..., "Fitted"]
 class TrainingData:
     """classes: names by number. voxel_size: A. names: for the model's provenance.
 
-    mark: what a resumed run must find again, None for a stream, which its settings describe.
+    marks: what a resumed run must find again (`cli.training_marks`). tomograms: marks of each one's intensities; none
+    for a stream. simulated: whether all of it is known to be simulated by this package.
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -35,7 +36,9 @@ class TrainingData:
     voxel_size: float
     names: list[str]
     run: Callable[..., Fitted]
-    mark: str | None = None
+    marks: dict[str, str] = field(default_factory=dict)
+    tomograms: list[str] = field(default_factory=list)
+    simulated: bool = False
 
 
 def gather(
@@ -46,7 +49,8 @@ def gather(
 
     radius: 'A' or 'CLASS=A', of the balls that picks become. Raises VoxpickError for files that do not fit together.
     """
-    from voxpick.methods.recipe import class_names
+    from voxpick.cli.training_marks import data_mark, label_mark, tomogram_mark
+    from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
 
     if not paths:
@@ -61,37 +65,24 @@ def gather(
     if picks:
         volumes = _from_picks(tomograms, picks, radius, partial, voxel_size)
     else:
-        volumes = [read_training_volume(path) for path in paths]
+        volumes = without_gaps([read_training_volume(path) for path in paths])
         if partial is not None:
             volumes = [partly_labelled(volume, shell=partial) for volume in volumes]
 
     def run(train: Train, *, checkpoint_seconds: float, **options: Any) -> Fitted:
         return train(volumes, **options)
 
-    names = [path.name for path in paths]
-    return TrainingData(class_names(volumes), volumes[0].tomogram.voxel_size, names, run, _mark(volumes))
-
-
-def _mark(volumes: Sequence[TrainingVolume]) -> str:
-    """A digest of what tomograms and particles a run learns from, in whatever folder they lie."""
-    import hashlib
-
-    import numpy as np
-
-    digest = hashlib.sha256()
-    for volume in volumes:
-        data, particles = volume.tomogram.data, volume.particles
-        digest.update(
-            repr((data.shape, volume.tomogram.voxel_size, [str(name) for name in particles.classes])).encode()
-        )
-        digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
-        digest.update(np.round(particles.centers_zyx, 2).astype(np.float64).tobytes())
-    return digest.hexdigest()[:16]
+    return TrainingData(
+        class_names(volumes), volumes[0].tomogram.voxel_size, [path.name for path in paths], run,
+        {"mark": data_mark(volumes), "labels": label_mark(volumes)}, [tomogram_mark(volume) for volume in volumes],
+        simulated=all((path / "simulation.yaml").is_file() for path in paths),
+    )  # fmt: skip
 
 
 def stream(settings: TrainSettings, structures: Path | None, *, device: torch.device) -> TrainingData:
     """An endless stream of simulated specimens, made on the device as they are needed."""
     from voxpick.cli.structures import read_bank
+    from voxpick.cli.training_marks import bank_mark
     from voxpick.methods.specimens import background_worker, specimen_maker
     from voxpick.train.stream import SpecimenStream, stream_settings, train_on_stream
 
@@ -106,7 +97,8 @@ def stream(settings: TrainSettings, structures: Path | None, *, device: torch.de
         finally:
             worker.shutdown(wait=False, cancel_futures=True)
 
-    return TrainingData(list(bank), make.recipe.voxel_size, ["simulated on the fly"], run)
+    marks = {"mark": bank_mark(bank)}
+    return TrainingData(list(bank), make.recipe.voxel_size, ["simulated on the fly"], run, marks, simulated=True)
 
 
 def read_training_volume(directory: Path) -> TrainingVolume:

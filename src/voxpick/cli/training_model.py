@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from voxpick.train.settings import TrainSettings
 
 
-def other_stages(output: Path, method: str, stage: str) -> dict[str, Model]:
-    """The parts but `stage` that the file holds already. Raises VoxpickError when another method made them."""
+def other_stages(output: Path, method: str, stage: str, *, replace: bool) -> dict[str, Model]:
+    """The parts but `stage` that the file holds already.
+
+    Raises VoxpickError when another method made them, and for a file with `stage` that is not to be replaced.
+    """
     from voxpick.io.model import load_models
     from voxpick.methods.catalogue import method_of
 
@@ -28,6 +31,11 @@ def other_stages(output: Path, method: str, stage: str) -> dict[str, Model]:
     made_by = method_of(parts, source=str(output))
     if parts and made_by != method:
         raise VoxpickError(f"{output}: holds a model of {made_by}; write that of {method} to another --output")
+    if stage in parts and not replace:
+        raise VoxpickError(
+            f"{output}: holds a trained {stage} already; give another --output, go on training with --resume, or "
+            "replace it by --overwrite"
+        )
     return {name: model for name, model in parts.items() if name != stage}
 
 
@@ -59,9 +67,12 @@ def with_network_of(settings: TrainSettings, model: Model) -> TrainSettings:
 
 def describe(
     model: Model, settings: TrainSettings, preset: str, data: list[str], validation: Path | None, fitted: Fitted,
-    device: str, start: Model | None,
+    device: str, start: Model | None, *, simulated: bool = False,
 ) -> None:  # fmt: skip
-    """Put into the model what validation chose and where it came from."""
+    """Put into the model what validation chose and where it came from.
+
+    simulated: whether all data are known to be simulated by this package.
+    """
     import platform
 
     import torch
@@ -75,6 +86,7 @@ def describe(
         "preset": preset,
         "settings": settings.model_dump(),
         "training_data": data,
+        "simulated": simulated,
         "validation_data": None if validation is None else validation.name,
         "steps": fitted.step,
         "minutes": round(fitted.minutes, 3),

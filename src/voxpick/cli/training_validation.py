@@ -15,8 +15,9 @@ from voxpick.detect.locate import locate
 from voxpick.detect.memory import resident_bytes
 from voxpick.detect.segment import probabilities
 from voxpick.detect.settings import LOCATE_SETTINGS, make_settings
-from voxpick.errors import VoxpickError
+from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.methods.catalogue import Method
+from voxpick.methods.recipe import require_voxel_size
 from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
@@ -44,7 +45,9 @@ def make_validation(
     A first stage that tells particles from background is judged by where it finds them; a 'classifier' by the names it
     gives, unless it finds by itself; the last stage of other methods by all that the method finds with it and the
     `earlier` ones. Any other stage, such as one that removes noise, has None.
+    Raises VoxpickError for a tomogram of another voxel size than the model's.
     """
+    require_voxel_size([held_out], model, use="validate on a tomogram of the same")
     stage = settings.stage
     if model.classes == ["background", "particle"] and stage == method.STAGES[0]:
         return localizer_validation(held_out, model, side=side)
@@ -124,9 +127,9 @@ def detection_validation(
     """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
-    at which the method gives up, as nearly all is foreground, counts as nothing found. Detection may take as much
-    memory as by itself, beside what the training holds (mapped specimens count). A method's VALIDATION are changes to
-    its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
+    at which the method gives up, as nearly all is foreground, counts as nothing found; any other error is raised.
+    Detection may take as much memory as by itself, beside what the training holds (mapped specimens count). A method's
+    VALIDATION are changes to its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
     """
     crop = middle_of(held_out, side=side)
     last = crop.z_offset + len(crop.occupancy)
@@ -140,7 +143,7 @@ def detection_validation(
         changes["max_memory"] = str(resident_bytes() + DETECTION_MEMORY)
         try:
             picks = method.detect(crop.tomogram, models, changes=changes, device=device).particles
-        except VoxpickError:
+        except TooMuchForeground:
             picks = Particles(np.zeros((0, 3)))
         score = crop.score(picks.with_columns(centers_zyx=picks.centers_zyx - shift))
         named = 0.0 if math.isnan(score.mean_class_f1) else score.mean_class_f1

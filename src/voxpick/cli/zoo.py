@@ -164,7 +164,10 @@ def _make(
     require_writable(output)
     require_writable(data)
     where = choose_device(device)
-    specimens = make_specimens(data, training=training, size=size, device=str(where))
+    specimens = make_specimens(data, training=training, size=size, device=str(where), stop=late)
+    if specimens is None:
+        typer.echo(f"{data}: stopped before all specimens were made; go on with --resume")
+        raise typer.Exit(0)
     with stopping_on_signals() as asked:
         trained = train_stages(
             plan, specimens, output / plan.method, resume=resume, device=where, stop=lambda: asked() or late()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,22 @@ class Specimens:
     about: list[str]
 
 
-def make_specimens(folder: Path, *, training: int, size: tuple[int, int, int], device: str) -> Specimens:
+def make_specimens(
+    folder: Path, *, training: int, size: tuple[int, int, int], device: str, stop: Callable[[], bool] = lambda: False
+) -> Specimens | None:
     """Simulate what the folder does not hold yet; training: how many to train on, 0 for none.
 
-    Raises VoxpickError where a specimen of the folder was made in another way.
+    None where stop() said so before all were there. Raises VoxpickError where a specimen of the folder was made in
+    another way.
     """
     counts = {"training": training, "validation": 1, "test": TESTS}
-    made = {
-        role: [_specimen(folder / role / f"model_{k}", role, k, size, device) for k in range(number)]
-        for role, number in counts.items()
-    }
+    made: dict[str, list[Path]] = {role: [] for role in counts}
+    for role, number in counts.items():
+        for k in range(number):
+            path = folder / role / f"model_{k}"
+            if not path.exists() and stop():
+                return None
+            made[role].append(_specimen(path, role, k, size, device))
     about = [_about(role, number, size) for role, number in counts.items() if number]
     return Specimens(made["training"], made["validation"], made["test"], about)
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from voxpick.cli.zoo_specimens import Specimens
-    from voxpick.networks.model import Model
     from voxpick.train.settings import TrainSettings
 
 VALIDATION_SIDE = 192
@@ -75,18 +74,27 @@ def _train_stage(
 ) -> bool:
     """Train one stage into `work`/model.pt, from its checkpoint where there is one; whether it is trained."""
     from voxpick.cli.progress import progress_bar
+    from voxpick.cli.training_data import read_training_volume
+    from voxpick.cli.training_marks import validation_mark
     from voxpick.cli.training_model import describe, other_stages, write_stage
+    from voxpick.cli.training_validation import make_validation
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.catalogue import find_method
     from voxpick.train.compact import compact, expand
 
     method, settings = find_method(plan.method), plan.settings(stage)
     source = _training_data(plan, settings, specimens, device)
-    earlier = other_stages(work / "model.pt", plan.method, stage)
+    earlier = other_stages(work / "model.pt", plan.method, stage, replace=False)
     model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
-    validate = _validation(specimens.validation[0], model, settings, earlier)
+    held_out = read_training_volume(specimens.validation[0])
+    validate = make_validation(held_out, model, settings, method=method, earlier=earlier, side=VALIDATION_SIDE)
     run = RunDirectory(work / stage)
     state = expand(run.load_checkpoint()) if run.checkpoint_path.is_file() else None
+    marks = {**source.marks, "validation": validation_mark(held_out if validate else None, side=VALIDATION_SIDE)}
+    if state is None:
+        run.write_data(source.names, marks)
+    else:
+        run.require_same_data(marks)
     run.write_settings({"preset": plan.preset, **settings.model_dump()})
 
     def save(whole: dict[str, Any]) -> None:
@@ -103,7 +111,10 @@ def _train_stage(
     if fitted.interrupted:
         typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
         return False
-    describe(model, settings, plan.preset, source.names, specimens.validation[0], fitted, str(device), None)
+    describe(
+        model, settings, plan.preset, source.names, specimens.validation[0], fitted, str(device), None,
+        simulated=source.simulated,
+    )  # fmt: skip
     write_stage(work / "model.pt", stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
     typer.echo(f"{stage}: {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
@@ -116,14 +127,3 @@ def _training_data(plan: Plan, settings: TrainSettings, specimens: Specimens, de
     if plan.stream:
         return training_data.stream(settings, None, device=device)
     return training_data.gather(specimens.training, picks=[], radius=[], partial=None)
-
-
-def _validation(folder: Path, model: Model, settings: TrainSettings, earlier: dict[str, Model]) -> Any:
-    from voxpick.cli.training_data import read_training_volume
-    from voxpick.cli.training_validation import make_validation
-    from voxpick.methods.catalogue import find_method
-
-    return make_validation(
-        read_training_volume(folder), model, settings, method=find_method(settings.method), earlier=earlier,
-        side=VALIDATION_SIDE,
-    )  # fmt: skip

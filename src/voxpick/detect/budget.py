@@ -9,7 +9,7 @@ import torch
 
 from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, resident_bytes, settled_bytes
 from voxpick.detect.segment import Tile3, best_tile, multiple_of, softmax_map
-from voxpick.errors import VoxpickError
+from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.volume import release
 
 EXPECTED_FOREGROUND = 0.05
@@ -60,14 +60,14 @@ def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: i
 
 
 def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:
-    """Raise VoxpickError if finding particles among `number` foreground voxels takes more than `max_memory` bytes."""
+    """Raise TooMuchForeground if finding particles among `number` foreground voxels takes over `max_memory` bytes."""
     voxels = math.prod(shape)
     more = number * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
     needed = resident_bytes() + more
     if needed > max_memory:
         needed = settled_bytes() + more
     if needed > max_memory:
-        raise VoxpickError(
+        raise TooMuchForeground(
             f"detect: {number / voxels:.1%} of the volume lies above the threshold of {threshold:g}; to tell particles "
             f"apart there takes {in_gigabytes(needed)}, max_memory is {in_gigabytes(max_memory)}; raise one of the two"
         )

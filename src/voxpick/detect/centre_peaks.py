@@ -23,7 +23,7 @@ from voxpick.detect.pipeline import Detection, Progress
 from voxpick.detect.prepare import prepare
 from voxpick.detect.scan import cut
 from voxpick.detect.scan_settings import CentreSettings
-from voxpick.errors import VoxpickError
+from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS, STRIDE
 from voxpick.precision import choose_device, choose_dtype
@@ -116,7 +116,7 @@ def peaks(
     kept[core] = inner[core]
     places = kept.nonzero()
     if len(places) > PER_VOXEL * heat.numel() + 8:
-        raise VoxpickError(
+        raise TooMuchForeground(
             f"detect: {len(places)} peaks above the threshold of {threshold:g} in a tile of {heat.numel()} places; "
             "train longer, or raise the threshold"
         )

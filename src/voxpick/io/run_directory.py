@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,15 @@ from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
 
 DATA_FILE = "training_data.yaml"
+
+DIFFERENT = {
+    "mark": "the run began on other training data, or the same in another order; resume with those",
+    "labels": "the run began with other labels of the same particles (radii, what is known around them, background "
+    "picks, or masks); resume with those",
+    "validation": "the run began with another validation, or none, so that its best score cannot be compared; resume "
+    "with that one",
+}
+"""What is told of a mark that has changed."""
 
 
 class RunDirectory:
@@ -40,22 +49,23 @@ class RunDirectory:
         """The resolved settings as settings.yaml."""
         write_text(self.path / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
 
-    def write_data(self, mark: str | None, names: Sequence[str]) -> None:
-        """What the run learns from as training_data.yaml: names, and a digest that `require_same_data` compares."""
-        write_text(self.path / DATA_FILE, yaml.safe_dump({"mark": mark, "names": list(names)}, sort_keys=False))
+    def write_data(self, names: Sequence[str], marks: Mapping[str, str]) -> None:
+        """What the run learns from as training_data.yaml: names, and digests that `require_same_data` compares."""
+        write_text(self.path / DATA_FILE, yaml.safe_dump({**marks, "names": list(names)}, sort_keys=False))
 
-    def require_same_data(self, mark: str | None) -> None:
-        """Raise VoxpickError where training_data.yaml says that the run began on other tomograms or particles."""
+    def require_same_data(self, marks: Mapping[str, str]) -> None:
+        """Raise VoxpickError where training_data.yaml says that the run began on other data, labels or validation.
+
+        marks: by the keys of DIFFERENT. What the file lacks, as those of earlier versions do, is not compared.
+        """
         try:
             written = yaml.safe_load((self.path / DATA_FILE).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             return
-        before = written.get("mark") if isinstance(written, dict) else None
-        if before is not None and mark is not None and before != mark:
-            raise VoxpickError(
-                f"{self.path}: the run began on other training data, or the same in another order; resume with those, "
-                "or begin another run with another --run-dir and --from the model"
-            )
+        for key, now in marks.items():
+            before = written.get(key) if isinstance(written, dict) else None
+            if before is not None and before != now:
+                raise VoxpickError(f"{self.path}: {DIFFERENT[key]}, or begin another run in another folder")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the checkpoint; a previous one stays whole until the new one is."""

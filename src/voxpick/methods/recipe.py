@@ -4,8 +4,10 @@ of it for methods that name boxes."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from voxpick.errors import VoxpickError
@@ -133,11 +135,31 @@ def class_names(volumes: Sequence[TrainingVolume]) -> list[str]:
     return [found[number] for number in sorted(found)]
 
 
-def require_voxel_size(volumes: Sequence[TrainingVolume], model: Model) -> None:
-    """Raise VoxpickError for tomograms of another voxel size than the model's."""
+def without_gaps(volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:
+    """The volumes with classes numbered from 1 on where some numbers occur in no mask, as of structures left out.
+
+    Data numbered as SHREC'20 stay; so do numbers that masks hold, but no particle names.
+    """
+    found = classes_by_number(volumes)
+    largest = max(found, default=0)
+    gaps = set(range(1, largest + 1)) - set(found)
+    if not gaps or all(CLASS_IDS.get(name) == number for number, name in found.items()):
+        return list(volumes)
+    held = {int(k) for volume in volumes for section in volume.class_mask for k in np.unique(section)}
+    if held & gaps or max(held) > largest:
+        return list(volumes)
+    numbers = np.zeros(largest + 1, dtype=np.int16)
+    numbers[sorted(found)] = np.arange(1, len(found) + 1)
+    return [replace(volume, class_mask=numbers[np.asarray(volume.class_mask)]) for volume in volumes]
+
+
+def require_voxel_size(
+    volumes: Sequence[TrainingVolume], model: Model, *, use: str = "train on tomograms of one voxel size"
+) -> None:
+    """Raise VoxpickError for tomograms of another voxel size than the model's. use: the way out."""
     for volume in volumes:
         if abs(volume.tomogram.voxel_size / model.voxel_size - 1) > 0.01:
             raise VoxpickError(
                 f"{volume.tomogram.name}: voxels of {volume.tomogram.voxel_size:g} A, but the model is made for "
-                f"{model.voxel_size:g} A; train on tomograms of one voxel size"
+                f"{model.voxel_size:g} A; {use}"
             )

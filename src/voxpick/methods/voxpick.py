@@ -70,6 +70,9 @@ TINY: dict[str, dict[str, Any]] = {
     }
 }  # fmt: skip
 
+UNUSED = ("gamma", "background_weight", "class_weights")
+"""Settings that other methods' losses take; here it is the options that weigh."""
+
 SEGMENTS = False
 DETECTION_SETTINGS = CentreSettings
 
@@ -78,13 +81,16 @@ VALIDATION_THRESHOLDS = (0.25, 0.3, 0.35, 0.4)
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
-    """The settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for unknown names."""
+    """Settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for names unknown or UNUSED."""
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; voxpick has one, 'picker'")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
     unknown = sorted(set(settings.options) - set(OPTIONS))
     if unknown:
         raise VoxpickError(f"voxpick: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    for name in UNUSED:
+        if (value := getattr(settings, name)) != TrainSettings.model_fields[name].default:
+            raise VoxpickError(f"{name} = {value}: voxpick's loss takes none; its options are {', '.join(OPTIONS)}")
     return settings
 
 

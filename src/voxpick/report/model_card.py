@@ -54,8 +54,10 @@ def model_card(name: str, models: Mapping[str, Model], facts: CardFacts) -> str:
     title = facts.title or name
     use = (
         f"For tomograms with {any_model.voxel_size:g} A voxels (others are rescaled), dark protein and a tilt axis "
-        f"along y. Classes: {', '.join(classes)}. Licence: {LICENCE}."
+        f"along y. Classes: {', '.join(classes)}."
     )
+    if _simulated(models):
+        use += f" Licence: {LICENCE}."
     lines += [*wrap(f"{title[:1].upper()}{title[1:]}. {facts.paper}".strip(), WIDTH), "", *wrap(use, WIDTH), ""]
     lines += _training(models) + _data(facts)
     if facts.tests:
@@ -196,13 +198,34 @@ def _calibration(models: Mapping[str, Model]) -> list[str]:
 
 def _limits(models: Mapping[str, Model]) -> list[str]:
     named = max(len(model.classes) for model in models.values()) - 1
-    lines = ["## Limits", "", "- Trained on simulated data only; it has not seen a real tomogram."]
+    lines, simulated = ["## Limits", ""], _simulated(models)
+    if simulated:
+        lines.append("- Trained on simulated data only; it has not seen a real tomogram.")
     if named > 1:
         lines.append(f"- It knows {named} complexes and calls everything else by one of their names.")
-    lines.append("- Membranes, filaments, gold beads and carbon edges were not in the training data.")
+    if simulated:
+        lines.append("- Membranes, filaments, gold beads and carbon edges were not in the training data.")
     if not any("calibration" in m.detection or "location_calibration" in m.detection for m in models.values()):
         lines.append("- Scores are confidences, not calibrated probabilities.")
     return lines
+
+
+def _simulated(models: Mapping[str, Model]) -> bool:
+    """Whether provenance shows that every part, and every run whose weights it began with, saw simulated data alone.
+
+    A run that its weights were taken from may say nothing of its data; a part itself has to.
+    """
+    parts = [model.provenance for model in models.values()]
+    before = [run for made in parts for run in _earlier(made) if "training_data" in run]
+    return all(_made_of_simulated(made) for made in [*parts, *before])
+
+
+def _made_of_simulated(made: Mapping[str, Any]) -> bool:
+    """simulated: what training wrote down; before it did, seeds or the lines about the data told."""
+    if "simulated" in made or "data_seeds" in made:
+        return bool(made.get("simulated", True))
+    lines = made.get("evaluation", {}).get("data", ())
+    return any(line.startswith("training:") and "simulated" in line for line in lines)
 
 
 def _steps(made: Mapping[str, Any], settings: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import patch_density, specimen
+from voxpick.train.partial import EmptyPlaces
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import IGNORE, TrainingVolume
 
@@ -32,7 +33,8 @@ class CentrePatches:
     density: the specimen without noise (`train.denoising`); NaN where it is not known.
     classes: names in the order of their numbers; particles of other classes are no targets.
     Cubes lie anywhere over the class mask, at most a quarter beyond its first and last section, or around a particle
-    (`centred_fraction` of them, every class equally often). turns: half turns about x, y and z, which keep the wedge.
+    (`centred_fraction` of them, every class equally often; some of these around known background far from all particles
+    instead, where labels are partly known). turns: half turns about x, y and z, which keep the wedge.
     An epoch covers the masks of all volumes once.
     """
 
@@ -59,6 +61,7 @@ class CentrePatches:
             for number in numbers.values()
         ]
         self.groups = [group for group in self.groups if group]
+        self.empty = EmptyPlaces(volumes, size=self.size)
         voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
         self.share = voxels / voxels.sum()
         self.epoch = max(1, round(voxels.sum() / self.size**3))
@@ -92,10 +95,13 @@ class CentrePatches:
     def _place(self, rng: np.random.Generator) -> tuple[int, list[int]]:
         """Number of a volume, and the first voxel of a cube in it."""
         if self.groups and rng.random() < self.settings.centred_fraction:
-            group = self.groups[rng.integers(len(self.groups))]
-            index, row = group[rng.integers(len(group))]
-            margin = self.size // 8
-            wanted = np.rint(self.centers[index][row]).astype(np.int64)
+            margin, empty = self.size // 8, self.empty.draw(rng)
+            if empty is None:
+                group = self.groups[rng.integers(len(self.groups))]
+                index, row = group[rng.integers(len(group))]
+                wanted = np.rint(self.centers[index][row]).astype(np.int64)
+            else:
+                index, wanted = empty
             wanted = wanted - rng.integers(margin, self.size - margin, size=3)
             volume = self.volumes[index]
         else:

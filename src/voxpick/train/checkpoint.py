@@ -35,6 +35,10 @@ class Progress:
     sampling_seconds: float = 0.0
     computing_seconds: float = 0.0
 
+    def forget_best(self) -> None:
+        """Drop the best validation and its weights."""
+        self.best_score, self.best_step, self.best_weights, self.best_validation = -math.inf, 0, None, {}
+
 
 def capture(
     network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
@@ -57,7 +61,7 @@ def restore(
     state: dict[str, Any], network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
     rng: np.random.Generator, *, fingerprint: str,
 ) -> Progress:  # fmt: skip
-    """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings."""
+    """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings or classes."""
     if not isinstance(state, dict) or state.get("voxpick_checkpoint") != FORMAT:
         raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; {WAY_OUT}")
     if state.get("fingerprint") is None:
@@ -77,6 +81,11 @@ def restore(
         return Progress(**state["progress"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
+        if "size mismatch" in str(error):
+            raise VoxpickError(
+                f"the training checkpoint is of another network, or of data with other classes ({reason}); resume with "
+                "those it was made with, or give another --run-dir"
+            ) from error
         raise VoxpickError(f"the training checkpoint is damaged ({reason}); {WAY_OUT}") from error
 
 

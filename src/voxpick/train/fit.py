@@ -65,7 +65,8 @@ def fit(
     the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the end and
     when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run gives the
     same weights, bit for bit, as one that was not interrupted (same device, same number of threads); where weights are
-    chosen by validation, that needs validate_steps, as validate_minutes goes by the clock.
+    chosen by validation, that needs validate_steps, as validate_minutes goes by the clock. A run that is resumed
+    without validate gives up what an earlier validation held for its best weights.
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
     keep_freed_memory()
@@ -80,6 +81,8 @@ def fit(
     average = averaged(network, settings.average_decay) if settings.average_decay else None
     fingerprint = json.dumps(settings.model_dump(exclude=ADJUSTABLE | _unused(settings)), sort_keys=True)
     state = Progress() if resume is None else restore(resume, network, average, optimiser, rng, fingerprint=fingerprint)
+    if validate is None:
+        state.forget_best()
 
     started = time.monotonic() - 60 * state.minutes
     saved = time.monotonic()

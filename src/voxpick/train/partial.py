@@ -51,6 +51,41 @@ def with_particles(volume: TrainingVolume, rows: Sequence[int] | np.ndarray) -> 
     return replace(volume, class_mask=class_mask, occupancy=occupancy, particles=volume.particles[rows])
 
 
+EMPTY_SHARE = 0.25
+"""Of the patches around particles, how many lie around empty places instead, where there are some."""
+
+
+def empty_places(volume: TrainingVolume, *, reach: int) -> np.ndarray:
+    """Voxels (n, 3) of the tomogram known to be background, more than `reach` voxels along an axis from any particle.
+
+    Patches around particles do not show them. None where all labels are known.
+    """
+    places = np.zeros((0, 3), dtype=np.int64)
+    if volume.known is None:
+        return places
+    empty = volume.known & (np.asarray(volume.class_mask) == 0)
+    for center in volume.centers() - [volume.z_offset, 0, 0]:
+        low, high = np.clip(center - reach, 0, None), np.clip(center + reach + 1, 0, None)
+        empty[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = False
+    return np.argwhere(empty) + [volume.z_offset, 0, 0]
+
+
+class EmptyPlaces:
+    """Where patches of `size` voxels are to be drawn around that those around particles do not show."""
+
+    def __init__(self, volumes: Sequence[TrainingVolume], *, size: int) -> None:
+        self.places = [empty_places(volume, reach=size // 2) for volume in volumes]
+        numbers = np.array([len(places) for places in self.places], dtype=np.float64)
+        self.share = numbers / max(numbers.sum(), 1)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, np.ndarray] | None:
+        """Number of a volume and a voxel of it, for EMPTY_SHARE of the draws; else, and where there are none, None."""
+        if not self.share.any() or rng.random() >= EMPTY_SHARE:
+            return None
+        index = int(rng.choice(len(self.places), p=self.share))
+        return index, self.places[index][rng.integers(len(self.places[index]))]
+
+
 def _within(mask: np.ndarray, reach: float) -> np.ndarray:
     """Voxels [z, y, x] at most `reach` voxels from one that is not 0, some sections at a time."""
     found = np.zeros(mask.shape, dtype=bool)

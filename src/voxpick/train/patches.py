@@ -10,6 +10,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
+from voxpick.train.partial import EmptyPlaces
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume, binary_target
 
@@ -28,6 +29,7 @@ class Sampler(Protocol):
 class SegmentationPatches:
     """Patches to be segmented, uniform over the tomograms or around a particle.
 
+    Of those around a particle some lie around known background far from all, where labels are partly known.
     binary: labels are 1 for any particle; else class numbers.
     An epoch is as many patches as cover the masks of all volumes once.
     """
@@ -45,13 +47,18 @@ class SegmentationPatches:
         self.by_voxels = voxels / voxels.sum()
         numbers = np.array([len(centers) for centers in self.centers], dtype=np.float64)
         self.by_particles = numbers / max(numbers.sum(), 1)
+        self.empty = EmptyPlaces(volumes, size=size)
         self.epoch = max(1, round(voxels.sum() / size**3))
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented image and its labels."""
         if rng.random() < self.centred_fraction:
-            index = int(rng.choice(len(self.volumes), p=self.by_particles))
-            center = self.centers[index][rng.integers(len(self.centers[index]))]
+            empty = self.empty.draw(rng)
+            if empty is None:
+                index = int(rng.choice(len(self.volumes), p=self.by_particles))
+                center = self.centers[index][rng.integers(len(self.centers[index]))]
+            else:
+                index, center = empty
             offset = rng.integers(self.size // 4, self.size - self.size // 4, size=3)
             wanted = center - offset
         else:

@@ -1,0 +1,97 @@
+"""What a training run learns from and is judged by, as digests: a resumed run has to find the same again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.simulate.structures import BeadModel
+    from voxpick.train.targets import TrainingVolume
+
+UNVALIDATED = "none"
+"""Mark of the validation of a run without one."""
+
+
+def data_mark(volumes: Sequence[TrainingVolume]) -> str:
+    """Of the tomograms and particles, in whatever folder they lie."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for volume in volumes:
+        data, particles = volume.tomogram.data, volume.particles
+        digest.update(
+            repr((data.shape, volume.tomogram.voxel_size, [str(name) for name in particles.classes])).encode()
+        )
+        digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
+        digest.update(np.round(particles.centers_zyx, 2).astype(np.float64).tobytes())
+    return _text(digest)
+
+
+def label_mark(volumes: Sequence[TrainingVolume]) -> str:
+    """Of the class of every voxel, and of what is known of it."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for volume in volumes:
+        digest.update(repr((volume.class_mask.shape, volume.z_offset, volume.known is None)).encode())
+        for section in volume.class_mask:
+            digest.update(np.ascontiguousarray(section, dtype=np.int16).tobytes())
+        for known in () if volume.known is None else volume.known:
+            digest.update(np.packbits(known).tobytes())
+    return _text(digest)
+
+
+def tomogram_mark(volume: TrainingVolume) -> str:
+    """Of the intensities alone, whatever particles and voxel size go with them."""
+    import numpy as np
+
+    data = volume.tomogram.data
+    digest = hashlib.sha256(repr(data.shape).encode())
+    digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
+    return _text(digest)
+
+
+def bank_mark(bank: Mapping[str, BeadModel]) -> str:
+    """Of the structures that a stream simulates: names in order, places and electrons of their beads."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    for name, structure in bank.items():
+        digest.update(repr((name, len(structure.electrons))).encode())
+        for values in (structure.positions_zyx, structure.electrons):
+            digest.update(np.round(np.asarray(values, dtype=np.float64), 2).tobytes())
+    return _text(digest)
+
+
+def validation_mark(held_out: TrainingVolume | None, *, side: int) -> str:
+    """Of the tomogram that a run is validated on, and how much of it."""
+    return UNVALIDATED if held_out is None else f"{data_mark([held_out])} side {side}"
+
+
+def require_other_place(validation: Path, paths: Sequence[Path]) -> None:
+    """Raise VoxpickError where the validation folder is, or holds, one of the training data."""
+    for path in paths:
+        if validation.resolve() in (path.resolve(), path.resolve().parent):
+            raise VoxpickError(f"{validation}: is also training data; validate on a tomogram kept out of training")
+
+
+def require_other_content(
+    validation: Path, held_out: TrainingVolume, paths: Sequence[Path], tomograms: Sequence[str]
+) -> None:
+    """Raise VoxpickError where a training tomogram is a copy of the validation's. tomograms: their marks."""
+    mark = tomogram_mark(held_out)
+    for path, other in zip(paths, tomograms, strict=False):
+        if other == mark:
+            raise VoxpickError(
+                f"{validation}: holds the same tomogram as {path}, which is training data; validate on a tomogram kept "
+                "out of training"
+            )
+
+
+def _text(digest: hashlib._Hash) -> str:
+    return digest.hexdigest()[:16]
