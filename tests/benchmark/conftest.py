@@ -37,6 +37,9 @@ import json, os, signal, sys
 from pathlib import Path
 command, words = sys.argv[1], sys.argv[2:]
 option = lambda name: words[words.index(name) + 1] if name in words else None
+def parts_of(file):
+    content = file.read_bytes()
+    return json.loads(content) if content[:1] == b"{" else {"shipped": file.stem}
 with open(Path(__file__).with_name("calls"), "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 trouble = Path(__file__).with_name("trouble")
@@ -50,7 +53,7 @@ if command == "simulate":
         (Path(words[1]) / f"model_{k}").mkdir(parents=True)
 if command == "train":
     output = Path(option("--output"))
-    parts = json.loads(output.read_text()) if output.exists() else {}
+    parts = parts_of(output) if output.exists() else {}
     output.write_text(json.dumps({**parts, option("--stage"): option("--method")}))
     run = output.with_name(f"{output.stem}_{option('--stage')}_run")
     run.mkdir(exist_ok=True)
@@ -62,7 +65,7 @@ if command in ("detect", "match"):
     folder.mkdir(parents=True)
     parts = {"match": option("--method")} if command == "match" else {}
     for file in filter(None, (option("--model"), option("--classifier"))):
-        parts |= json.loads(Path(file).read_text())
+        parts |= parts_of(Path(file))
     (folder / "reconstruction.csv").write_text(json.dumps(parts))
 """
 

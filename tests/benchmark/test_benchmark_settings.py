@@ -174,7 +174,7 @@ def parsed(words):
     return command.make_context(words[0], list(words[1 + group :]))
 
 
-@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims", "resnet3d"])
+@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims", "resnet3d", "zoo"])
 def test_every_command_of_the_committed_settings_parses(bench, name):
     bench.copy_settings(COMMITTED / name)
     methods = abilities()

@@ -10,9 +10,10 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
   residual holds those too. Loss: mean squared error of the residual, as Zhang et al.;
 - which 3D U-Net: Cicek's, as the section cites the 2-D one. 104 is a multiple of 8 and not of 16, which fits its three
   maxima. "Modified" is read as the loss, which is the change that is named;
-- patches in training: 104^3 as in the test, anywhere in the denoised specimen, up to a quarter of a side beyond it in
-  z, one at a time; slices whole, four at a time; 50 epochs of the denoiser (Zhang et al.), 100 of the U-Net; rates stay
-  as they are. The hours that the paper gives (2.8 and 12.4) do not tell the epochs;
+- patches in training: 104^3 as in the test, anywhere in the denoised specimen, up to a quarter of a side beyond it
+  (those beyond a face of the tomogram moved inside), one at a time; slices whole, four at a time; 50 epochs of the
+  denoiser (Zhang et al.), 100 of the U-Net; rates stay as they are. The hours that the paper gives (2.8 and 12.4) do
+  not tell the epochs;
 - slices split 0.8 : 0.1 : 0.1 into training, validation and test: here whole tomograms are kept out instead, as slices
   of one tomogram share their particles;
 - "retrained" is read as trained from random weights; slices and patches are of the specimens, as grandmodels have

@@ -11,7 +11,7 @@ paper leaves open:
   + 13 = 223,002 parameters;
 - classes: "from 0 to 13" is read as the background and the 12 classes, numbers 0 to 12;
 - "the tomogram is cropped into cubic volumes": patches anywhere in the specimen, up to 16 voxels beyond
-  it in z; an epoch has as many as cover it once;
+  it, those beyond a face of the tomogram moved inside; an epoch has as many as cover the specimen once;
 - the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
 - which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed, vote by

@@ -11,7 +11,8 @@ The preset 'paper' departs from it only where it says nothing or contradicts its
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
   the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
   thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
-- "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it in z;
+- "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it, those
+  beyond a face of the tomogram moved inside;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
   bfloat16 where the processor gains from it;
 - an epoch: as many random patches as cover the specimens once; for the classifier as many subtomograms as there

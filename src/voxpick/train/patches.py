@@ -27,8 +27,9 @@ class Sampler(Protocol):
 
 
 class SegmentationPatches:
-    """Patches to be segmented, uniform over the tomograms or around a particle.
+    """Patches to be segmented, over all of the tomograms or around a particle.
 
+    Those beyond a face are moved into the tomogram, so that the few that hold a voxel at the face are drawn more often.
     Of those around a particle some lie around known background far from all, where labels are partly known.
     binary: labels are 1 for any particle; else class numbers.
     An epoch is as many patches as cover the masks of all volumes once.
@@ -66,20 +67,14 @@ class SegmentationPatches:
             volume = self.volumes[index]
             low = np.array([volume.z_offset, 0, 0]) - self.size // 4
             high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - (self.size - self.size // 4)
-            room = _room(volume, self.size)  # within it, lest patches at its faces are drawn more often than others
-            low, high = np.clip(low, 0, room), np.clip(high, 0, room)
             wanted = rng.integers(low, np.maximum(high, low) + 1)
         volume = self.volumes[index]
-        start, window = np.clip(wanted, 0, _room(volume, self.size)).tolist(), (self.size,) * 3
+        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
+        start, window = np.clip(wanted, 0, room).tolist(), (self.size,) * 3
         labels = volume.labels(start, window, touching=self.touching)
         if self.binary:
             labels = binary_target(labels)
         return self.augmentation(volume.image(start, window), labels, rng)
-
-
-def _room(volume: TrainingVolume, size: int) -> np.ndarray:
-    """The farthest corner (z, y, x) at which a patch begins within the tomogram."""
-    return np.maximum(np.array(volume.tomogram.shape) - size, 0)
 
 
 class ClassifierPatches:
