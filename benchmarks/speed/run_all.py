@@ -1,6 +1,6 @@
 """Run the benchmarks of this folder, one after another, and make docs/speed.md from what they wrote.
 
-python benchmarks/speed/run_all.py [--only NAME ...] [--threads 2] [--refuse-busy]
+python benchmarks/speed/run_all.py [--only NAME ...] [--threads 2] [--refuse-busy] [--suffix amx]
 Takes under 10 minutes on two cores; run it on a machine that does nothing else. To stay below, some are run small:
 big_volume over one tile, detect_scaling as far as two minutes go. What takes longer is a command of its own, and the
 page shows what it wrote as well:
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--refuse-busy", action="store_true", help="no benchmark starts while other things keep cores")
+    parser.add_argument("--suffix", default="", help="write NAME_SUFFIX.json, for another processor than NAME.json's")
     options = parser.parse_args()
     threads = str(options.threads)
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -62,6 +63,8 @@ def main() -> None:
         start = time.perf_counter()
         print(f"--- {name}", flush=True)
         command = [sys.executable, str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, []), *more]
+        if options.suffix:
+            command += ["--output", str(FOLDER / f"{name}_{options.suffix}.json")]
         if subprocess.run(command, env=environment, check=False).returncode:
             failed.append(name)
         print(f"    ({time.perf_counter() - start:.0f} s)", flush=True)
