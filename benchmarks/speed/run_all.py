@@ -2,7 +2,7 @@
 
 python benchmarks/speed/run_all.py [--only NAME ...] [--threads 2] [--refuse-busy] [--suffix amx]
 Takes under 10 minutes on two cores; run it on a machine that does nothing else. To stay below, some are run small:
-big_volume over one tile, detect_scaling as far as two minutes go. What takes longer is a command of its own, and the
+big_volume over one tile, detect_scaling as far as one minute goes. What takes longer is a command of its own, and the
 page shows what it wrote as well:
 
 python benchmarks/speed/detect_shrec.py
@@ -39,12 +39,12 @@ SCRIPTS = (
 )
 ARGUMENTS = {
     "big_volume": ["--tiles", "1"],
-    "detect_scaling": ["--seconds", "120"],
+    "detect_scaling": ["--seconds", "60"],
     "allocation": ["--repeats", "2"],
     "match": ["--repeats", "1"],
     "mean_shift": ["--repeats", "2"],
     "msdnet": ["--repeats", "2"],
-    "octopi": ["--repeats", "1"],
+    "octopi": ["--repeats", "1", "--shape", "96", "144", "144"],
 }
 
 
