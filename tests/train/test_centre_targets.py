@@ -106,3 +106,18 @@ def test_halved_is_the_mean_of_eight():
 def test_an_odd_patch_is_refused():
     with pytest.raises(VoxpickError, match="patch is 15"):
         patches(volume_of(CENTERS, ["a", "b", "a"]), patch=15)
+
+
+def test_voxels_at_a_face_are_drawn_nearly_as_often_as_others():
+    """Few cubes can hold them, so those that would begin beyond a face begin at it."""
+    volume = volume_of([[12, 14, 18]], ["a"])
+    volume.tomogram.data[:] = np.arange(36, dtype=np.float32)
+    sampler, rng = patches(volume, turns=False, centred_fraction=0.0), np.random.default_rng(0)
+    images = [sampler.draw(rng)[0] for _ in range(600)]
+    steps = [np.diff(image[0, 0]).mean() for image in images]
+    first = np.rint([image[0, 0, 0] / step for image, step in zip(images, steps, strict=True)])
+    starts = (first - first.min()).astype(int)
+    assert set(starts) == set(range(21))
+    share = np.bincount(starts) / len(starts)
+    assert share[0] == pytest.approx(5 / 29, abs=0.04) and share[20] == pytest.approx(5 / 29, abs=0.04)
+    assert share[1:20].max() < 0.1

@@ -32,9 +32,11 @@ class CentrePatches:
     label: class number of the voxel from the class mask; IGNORE outside of the tomogram.
     density: the specimen without noise (`train.denoising`); NaN where it is not known.
     classes: names in the order of their numbers; particles of other classes are no targets.
-    Cubes lie anywhere over the class mask, at most a quarter beyond its first and last section, or around a particle
-    (`centred_fraction` of them, every class equally often; some of these around known background far from all particles
-    instead, where labels are partly known). turns: half turns about x, y and z, which keep the wedge.
+    Cubes lie anywhere over the class mask, at most a quarter beyond it, those beyond a face of the tomogram moved
+    inside (few cubes hold a voxel at a face, so these are drawn more often; benchmarks/accuracy/faces.py), or
+    around a particle (`centred_fraction` of them, every class equally often; some of these around known background
+    far from all particles instead, where labels are partly known).
+    turns: half turns about x, y and z, which keep the wedge.
     An epoch covers the masks of all volumes once.
     """
 
@@ -107,9 +109,8 @@ class CentrePatches:
         else:
             index = int(rng.choice(len(self.volumes), p=self.share))
             volume = self.volumes[index]
-            low = np.array([volume.z_offset - self.size // 4, 0, 0])
-            high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - self.size
-            high[0] += self.size // 4
+            low = np.array([volume.z_offset, 0, 0]) - self.size // 4
+            high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - (self.size - self.size // 4)
             wanted = rng.integers(low, np.maximum(high, low) + 1)
         room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
         return index, np.clip(wanted, 0, room).tolist()
