@@ -4,9 +4,9 @@
 
 MODEL: a file, or the name of shipped weights, of any method. Recall by the distance of the true centre from the nearest
 face along y and x (a specimen's z faces are in the ice or in vacuum), over all tomograms; found as SHREC'20 counts it.
-Training cubes used to begin anywhere within the tomogram, so that few of them held a voxel near a face; in the committed
-figures before.pt was trained so, and after.pt is before.pt after twenty more minutes with cubes that reach the faces as
-often as the middle (docs/decisions/0004).
+Training cubes used to begin anywhere within the tomogram, so that few of them held a voxel near a face; in the
+committed figures before.pt was trained so, and after.pt is before.pt after twenty more minutes with cubes that reach
+the faces as often as the middle (docs/decisions/0004).
 """
 
 from __future__ import annotations
