@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from voxpick.api import detect, evaluate, simulate, train
+from voxpick.particles import Particles
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,12 @@ def test_train_and_detect_on_arrays(world):
     picks = detect(world.tomogram, model, threshold=0.999)
     assert np.isfinite(picks.centers_zyx).all()
     assert set(picks.classes) <= {"particle"}
+
+
+def test_a_pick_in_the_last_section_is_inside_whatever_is_odd():
+    """The tomogram has one section more than a specimen of 21 with as many sections above it as below."""
+    world = simulate(seed=3, size_zyx=(21, 24, 32), thickness=32, particles=4)
+    nz = world.tomogram.shape[0]
+    last = Particles(np.array([[(nz - 1) * 10.0, 100.0, 100.0]]))
+    assert (nz - 21) % 2 == 1 and evaluate(last, world).outside == 0
+    assert evaluate(Particles(np.array([[nz * 10.0, 100.0, 100.0]])), world).outside == 1

@@ -160,6 +160,7 @@ def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20
         world.occupancy,
         voxel_size=world.tomogram.voxel_size,
         z_offset=world.z_offset,
+        thickness=world.tomogram.shape[0],
         frame="tomogram",
         strict=strict,
     )

@@ -106,7 +106,7 @@ def score_picks(picks: Path, truth_folder: Path) -> dict[str, Any]:
     lenient, strict = (
         score_shrec(
             particles, truth.particles, truth.occupancy, voxel_size=truth.voxel_size, z_offset=truth.z_offset,
-            frame="tomogram", strict=mode,
+            thickness=truth.thickness, frame="tomogram", strict=mode,
         ).to_dict()
         for mode in (False, True)
     )  # fmt: skip

@@ -60,7 +60,7 @@ def demo(
     write_picks(output / "picks", detection.particles, ["star", "csv", "shrec"], tomogram.voxel_size, tomogram.shape)
     score = score_shrec(
         detection.particles, truth.particles, truth.occupancy,
-        voxel_size=truth.voxel_size, z_offset=truth.z_offset, frame="tomogram",
+        voxel_size=truth.voxel_size, z_offset=truth.z_offset, thickness=truth.thickness, frame="tomogram",
     )  # fmt: skip
     print_shrec(score)
     page = build_report(
