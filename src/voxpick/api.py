@@ -91,7 +91,7 @@ def train(
     earlier: stages that are trained already, by name, for a method whose later stages build on them.
     """
     from voxpick.methods.catalogue import find_method
-    from voxpick.methods.recipe import class_names
+    from voxpick.methods.recipe import class_names, learned_spectrum
     from voxpick.train.targets import TrainingVolume
 
     volumes = [
@@ -117,6 +117,7 @@ def train(
     chosen.train(volumes, model, how, classes=classes, earlier=earlier)
     if how.stage == "classifier":
         model.detection = {**model.detection, "subtomogram": how.patch}
+    model.spectrum = learned_spectrum(volumes)
     model.provenance = {"method": method, "preset": preset, "settings": how.model_dump()}
     return model
 

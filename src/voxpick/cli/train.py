@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
     from voxpick.cli.training_data import TrainingData
     from voxpick.networks.model import Model
-    from voxpick.train.fit import Validate
+    from voxpick.train.fit import Fitted, Validate
     from voxpick.train.settings import TrainSettings
     from voxpick.train.targets import TrainingVolume
 
@@ -150,6 +149,7 @@ def _train(
     from voxpick.io.atomic import require_writable
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.catalogue import find_method
+    from voxpick.methods.recipe import learned_spectrum
     from voxpick.precision import choose_device
     from voxpick.train.fine_tuning import take_weights
 
@@ -184,17 +184,23 @@ def _train(
     typer.echo(_network(model))
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
+    seen: list[TrainingVolume] = []
+
+    def train(volumes: list[TrainingVolume], **options: Any) -> Fitted:
+        seen[:] = volumes
+        return method.train(volumes, model=model, settings=settings, classes=source.classes, earlier=earlier, **options)
+
     with stopping_on_signals() as stop, progress_bar(what) as progress:
         fitted = source.run(
-            partial(method.train, model=model, settings=settings, classes=source.classes, earlier=earlier),
-            checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=run.save_checkpoint,
-            resume=state, stop=stop, device=where, progress=progress,
+            train, checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log,
+            save=run.save_checkpoint, resume=state, stop=stop, device=where, progress=progress,
         )  # fmt: skip
     run.close()
     run.write_settings(written)
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
+    model.spectrum = learned_spectrum(seen)
     describe(model, settings, preset, source.names, validation, fitted, str(where), start, simulated=source.simulated)
     write_stage(output, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""

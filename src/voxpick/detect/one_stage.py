@@ -47,7 +47,7 @@ def detect_in_one_stage(
         raise VoxpickError(f"detect: the model has the classes {model.classes}; it needs the background and 1 to 255")
     if settings.merge != "crop":
         raise VoxpickError(f"detect: merge = {settings.merge} is for networks of two outputs; use merge = crop")
-    ready = prepare(volume, model.voxel_size, settings)
+    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
     found = _foreground(ready, model, settings, device, progress)
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
     chosen["bandwidth"] = settings.bandwidth / ready.voxel_size

@@ -98,7 +98,7 @@ def detect_with_segmentation(
     """As `detect`, with the voxels of every pick labelled by its class."""
     settings = settings or make_settings([classifier, localizer])
     _check_models(localizer, classifier)
-    ready = prepare(volume, localizer.voxel_size, settings)
+    ready = prepare(volume, localizer.voxel_size, settings, spectrum=localizer.spectrum)
     grid, intensity = ready.grid, (ready.mean, ready.deviation)
     located = localise(
         grid, localizer, settings=settings, sections=ready.sections, intensity=intensity, device=device,

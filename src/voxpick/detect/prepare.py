@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +12,18 @@ from voxpick.allocation import keep_freed_memory
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
+from voxpick.detect.spectrum import amplitudes, change, filtered, gains_to, kernel_of
 from voxpick.volume import Volume, intensity_statistics
 
 SLAB_MARGIN = 120.0
 """A, beyond the sections where the ice was found and one bin of them, by which it may fall short of the particles
 (benchmarks/accuracy/slab_margin.py): as much as the network needs around a particle."""
+
+LEAST_CHANGE = 0.04
+"""Part of a tomogram's deviation; where its filter would change less, it is left alone. Tomograms of the same kind
+differ by 0.01 to 0.02."""
+SPECTRUM_MARGIN = 32
+"""Sections beyond the slab that are filtered as well, as networks see some of what lies around."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Prepared:
     """A tomogram ready for a network.
 
     volume: as it was given. grid: the same at the model's voxel size (the very same object where nothing had to be
-    rescaled). slab: where the specimen is, in sections of `volume`; sections: the same in those of `grid`.
+    rescaled or filtered). slab: where the specimen is, in sections of `volume`; sections: the same in those of `grid`.
     (value - mean) / deviation is what networks take; the deviation is negative where the contrast is inverted.
     """
 
@@ -45,9 +53,13 @@ class Prepared:
         return self.grid.voxel_size
 
 
-def prepare(volume: Volume, voxel_size: float, settings: DetectSettings) -> Prepared:
+def prepare(
+    volume: Volume, voxel_size: float, settings: DetectSettings, *, spectrum: Sequence[float] | None = None
+) -> Prepared:
     """`volume` on a grid of `voxel_size` A (rescaled with a warning if need be), its slab and its intensities.
 
+    spectrum: amplitudes of the tomograms that a model knows (`detect.spectrum`), which it is given where its own differ
+    and the settings do not forbid it; with a warning, too.
     Raises VoxpickError for NaN or constant volumes and for a slab that is not within the volume.
     """
     keep_freed_memory()
@@ -58,7 +70,50 @@ def prepare(volume: Volume, voxel_size: float, settings: DetectSettings) -> Prep
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=3
         )
         grid = rescaled(volume, voxel_size)
-    slab = choose_slab(volume.data, settings.slab, margin=BIN + round(SLAB_MARGIN / volume.voxel_size))
+    slab = slab_of(volume, settings.slab)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
     mean, deviation = intensity_statistics(grid)
+    if settings.match_spectrum == "auto" and spectrum is not None:
+        grid, mean, deviation = matched(grid, sections, spectrum, mean=mean, deviation=deviation)
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)
+
+
+def slab_of(volume: Volume, setting: str = "auto") -> Slab:
+    """The sections to look at. Raises VoxpickError for a slab that is not within the volume."""
+    return choose_slab(volume.data, setting, margin=BIN + round(SLAB_MARGIN / volume.voxel_size))
+
+
+def mean_spectrum(tomograms: Sequence[tuple[Volume, tuple[float, float]]]) -> list[float] | None:
+    """Amplitudes (`detect.spectrum`) of tomograms with their (mean, standard deviation): the mean of the logarithms.
+
+    None where all are too small to have any.
+    """
+    found = [
+        amplitudes(volume.data[slice(slab.start, slab.stop)], mean, deviation)
+        for volume, (mean, deviation) in tomograms
+        for slab in [slab_of(volume)]
+    ]
+    logarithms = [np.log(np.maximum(one, 1e-12)) for one in found if one is not None]
+    return np.exp(np.mean(logarithms, axis=0)).tolist() if logarithms else None
+
+
+def matched(
+    grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float
+) -> tuple[Volume, float, float]:
+    """The volume with another amplitude spectrum in its `sections`, and the mean and deviation that normalise it.
+
+    The very same where it has this spectrum already, or is too small to say.
+    """
+    own = amplitudes(grid.data[sections], mean, deviation)
+    if own is None:
+        return grid, mean, deviation
+    gains = gains_to(np.array(spectrum), own)
+    if (part := change(gains, own)) < LEAST_CHANGE:
+        return grid, mean, deviation
+    warnings.warn(
+        f"{grid.name}: its amplitude spectrum differs from that of the model's training tomograms (by {part:.0%}) and "
+        "is brought to it; --set match_spectrum=off leaves it",
+        stacklevel=4,
+    )
+    around = slice(max(sections.start - SPECTRUM_MARGIN, 0), min(sections.stop + SPECTRUM_MARGIN, grid.shape[0]))
+    return filtered(grid, kernel_of(gains), around, mean=mean, deviation=deviation), 0.0, 1.0

@@ -24,6 +24,9 @@ class PlaceSettings(ConfidenceSettings):
     minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
     minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
     invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
+    match_spectrum: Literal["auto", "off"] = Field(
+        "auto", description="give a tomogram the amplitude spectrum of the model's training, where it has another"
+    )
     slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
     max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
 
@@ -35,7 +38,15 @@ class PlaceSettings(ConfidenceSettings):
 
     def shared(self) -> DetectSettings:
         """The settings that every detection has, in the form that preparing and selecting take."""
-        names = ("minimum_score", "minimum_distance", "invert", "slab", "max_memory", *CONFIDENCE_SETTINGS)
+        names = (
+            "minimum_score",
+            "minimum_distance",
+            "invert",
+            "match_spectrum",
+            "slab",
+            "max_memory",
+            *CONFIDENCE_SETTINGS,
+        )
         return DetectSettings(**{name: getattr(self, name) for name in names})
 
 

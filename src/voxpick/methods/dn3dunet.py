@@ -225,14 +225,14 @@ def detect(
     """
     denoiser, segmenter = (part_of(models, stage, title="Dn3DUnet") for stage in STAGES)
     settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
-    ready = prepare(volume, denoiser.voxel_size, settings)
+    ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum)
     nz = ready.grid.shape[0]
     wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
     clean = denoise(
         ready.grid.data, denoiser, mean=ready.mean, deviation=ready.deviation, sections=wanted,
         device=choose_device(device), progress=progress,
     )  # fmt: skip
-    changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False}
+    changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False, "match_spectrum": "off"}
     found = detect_in_one_stage(
         ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed), per_class=False,
         device=device, progress=progress,

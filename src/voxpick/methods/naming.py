@@ -9,6 +9,7 @@ import numpy as np
 
 from voxpick.detect.calibration import OF_NAMES
 from voxpick.detect.pipeline import Detection, Progress, name_particles
+from voxpick.detect.prepare import matched
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.select import selected
 from voxpick.detect.settings import DetectSettings, make_settings
@@ -16,7 +17,7 @@ from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import Method
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
-from voxpick.volume import Volume
+from voxpick.volume import Volume, intensity_statistics
 
 NAMING_ALONE = ("subtomogram", "batch")
 """Settings that mean nothing to the finding of particles."""
@@ -72,10 +73,17 @@ def named_by(
     grid = detection.volume
     if detection.voxel_size != grid.voxel_size:
         grid = rescaled(grid, detection.voxel_size)
+    mean, deviation = intensity_statistics(grid)
+    if settings.match_spectrum == "auto" and classifier.spectrum is not None:
+        sections = detection.slab.on_grid(detection.volume.voxel_size / grid.voxel_size, grid.shape[0])
+        grid, mean, deviation = matched(grid, sections, classifier.spectrum, mean=mean, deviation=deviation)
+    intensity = (mean, -deviation if settings.invert else deviation)
     located = detection.located
     if not len(located.voxels):  # centres without voxels say nothing of a particle's size: all of the cube may vote
         located = replace(located, sizes=np.full(len(located), settings.subtomogram**3))
-    named = name_particles(grid, located, classifier, settings=settings, device=device, progress=progress)
+    named = name_particles(
+        grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
+    )
     names = np.array(classifier.classes, dtype=object)
     particles = Particles(
         located.centers * detection.voxel_size,

@@ -21,6 +21,7 @@ class Model:
     voxel_size: A, of the tomograms it was trained on.
     detection: post-processing settings chosen on validation data (threshold, bandwidth in A, ...).
     provenance: data, seeds, minutes, device, scores.
+    spectrum: amplitudes of its training tomograms (`detect.spectrum`), to which others are brought; None: unknown.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Model:
     voxel_size: float
     detection: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    spectrum: list[float] | None = None
 
     @classmethod
     def create(cls, name: str, settings: dict[str, Any], **rest: Any) -> Model:
@@ -64,6 +66,7 @@ def pack(models: dict[str, Model], *, dtype: torch.dtype | None = None) -> dict[
             "voxel_size": float(model.voxel_size),
             "detection": model.detection,
             "provenance": model.provenance,
+            "spectrum": model.spectrum,
             "state": state,
         }
     return {"voxpick_model": FORMAT, "parts": parts}
@@ -88,5 +91,6 @@ def unpack(data: Any, *, source: str = "model") -> dict[str, Model]:
             voxel_size=entry["voxel_size"],
             detection=dict(entry["detection"]),
             provenance=dict(entry["provenance"]),
+            spectrum=entry.get("spectrum"),
         )
     return models

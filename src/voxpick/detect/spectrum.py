@@ -1,0 +1,163 @@
+"""A tomogram with the amplitude spectrum that a model was trained on, by a filter that depends on frequency alone.
+
+A network knows the colour of its training tomograms: what their defocus, voxel size, noise and reconstruction filter
+made of it. A tomogram of another colour is brought to theirs; phases, zeros and the missing wedge stay. MemBrain-seg
+does the same for membranes: Lamm et al. (2024), MemBrain v2, bioRxiv 2024.01.05.574336.
+
+Amplitudes are those at frequencies of 1 to 24 periods in CUBE voxels, the last Nyquist's, of intensities with mean 0
+and standard deviation 1: the median over cubes, which a few fiducials do not move, of the mean over directions.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from scipy.signal.windows import hann
+
+from voxpick.detect.memory import spacious
+from voxpick.volume import Volume, release
+
+CUBE = 48
+FREQUENCIES = CUBE // 2
+MOST_CUBES = 250
+MOST_GAIN = 3.0
+"""Over the gain where a tomogram's power is; what is not in a tomogram cannot be brought back."""
+REACH = 24
+"""Voxels to which the filter reaches."""
+BLOCK = 160
+
+
+def amplitudes(data: np.ndarray, mean: float, deviation: float) -> np.ndarray | None:
+    """Amplitudes (24,) of (data - mean) / |deviation|, data [z, y, x], from at most MOST_CUBES cubes of it.
+
+    None where a side is shorter than a cube. Reads only these cubes of a memory-mapped array.
+    """
+    if min(data.shape) < CUBE:
+        return None
+    share = min(1.0, (MOST_CUBES / np.prod([1 + (n - CUBE) / (CUBE / 2) for n in data.shape])) ** (1 / 3))
+    starts = [
+        np.linspace(0, n - CUBE, max(1, round(share * (1 + (n - CUBE) / (CUBE / 2))))).astype(int) for n in data.shape
+    ]
+    window = torch.from_numpy(_window())
+    rings, counts = _rings()
+    powers = []
+    for z, y, x in product(*starts):
+        cube = np.asarray(data[z : z + CUBE, y : y + CUBE, x : x + CUBE], dtype=np.float32) - np.float32(mean)
+        level = float(cube.std())
+        if not level > 0:
+            continue
+        cube = (cube - cube.mean()) / np.float32(level)
+        power = torch.fft.rfftn(torch.from_numpy(cube) * window).abs().square().double().numpy()
+        sums = np.bincount(rings, power.ravel(), minlength=FREQUENCIES + 2)[1 : FREQUENCIES + 1]
+        powers.append(sums / counts * (level / deviation) ** 2)
+    release(data)
+    if not powers:
+        return None
+    return np.asarray(np.sqrt(np.median(powers, axis=0) / float(window.square().sum())))
+
+
+def gains_to(wanted: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Factors (24,) that bring amplitudes `own` to `wanted`, at most MOST_GAIN times their mean where power is."""
+    gains = wanted / np.maximum(own, 1e-6 * own.max())
+    usual = np.exp(np.average(np.log(gains), weights=_shells() * own**2))
+    return np.asarray(np.minimum(gains, MOST_GAIN * usual))
+
+
+def change(gains: np.ndarray, own: np.ndarray) -> float:
+    """How much a tomogram of amplitudes `own` changes by `gains`: standard deviation of the change, of its own 1."""
+    return float(np.sqrt(np.average((gains - 1) ** 2, weights=_shells() * own**2)))
+
+
+def kernel_of(gains: np.ndarray) -> np.ndarray:
+    """The filter float32 [49, 49, 49] of gains (24,); the gain of frequency 0 is that of the first, and so on."""
+    side = 4 * REACH
+    axis = np.abs(np.fft.fftfreq(side))
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis[: side // 2 + 1] ** 2)
+    response = np.interp(radius * CUBE, np.arange(1, FREQUENCIES + 1), gains)
+    kernel = np.fft.fftshift(np.fft.irfftn(response, s=(side,) * 3, axes=(0, 1, 2)))
+    middle = slice(side // 2 - REACH, side // 2 + REACH + 1)
+    taper = hann(2 * REACH + 3)[1:-1]
+    kernel = kernel[middle, middle, middle] * taper[:, None, None] * taper[:, None] * taper
+    return kernel.astype(np.float32)
+
+
+def filtered(volume: Volume, kernel: np.ndarray, sections: slice, *, mean: float, deviation: float) -> Volume:
+    """(volume - mean) / |deviation| convolved with an odd, symmetric kernel in `sections`, and 0 in all others.
+
+    Beyond its faces a volume goes on as its mirror image. Block by block, so that a large memory-mapped volume is never
+    in memory as a whole; a large result lies in a temporary file.
+    """
+    reach = len(kernel) // 2
+    result = spacious(volume.shape)
+    result[: sections.start] = 0
+    result[sections.stop :] = 0
+    shape = (sections.stop - sections.start, *volume.shape[1:])
+    for z in range(sections.start, sections.stop, step := _step(shape[0], reach)):
+        deep = slice(z, min(z + step, sections.stop))
+        for y, x in product(*(range(0, n, _step(n, reach)) for n in shape[1:])):
+            part = (deep, *(slice(a, min(a + _step(n, reach), n)) for a, n in zip((y, x), shape[1:], strict=True)))
+            image = (_mirrored(volume.data, part, reach) - np.float32(mean)) / np.float32(abs(deviation))
+            result[part] = _convolved(image, kernel)
+        release(volume.data)
+        release(result)
+    return Volume(result, volume.voxel_size, name=volume.name)
+
+
+def _step(length: int, reach: int) -> int:
+    """Voxels of a block that are kept, so that blocks are even and at most BLOCK with what they read beyond."""
+    number = -(-length // (BLOCK - 2 * reach))
+    return -(-length // number)
+
+
+def _mirrored(data: np.ndarray, part: tuple[slice, ...], reach: int) -> np.ndarray:
+    """The part [z, y, x] of data and `reach` voxels around it, float32, mirrored at the faces."""
+    wide = [slice(s.start - reach, s.stop + reach) for s in part]
+    inside = tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(wide, data.shape, strict=True))
+    image = np.asarray(data[inside], dtype=np.float32)
+    pads = [(i.start - s.start, s.stop - i.stop) for s, i in zip(wide, inside, strict=True)]
+    return np.pad(image, pads, mode="symmetric")
+
+
+def _convolved(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """The part of a convolution that needs no voxel beyond the image."""
+    reach = len(kernel) // 2
+    sides = [_smooth(n) for n in image.shape]
+    filtered = torch.fft.rfftn(torch.from_numpy(image), s=sides)
+    filtered *= torch.fft.rfftn(torch.from_numpy(kernel), s=sides)
+    whole = torch.fft.irfftn(filtered, s=sides).numpy()
+    return np.asarray(whole[tuple(slice(2 * reach, n) for n in image.shape)])
+
+
+def _smooth(n: int) -> int:
+    """The least even number from n on that has no prime factor above 5."""
+    while True:
+        rest = n
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1 and n % 2 == 0:
+            return n
+        n += 1
+
+
+@lru_cache(maxsize=1)
+def _window() -> np.ndarray:
+    side = hann(CUBE, sym=False).astype(np.float32)
+    return np.asarray(side[:, None, None] * side[:, None] * side)
+
+
+@lru_cache(maxsize=1)
+def _rings() -> tuple[np.ndarray, np.ndarray]:
+    """Periods in CUBE voxels, rounded, of the samples of rfftn, flat, FREQUENCIES + 1 beyond the last; and how many."""
+    axis = np.abs(np.fft.fftfreq(CUBE)) * CUBE
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis[: FREQUENCIES + 1] ** 2)
+    rings = np.minimum(np.rint(radius), FREQUENCIES + 1).astype(np.int64).ravel()
+    return rings, np.bincount(rings)[1 : FREQUENCIES + 1]
+
+
+def _shells() -> np.ndarray:
+    """Relative numbers of samples at each frequency."""
+    return np.square(np.arange(1, FREQUENCIES + 1, dtype=np.float64))

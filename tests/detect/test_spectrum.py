@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from scipy.ndimage import convolve, gaussian_filter
+
+from voxpick.detect import spectrum
+from voxpick.detect.prepare import LEAST_CHANGE, mean_spectrum, prepare
+from voxpick.detect.settings import DetectSettings
+from voxpick.detect.spectrum import amplitudes, change, filtered, gains_to, kernel_of
+from voxpick.volume import Volume
+
+SHAPE = (64, 90, 110)
+
+
+def noise(seed: int, shape: tuple[int, int, int] = SHAPE, sigma: float = 1.0) -> np.ndarray:
+    return gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma, mode="wrap").astype(np.float32)
+
+
+def normalised(data: np.ndarray) -> np.ndarray:
+    return (data - data.mean()) / data.std()
+
+
+def test_white_noise_has_the_amplitude_of_its_deviation_at_every_frequency():
+    data = 5 + 3 * np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    np.testing.assert_allclose(amplitudes(data, 5.0, 1.0), 3.0, rtol=0.2)
+    np.testing.assert_allclose(amplitudes(data, 5.0, 1.0)[4:], 3.0, rtol=0.03)
+
+
+def test_a_filter_is_measured_by_what_it_does_to_a_tomogram():
+    before, after = noise(1), noise(1, sigma=1.4)
+    ratio = amplitudes(after, 0.0, 1.0) / amplitudes(before, 0.0, 1.0)
+    frequency = np.arange(1, 25) / 48
+    expected = np.exp(-2 * (np.pi * frequency) ** 2 * (1.4**2 - 1))
+    np.testing.assert_allclose(ratio[2:16], expected[2:16], rtol=0.15)
+
+
+def test_a_few_bright_beads_do_not_change_the_spectrum():
+    data = noise(2)
+    with_beads = data.copy()
+    with_beads[30:34, 40:44, 50:54] += 40 * data.std()
+    np.testing.assert_allclose(amplitudes(with_beads, 0.0, 1.0), amplitudes(data, 0.0, 1.0), rtol=0.25)
+
+
+def test_another_colour_is_brought_to_the_wanted_one():
+    wanted = amplitudes(normalised(noise(3, sigma=1.5)), 0.0, 1.0)
+    other = normalised(noise(4))
+    own = amplitudes(other, 0.0, 1.0)
+    gains = gains_to(wanted, own)
+    found = filtered(Volume(other, 10.0), kernel_of(gains), slice(0, 64), mean=0.0, deviation=1.0).data
+    left = gains_to(wanted, amplitudes(found, 0.0, 1.0))
+    assert change(gains, own) > 0.3
+    assert change(left, amplitudes(found, 0.0, 1.0)) < 0.1
+
+
+def test_what_a_tomogram_lacks_is_not_made_of_its_noise():
+    wanted = np.ones(24)
+    own = np.r_[np.ones(12), np.full(12, 1e-4)]
+    gains = gains_to(wanted, own)
+    np.testing.assert_allclose(gains[:12], 1.0)
+    assert (gains[12:] < 3.1).all()
+    np.testing.assert_allclose(gains_to(2.5 * wanted, own), 2.5 * gains)
+
+
+@pytest.mark.parametrize("block", [160, 60])
+def test_blocks_give_what_a_plain_convolution_gives(monkeypatch, block):
+    monkeypatch.setattr(spectrum, "BLOCK", block)
+    monkeypatch.setattr(spectrum, "REACH", 6)
+    kernel = kernel_of(np.linspace(1.5, 0.3, 24))
+    data = noise(5, (40, 66, 51)) + 4
+    found = filtered(Volume(data, 10.0), kernel, slice(4, 33), mean=4.0, deviation=-2.0).data
+    expected = convolve((data - 4) / 2, kernel, mode="reflect")
+    np.testing.assert_allclose(found[4:33], expected[4:33], atol=2e-5)
+    assert not found[:4].any() and not found[33:].any()
+
+
+def test_the_filter_of_equal_gains_scales():
+    kernel = kernel_of(np.full(24, 1.7))
+    data = noise(6)
+    found = filtered(Volume(data, 10.0), kernel, slice(0, 64), mean=0.0, deviation=1.0).data
+    np.testing.assert_allclose(found, 1.7 * data, atol=1e-4)
+
+
+def test_a_tomogram_like_those_of_training_is_left_alone(recwarn):
+    known = [Volume(noise(seed), 10.0) for seed in (7, 8)]
+    wanted = mean_spectrum([(volume, (0.0, float(volume.data.std()))) for volume in known])
+    volume = Volume(noise(9), 10.0)
+    ready = prepare(volume, 10.0, DetectSettings(slab="off"), spectrum=wanted)
+    assert ready.grid is volume and not recwarn.list
+
+
+def test_another_one_is_matched_unless_forbidden():
+    known = Volume(noise(7, sigma=1.4), 10.0)
+    wanted = mean_spectrum([(known, (0.0, float(known.data.std())))])
+    volume = Volume(10 - 3 * noise(9), 10.0, name="other")
+    with pytest.warns(UserWarning, match=r"other: its amplitude spectrum .* match_spectrum=off"):
+        ready = prepare(volume, 10.0, DetectSettings(slab="off", invert=True), spectrum=wanted)
+    assert (ready.mean, ready.deviation) == (0.0, -1.0)
+    own = amplitudes(ready.grid.data, 0.0, 1.0)
+    assert change(gains_to(np.array(wanted), own), own) < LEAST_CHANGE < 0.1
+    off = prepare(volume, 10.0, DetectSettings(slab="off", match_spectrum="off"), spectrum=wanted)
+    assert off.grid is volume
+
+
+def test_a_tomogram_smaller_than_a_cube_is_left_alone():
+    volume = Volume(noise(10, (30, 60, 60)), 10.0)
+    assert amplitudes(volume.data, 0.0, 1.0) is None
+    assert prepare(volume, 10.0, DetectSettings(slab="off"), spectrum=[1.0] * 24).grid is volume
+    assert mean_spectrum([(volume, (0.0, 1.0))]) is None
