@@ -6,7 +6,8 @@ MODEL is a model file or the name of shipped weights, of any method. Each condit
 on the same specimens (same particles, places and noise seeds); tomograms of other voxel sizes have the same extent and
 are rescaled by `detect`. Decoys are structures that the model does not know, placed among the particles as one more
 class each; picks on them are false. --letter adds specimens of letter.py, a generator without our code. What is done is
-kept in --work and skipped by a second call; --at-once ends a call after so many seconds. The page is made by
+kept in --work and skipped by a second call. Models named with --unmatched are also tried where a tomogram's amplitude
+spectrum would be brought to theirs, without that; --at-once ends a call after so many seconds. The page is made by
 generalisation_page.py.
 """
 
@@ -17,6 +18,7 @@ import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,12 +75,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(CONDITIONS), default=list(CONDITIONS))
     parser.add_argument("--work", type=Path, default=Path("generalisation_work"))
     parser.add_argument("--at-once", type=float, default=float("inf"), help="Seconds after which nothing is begun.")
+    parser.add_argument("--unmatched", nargs="+", default=[], help="Which models to try with their spectrum off, too.")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     device, deadline = str(choose_device(options.device)), time.monotonic() + options.at_once
     decoys, skipped = read_decoys(options.decoy)
-    models = {Path(name).stem: _describe(name) for name in options.models}
+    models = {
+        Path(name).stem: {**_describe(name), "unmatched": Path(name).stem in options.unmatched}
+        for name in options.models
+    }
     rows: list[dict[str, Any]] = []
     for condition in options.only:
         if condition == DECOYS and not decoys:
@@ -145,17 +151,23 @@ def make(folder: Path, condition: str, decoys: dict[str, BeadModel], *, seed: in
 
 def measured(folder: Path, about: dict[str, Any], condition: str, decoys: set[str], *, device: str) -> dict[str, Any]:
     """The scores of a model on a specimen, kept beside it."""
-    kept = folder / f"{about['digest']}.json"
+    kept = folder / f"{about['digest']}{'_both' if about['unmatched'] else ''}.json"
     if kept.is_file():
         return json.loads(kept.read_text())
     volume, truth = open_model(folder).reconstruction, read_truth(folder)
     begun = time.perf_counter()
-    picks = about["method"].detect(volume, about["models"], device=device).particles
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        picks = about["method"].detect(volume, about["models"], device=device).particles
     seconds = time.perf_counter() - begun
     wanted, occupancy = without(truth.particles, truth.occupancy, decoys)
-    score = score_shrec(
-        picks, wanted, occupancy, voxel_size=truth.voxel_size, z_offset=truth.z_offset, frame="tomogram"
-    )
+    frame: dict[str, Any] = {"voxel_size": truth.voxel_size, "z_offset": truth.z_offset, "frame": "tomogram"}
+    score = score_shrec(picks, wanted, occupancy, **frame)
+    changed = any("amplitude spectrum" in str(warning.message) for warning in told)
+    without_it = score
+    if changed and about["unmatched"]:
+        off = about["method"].detect(volume, about["models"], changes={"match_spectrum": "off"}, device=device)
+        without_it = score_shrec(off.particles, wanted, occupancy, **frame)
     scores = np.ones(len(picks)) if picks.scores is None else picks.scores
     best = score.curve.best()
     row = {
@@ -165,7 +177,10 @@ def measured(folder: Path, about: dict[str, Any], condition: str, decoys: set[st
         "class_f1": score.class_f1, "size_groups": score.size_groups, "distance": score.average_distance,
         "best_f1": best[1] if best else 0.0, "best_threshold": best[0] if best else None,
         "mean_score": float(scores.mean()) if len(scores) else None, "seconds": round(seconds, 1),
+        "spectrum_matched": changed,
     }  # fmt: skip
+    if about["unmatched"]:
+        row |= {"f1_unmatched": without_it.f1, "mean_class_f1_unmatched": without_it.mean_class_f1}
     if decoys and condition == DECOYS:
         row["decoys"] = on_decoys(picks, truth, decoys)
     kept.write_text(json.dumps(row))

@@ -53,6 +53,8 @@ def page(result: dict[str, Any]) -> list[str]:
         "  this tomogram best, which nobody knows beforehand; below the method's own threshold nothing is known.",
         "- Right: the share of picks that are in place and rightly named. Score: the mean score of the picks; a",
         "  calibrated one equals it, a model whose score is higher is surer than it should be.",
+        "- Spectrum as it is: the same without bringing the tomogram's amplitude spectrum to that of the training",
+        "  tomograms ([decision](decisions/0006-spectrum-of-the-training.md)), where that was tried as well.",
         "",
     ]
     for name, card in result["models"].items():
@@ -67,8 +69,11 @@ def page(result: dict[str, Any]) -> list[str]:
 
 
 def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[str]:
-    heads = ("F1", "best F1", "recall", "precision", "mean class F1", "right", "score", "AD (voxels)")
-    keys = ("f1", "best_f1", "recall", "precision", "mean_class_f1", "right", "mean_score", "distance")
+    heads: tuple[str, ...] = ("F1", "best F1", "recall", "precision", "mean class F1", "right", "score", "AD (voxels)")
+    keys: tuple[str, ...] = ("f1", "best_f1", "recall", "precision", "mean_class_f1", "right", "mean_score", "distance")
+    if "f1_unmatched" in rows[0]:
+        heads += ("F1, spectrum as it is", "mean class F1, spectrum as it is")
+        keys += ("f1_unmatched", "mean_class_f1_unmatched")
     lines = [f"## {name}", "", f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}...", ""]
     shipped = builtin_models().get(name)
     if shipped is not None and hashlib.sha256(shipped.read_bytes()).hexdigest()[:16] != card["sha256"]:
