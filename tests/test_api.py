@@ -30,6 +30,7 @@ def test_train_and_detect_on_arrays(world):
         network_settings={"depth": 3, "dilations": [1, 2, 3]},
     )  # fmt: skip
     assert model.classes == ["background", "particle"]
+    assert len(model.spectrum) == 24
     picks = detect(world.tomogram, model, threshold=0.999)
     assert np.isfinite(picks.centers_zyx).all()
     assert set(picks.classes) <= {"particle"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from voxpick.cli.training_data import read_training_volume
 from voxpick.io.model import load_models, save_models, stored_dtype
-from voxpick.methods.recipe import learned_spectrum
+from voxpick.methods.training_spectrum import mean_spectrum
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     models = load_models(options.model)
-    spectrum = learned_spectrum([read_training_volume(folder) for folder in options.folders])
+    spectrum = mean_spectrum([read_training_volume(folder) for folder in options.folders])
     for model in models.values():
         model.spectrum = spectrum
     save_models(options.output or options.model, models, dtype=stored_dtype(options.model))

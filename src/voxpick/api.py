@@ -91,7 +91,8 @@ def train(
     earlier: stages that are trained already, by name, for a method whose later stages build on them.
     """
     from voxpick.methods.catalogue import find_method
-    from voxpick.methods.recipe import class_names, learned_spectrum
+    from voxpick.methods.recipe import class_names
+    from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.train.targets import TrainingVolume
 
     volumes = [
@@ -114,10 +115,11 @@ def train(
     how = chosen.training_settings(stage or chosen.STAGES[0], preset, settings)
     classes = class_names(volumes)
     model = chosen.create_model(how, classes, voxel_size=worlds[0].tomogram.voxel_size)
+    if not how.keep_spectrum:
+        volumes = OneSpectrum(model)(volumes)
     chosen.train(volumes, model, how, classes=classes, earlier=earlier)
     if how.stage == "classifier":
         model.detection = {**model.detection, "subtomogram": how.patch}
-    model.spectrum = learned_spectrum(volumes)
     model.provenance = {"method": method, "preset": preset, "settings": how.model_dump()}
     return model
 

@@ -16,7 +16,7 @@ from voxpick.cli import train as command
 from voxpick.cli.training_data import gather
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io.formats import write_particles
-from voxpick.io.model import load_models
+from voxpick.io.model import load_models, save_models
 from voxpick.train.fit import fit
 
 SMALL = ["--threads", "1", "--set", "network_settings.depth=4", "--set", "log_steps=2"]
@@ -90,6 +90,23 @@ def test_training_from_given_weights_begins_there_and_says_so(data, tmp_path):
     for key, value in before.network.state_dict().items():
         assert torch.allclose(value, after.network.state_dict()[key], atol=1e-9)
     assert after.provenance["started_from"] == before.provenance
+
+
+def test_a_model_keeps_the_spectrum_of_its_tomograms_and_that_of_weights_it_began_with(tmp_path):
+    write_toy_model(tmp_path / "model_0", seed=0, shape=(48, 56, 60), thickness=52)
+    small = ("--steps", 1, "--set", "patch=12", *SMALL)
+    first, second, third = (tmp_path / name for name in ("first.pt", "second.pt", "third.pt"))
+    run(tmp_path / "model_0", "--output", first, *small)
+    model = load_models(first)["localizer"]
+    assert len(model.spectrum) == 24 and min(model.spectrum) > 0
+    checkpoint = torch.load(tmp_path / "first_localizer_run" / "checkpoint.pt", weights_only=False)
+    assert checkpoint["spectrum"] == model.spectrum
+    model.spectrum = [2 * value for value in model.spectrum]
+    save_models(first, {"localizer": model})
+    run(tmp_path / "model_0", "--output", second, "--from", first, *small)
+    assert load_models(second)["localizer"].spectrum == model.spectrum
+    run(tmp_path / "model_0", "--output", third, "--set", "keep_spectrum=true", *small)
+    assert load_models(third)["localizer"].spectrum is None
 
 
 def test_stopped_and_resumed_equals_uninterrupted(data, tmp_path, monkeypatch):

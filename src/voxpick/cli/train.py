@@ -149,7 +149,7 @@ def _train(
     from voxpick.io.atomic import require_writable
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.catalogue import find_method
-    from voxpick.methods.recipe import learned_spectrum
+    from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.precision import choose_device
     from voxpick.train.fine_tuning import take_weights
 
@@ -184,23 +184,27 @@ def _train(
     typer.echo(_network(model))
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
-    seen: list[TrainingVolume] = []
+    if not settings.keep_spectrum:
+        model.spectrum = state.get("spectrum") if state else start and start.spectrum
+    matched = OneSpectrum(model)
 
     def train(volumes: list[TrainingVolume], **options: Any) -> Fitted:
-        seen[:] = volumes
-        return method.train(volumes, model=model, settings=settings, classes=source.classes, earlier=earlier, **options)
+        taken = volumes if settings.keep_spectrum else matched(volumes)
+        return method.train(taken, model=model, settings=settings, classes=source.classes, earlier=earlier, **options)
+
+    def save(state: dict[str, Any]) -> None:
+        run.save_checkpoint({**state, "spectrum": model.spectrum})
 
     with stopping_on_signals() as stop, progress_bar(what) as progress:
         fitted = source.run(
-            train, checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log,
-            save=run.save_checkpoint, resume=state, stop=stop, device=where, progress=progress,
+            train, checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=save,
+            resume=state, stop=stop, device=where, progress=progress,
         )  # fmt: skip
     run.close()
     run.write_settings(written)
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    model.spectrum = learned_spectrum(seen)
     describe(model, settings, preset, source.names, validation, fitted, str(where), start, simulated=source.simulated)
     write_stage(output, stage, model)
     best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""

@@ -12,7 +12,7 @@ from voxpick.allocation import keep_freed_memory
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
-from voxpick.detect.spectrum import amplitudes, change, filtered, gains_to, kernel_of
+from voxpick.detect.spectrum import CUBE, amplitudes, change, filtered, gains_to, kernel_of
 from voxpick.volume import Volume, intensity_statistics
 
 SLAB_MARGIN = 120.0
@@ -22,6 +22,8 @@ SLAB_MARGIN = 120.0
 LEAST_CHANGE = 0.04
 """Part of a tomogram's deviation; where its filter would change less, it is left alone. Tomograms of the same kind
 differ by 0.01 to 0.02."""
+CHANCE = 0.2
+"""The same for a tomogram of one cube (`detect.spectrum`), whose amplitudes say little; less by the root of more."""
 SPECTRUM_MARGIN = 32
 """Sections beyond the slab that are filtered as well, as networks see some of what lies around."""
 
@@ -83,33 +85,17 @@ def slab_of(volume: Volume, setting: str = "auto") -> Slab:
     return choose_slab(volume.data, setting, margin=BIN + round(SLAB_MARGIN / volume.voxel_size))
 
 
-def mean_spectrum(tomograms: Sequence[tuple[Volume, tuple[float, float]]]) -> list[float] | None:
-    """Amplitudes (`detect.spectrum`) of tomograms with their (mean, standard deviation): the mean of the logarithms.
-
-    None where all are too small to have any.
-    """
-    found = [
-        amplitudes(volume.data[slice(slab.start, slab.stop)], mean, deviation)
-        for volume, (mean, deviation) in tomograms
-        for slab in [slab_of(volume)]
-    ]
-    logarithms = [np.log(np.maximum(one, 1e-12)) for one in found if one is not None]
-    return np.exp(np.mean(logarithms, axis=0)).tolist() if logarithms else None
-
-
 def matched(
     grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float
 ) -> tuple[Volume, float, float]:
     """The volume with another amplitude spectrum in its `sections`, and the mean and deviation that normalise it.
 
-    The very same where it has this spectrum already, or is too small to say.
+    The very same where it has this spectrum already, or is too small to say; else there is a warning.
     """
-    own = amplitudes(grid.data[sections], mean, deviation)
-    if own is None:
+    found = gains_needed(grid, sections, spectrum, mean=mean, deviation=deviation)
+    if found is None:
         return grid, mean, deviation
-    gains = gains_to(np.array(spectrum), own)
-    if (part := change(gains, own)) < LEAST_CHANGE:
-        return grid, mean, deviation
+    gains, part = found
     warnings.warn(
         f"{grid.name}: its amplitude spectrum differs from that of the model's training tomograms (by {part:.0%}) and "
         "is brought to it; --set match_spectrum=off leaves it",
@@ -117,3 +103,19 @@ def matched(
     )
     around = slice(max(sections.start - SPECTRUM_MARGIN, 0), min(sections.stop + SPECTRUM_MARGIN, grid.shape[0]))
     return filtered(grid, kernel_of(gains), around, mean=mean, deviation=deviation), 0.0, 1.0
+
+
+def gains_needed(
+    grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float
+) -> tuple[np.ndarray, float] | None:
+    """Gains (`detect.spectrum`) that bring the `sections` of a volume to a spectrum, and how much they change it.
+
+    None where that is less than LEAST_CHANGE or what chance makes of so small a volume, or it is too small to say.
+    """
+    data = grid.data[sections]
+    own = amplitudes(data, mean, deviation)
+    if own is None:
+        return None
+    gains = gains_to(np.array(spectrum), own)
+    part = change(gains, own)
+    return None if part < max(LEAST_CHANGE, CHANCE * (CUBE**3 / data.size) ** 0.5) else (gains, part)

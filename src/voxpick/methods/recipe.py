@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxpick.detect.prepare import mean_spectrum
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.shrec_classes import CLASS_IDS, SHREC20_CLASSES
@@ -20,8 +19,6 @@ from voxpick.train.settings import TrainSettings, make_settings
 from voxpick.train.targets import TrainingVolume, classes_by_number
 
 BUDGETS = ("minutes", "steps", "epochs")
-
-MOST_SPECTRA = 8
 
 
 def preset_settings(
@@ -65,12 +62,6 @@ def require_options(settings: TrainSettings, known: Mapping[str, Any]) -> None:
             f"{settings.method}: unknown option {unknown[0]!r} of the {settings.stage}; "
             f"known: {', '.join(known) or 'none'}"
         )
-
-
-def learned_spectrum(volumes: Sequence[TrainingVolume]) -> list[float] | None:
-    """Amplitude spectrum of the tomograms a network was trained on, at most MOST_SPECTRA of them, for its model."""
-    chosen = volumes[:: max(1, -(-len(volumes) // MOST_SPECTRA))]
-    return mean_spectrum([(volume.tomogram, volume.intensity) for volume in chosen])
 
 
 def part_of(models: Mapping[str, Model], stage: str, *, title: str) -> Model:

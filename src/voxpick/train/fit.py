@@ -137,7 +137,11 @@ def fit(
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that earlier versions did not have, where they change nothing: their checkpoints can be resumed."""
-    return {name for name in ("stream", "settle_batches", "spectrum", "low_pass") if not getattr(settings, name)}
+    return {
+        name
+        for name in ("stream", "settle_batches", "spectrum", "low_pass", "keep_spectrum")
+        if not getattr(settings, name)
+    }
 
 
 def _step(

@@ -37,6 +37,9 @@ class TrainSettings(BaseModel):
     mirrors: bool = Field(False, description="mirror images as well; they change the handedness of particles")
     intensity_scale: float = Field(0.1, ge=0, lt=1, description="contrast is multiplied by 1 +- this")
     intensity_shift: float = Field(0.1, ge=0, description="brightness is shifted by +- this, in standard deviations")
+    keep_spectrum: bool = Field(
+        False, description="leave tomograms of another amplitude spectrum as they are; detection then does so, too"
+    )
     noise: float = Field(0.0, ge=0, description="standard deviation of added white noise")
     spectrum: float = Field(
         0.0, ge=0, description="strength of random changes of a patch's amplitude spectrum (train.spectrum)"
