@@ -185,7 +185,7 @@ def _train(
     typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
     what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
     if not settings.keep_spectrum:
-        model.spectrum = state.get("spectrum") if state else start and start.spectrum
+        model.spectrum = state.get("spectrum") if state else start.spectrum if start else None
     matched = OneSpectrum(model)
 
     def train(volumes: list[TrainingVolume], **options: Any) -> Fitted:
