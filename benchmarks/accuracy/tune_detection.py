@@ -61,6 +61,7 @@ def main() -> None:
     localizer.provenance = {
         **localizer.provenance,
         "detection_tuned_on": [folder.name for folder in arguments.validation],
+        "validation_f1": max(watershed, paper),
         "validation_f1_watershed": watershed,
         "validation_f1_mean_shift": paper,
     }
