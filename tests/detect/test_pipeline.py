@@ -85,7 +85,8 @@ def test_the_header_may_be_off_by_a_percent_without_a_warning():
 def test_bright_protein_is_inverted():
     volume, centers, _, localizer, _ = case()
     bright = volume.with_data(-volume.data)
-    assert len(detect(bright, localizer, device="cpu")) == 0
+    with pytest.warns(UserWarning, match="particles seem to be bright.* add --invert"):
+        assert len(detect(bright, localizer, device="cpu")) == 0
     found = detect(bright, localizer, settings=DetectSettings(invert=True), device="cpu")
     assert len(found) == 12 and match(found, centers)[1].max() < 5
 

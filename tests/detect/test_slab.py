@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
+from voxpick.detect.prepare import prepare
+from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import choose_slab, find_slab, section_skewness
 from voxpick.errors import VoxpickError
+from voxpick.volume import Volume
 
 SHAPE = (192, 120, 200)
 
@@ -64,3 +67,26 @@ def test_the_skewness_of_gamma_noise_is_twice_the_root_of_its_inverse_shape():
     data = np.random.default_rng(0).gamma(4.0, size=(16, 120, 200)).astype(np.float32)
     assert section_skewness(data).mean() == pytest.approx(1.0, abs=0.02)
     assert find_slab(section_skewness(data)).stop == 16
+
+
+def dotted(sign: float) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(96, 64, 72)).astype(np.float32)
+    for z, y, x in zip(*(rng.integers(4, n - 4, size=60) for n in data.shape), strict=True):
+        data[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3] += sign * 2.5
+    return data
+
+
+def test_the_contrast_is_told_by_the_sign_of_the_skewness(recwarn):
+    expected = {(1, False): "add --invert", (-1, True): "leave --invert out", (1, True): "", (-1, False): ""}
+    for (sign, invert), told in expected.items():
+        recwarn.clear()
+        volume = Volume(5 + 3 * dotted(sign), 10.0, name="dots")
+        prepare(volume, 10.0, DetectSettings(invert=invert))
+        messages = [str(warning.message) for warning in recwarn.list]
+        assert [m.startswith("dots: particles seem") and m.endswith(told) for m in messages] == [True] * bool(told)
+
+
+def test_noise_tells_no_contrast():
+    found = [choose_slab(np.random.default_rng(k).normal(size=(96, 64, 64)), "auto").skewed for k in range(20)]
+    assert np.abs(found).max() < 4.5 and choose_slab(np.zeros((96, 8, 8)), "off").skewed == 0

@@ -19,6 +19,8 @@ SLAB_MARGIN = 120.0
 """A, beyond the sections where the ice was found and one bin of them, by which it may fall short of the particles
 (benchmarks/accuracy/slab_margin.py): as much as the network needs around a particle."""
 
+CLEARLY_SKEWED = 4.5
+"""Standard errors of the mean skewness of its sections beyond which a tomogram's contrast is told by its sign."""
 LEAST_CHANGE = 0.04
 """Part of a tomogram's deviation; where its filter would change less, it is left alone. Tomograms of the same kind
 differ by 0.01 to 0.02."""
@@ -73,11 +75,26 @@ def prepare(
         )
         grid = rescaled(volume, voxel_size)
     slab = slab_of(volume, settings.slab)
+    _check_contrast(volume, slab, inverted=settings.invert)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
     mean, deviation = intensity_statistics(grid)
     if settings.match_spectrum == "auto" and spectrum is not None:
         grid, mean, deviation = matched(grid, sections, spectrum, mean=mean, deviation=deviation)
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)
+
+
+def _check_contrast(volume: Volume, slab: Slab, *, inverted: bool) -> None:
+    """Warn where particles seem to be bright but should be dark, or the other way round."""
+    if slab.skewed > CLEARLY_SKEWED and not inverted:
+        warnings.warn(
+            f"{volume.name}: particles seem to be bright, but are looked for dark; if they are, add --invert",
+            stacklevel=4,
+        )
+    if slab.skewed < -CLEARLY_SKEWED and inverted:
+        warnings.warn(
+            f"{volume.name}: particles seem to be dark already, but the contrast is inverted; leave --invert out",
+            stacklevel=4,
+        )
 
 
 def slab_of(volume: Volume, setting: str = "auto") -> Slab:
