@@ -61,6 +61,8 @@ def agreement_command(
     picks looks like the random ones. Everything is in report.html.
     """
     options = None
+    if reference is not None and not tomograms:
+        raise VoxpickError(f"--reference {reference}: averages start from it, which need the --tomogram of the picks")
     if tomograms:
         from voxpick.cli.agreement_averages import AverageOptions
 
@@ -161,7 +163,7 @@ def _read(
             here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
             parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
         picks = joined(parts)
-    elif volumes and len({*names}) > 1:
+    elif volumes and (len({*names}) > 1 or len(volumes) > 1):
         picks = picks[:0]
     if len(picks) == 0:
         of = f" of {' or '.join(wanted)}" if len(names) else ""
