@@ -156,6 +156,17 @@ def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
     assert "4 picks in both, 0 only in mine.star, 0 only in theirs.csv" in text
 
 
+def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    write_particles(place / "unnamed.csv", picks.with_columns(tomograms=None))
+    write_mrc(place / "twin.mrc", read_mrc(place / "tomo.mrc").data, voxel_size=10.0)
+    words = ["agreement", place / "unnamed.csv", place / "unnamed.csv", "-o", place / "no", "--radius", 30]
+    with pytest.raises(VoxpickError, match=r"unnamed\.csv: holds no picks of tomo or twin"):
+        run(*words, "--tomogram", place / "tomo.mrc", "--tomogram", place / "twin.mrc")
+    with pytest.raises(VoxpickError, match=r"--reference 1bxn: .* need the --tomogram"):
+        run(*words, "--reference", "1bxn")
+
+
 def test_half_maps_that_do_not_agree_are_said_not_to(place):
     rng = np.random.default_rng(3)
     write_mrc(place / "noise.mrc", rng.normal(size=SHAPE).astype(np.float32), voxel_size=10.0)
@@ -178,6 +189,7 @@ def test_spheres_have_the_class_s_radius(place):
         (["--voxel-size", "1", "--box", "20"], "6 boxes of 20 voxels reach|picks lie outside .* check the voxel size"),
         (["--edges", "wrap"], "--edges is 'wrap'"),
         (["--mask", "cube"], "--mask is 'cube'"),
+        (["--reference", "1bxn", "--iterations", "0"], "--reference 1bxn: --iterations 0 aligns nothing"),
     ],
 )
 def test_mistakes_of_averaging_are_named(place, extra, message):
@@ -188,6 +200,10 @@ def test_mistakes_of_averaging_are_named(place, extra, message):
 
 def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
     for extra, message in ((["--shape", "sphere"], "needs a positive --radius"), (["--shape", "cube"], "is 'cube'"),
-                           (["--shape", "pasted", "--radius", "90"], "needs its average")):  # fmt: skip
+                           (["--shape", "pasted", "--radius", "90"], "needs its average"),
+                           (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
+                           (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
+                           (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
+                           (["--shape", "point", "--radius", "90"], "--radius 90: points have none")):  # fmt: skip
         with pytest.raises(VoxpickError, match=message):
             run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "no", *extra)

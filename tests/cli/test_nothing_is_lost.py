@@ -64,6 +64,8 @@ def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
     (copy / "average" / "map.mrc").write_text("hours of work")
     words = ["average", "good.csv", "good.mrc", "--iterations", "0", "-o", "average"]
     refused(monkeypatch, capsys, copy, words, "average/map.mrc: exists already; add --overwrite")
+    (copy / "average" / "map.mrc").rename(copy / "average" / "picks.star")
+    refused(monkeypatch, capsys, copy, words, "average/picks.star: exists already; add --overwrite")
 
 
 def test_a_link_stays_a_link(monkeypatch, capsys, copy):

@@ -98,6 +98,20 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
 
 
+def test_files_of_one_name_are_told_apart(tmp_path):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+
+    files = [tmp_path / run / "TS_01.csv" for run in ("first", "second")]
+    for file, picks in zip(files, (NETWORK, EXPERT), strict=True):
+        write_particles(file, picks)
+    compare_pickings(*files, tmp_path / "out", radius=10, near=None, voxel_size=None)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "only first/TS_01.csv: 1" in page and "only second/TS_01.csv: 2" in page
+    result = compare_pickings(files[0], files[0], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    assert (result["picks"], result["other"]) == ("TS_01.csv", "TS_01.csv again")
+
+
 def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     from voxpick.cli.agreement import compare_pickings
     from voxpick.io.formats import write_particles

@@ -78,6 +78,13 @@ def test_whitening_makes_all_shells_equal():
         whiten(np.ones((12, 20, 28)))
 
 
+def test_white_noise_stays_white_in_a_small_volume():
+    """Its lowest frequency lies in the second shell; the first one holds the mean alone."""
+    gain = whiten(np.random.default_rng(0).normal(size=(70, 76, 84)))[1].transfer((70, 76, 84))
+    lowest = torch.stack([gain[1, 0, 0], gain[0, 1, 0], gain[0, 0, 1]]) / gain.median()
+    assert lowest.tolist() == pytest.approx([1, 1, 1], abs=0.5)
+
+
 def test_a_whitened_bank_has_the_gain_in_it(bank):
     _, whitening = whiten(ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(12, 20, 28)), 0.7))
     white, turned = Bank(bank.template, bank.rotations[:1], whitening=whitening), bank.rotated(slice(0, 1))[0].numpy()

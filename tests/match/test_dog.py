@@ -33,7 +33,18 @@ def test_a_slope_does_not_respond():
 
 def test_noise_is_measured_beside_particles():
     noise = np.random.default_rng(0).normal(scale=3, size=(40, 44, 48))
-    assert noise_level(noise + 100 * ball(5)) == pytest.approx(3, rel=0.03)
+    assert noise_level(noise + 100 * ball(5), noise) == pytest.approx(3, rel=0.03)
+
+
+@pytest.mark.parametrize("fill", [0.0, 7.3])
+def test_padding_says_nothing_of_the_noise(fill):
+    data = np.random.default_rng(0).normal(size=(40, 44, 96)).astype(np.float32)
+    whole = noise_level(difference_of_gaussians(data, 3), data)
+    data[:, :, 30:] = fill
+    assert noise_level(difference_of_gaussians(data, 3), data) == pytest.approx(whole, rel=0.5)
+    data[1:] = fill
+    with pytest.raises(VoxpickError, match=r"only 0\.\d+% of the voxels differ"):
+        noise_level(difference_of_gaussians(data, 3), data)
 
 
 @pytest.mark.parametrize("radius", [0.5, 30])

@@ -38,3 +38,5 @@ def test_the_radius_of_a_ball_is_found():
     grid = np.indices((32,) * 3) - 16
     ball = ((grid**2).sum(axis=0) <= 9**2).astype(np.float32)
     assert ball_radius(Template("ball", ball, 8.0)) == pytest.approx(72, rel=0.01)
+    assert ball_radius(Template("ball", ball, 8.0, radius=40)) == pytest.approx(40, rel=0.02)
+    assert ball_radius(Template("ball", ball, 8.0, radius=400)) == pytest.approx(72, rel=0.01)

@@ -11,6 +11,7 @@ from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
 from voxpick.match.bank import Bank, Template, spherical_mask
 from voxpick.match.filters import Optics, template_filter
+from voxpick.match.select import ball_radius
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.structures import density
 from voxpick.wedge import wedge_mask
@@ -63,6 +64,21 @@ def test_a_map_with_values_below_its_surroundings_has_no_edge():
     assert [float((a * b).sum() / (a.norm() * b.norm())) for a, b in zip(plain, found, strict=True)] == pytest.approx(
         [1, 1, 1], abs=0.01
     )
+
+
+@pytest.mark.parametrize("level", [-3.0, 0.4, 128.0])
+def test_a_map_s_own_level_changes_neither_mask_nor_radius(level):
+    """Maps of 8 bits lie about 128: the structure is what rises above the faces."""
+    plain = bead_template("1bxn")
+    lifted = Template("map", plain.density + level, 10.0)
+    assert lifted.radius_voxels() == plain.radius_voxels() < 9
+    assert ball_radius(lifted) == ball_radius(plain) == pytest.approx(62.4, abs=0.1)
+
+
+def test_a_dark_map_is_refused():
+    noise = np.random.default_rng(0).normal(0, 0.02, (18, 18, 18))
+    with pytest.raises(VoxpickError, match=r"nothing in it is bright; it goes down to 0\.\d+ below its faces"):
+        Template("dark", noise - bead_template("1bxn").density, 10.0)
 
 
 def test_specks_of_noise_do_not_widen_the_mask():

@@ -45,7 +45,7 @@ class Outline:
 def outline_of_map(average: Volume, *, radius: float, threshold: float | None = None) -> Outline:
     """The voxels of a map above a threshold, within `radius` A of the box centre and joined to the part nearest it.
 
-    Raises VoxpickError when none are above it, or half of the box is not as far as the radius.
+    Where the box ends before the radius, the outline ends there. Raises VoxpickError when none are above it.
     """
     data = np.asarray(average.data, dtype=np.float64)
     part, level, distance = central_part(average, radius=radius, threshold=threshold)

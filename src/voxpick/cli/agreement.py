@@ -61,6 +61,8 @@ def agreement_command(
     picks looks like the random ones. Everything is in report.html.
     """
     options = None
+    if reference is not None and not tomograms:
+        raise VoxpickError(f"--reference {reference}: averages start from it, which need the --tomogram of the picks")
     if tomograms:
         from voxpick.cli.agreement_averages import AverageOptions
 
@@ -110,7 +112,8 @@ def compare_pickings(
     _require_tomograms(picks, other, picks_path, other_path, near)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
-    result = _numbers(found, picks_path.name, other_path.name)
+    called = _told_apart(picks_path, other_path)
+    result = _numbers(found, *called)
     if mask is not None and size is not None:
         result["distance_to_mask"] = {
             name: histogram(distances_to_mask(part, mask, voxel_size=size)) for name, part in parts.items()
@@ -123,7 +126,7 @@ def compare_pickings(
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_text(folder / "report.html", build_agreement_report(result, maps))
-    _tell(found, folder, picks_path.name, other_path.name)
+    _tell(found, folder, *called)
     return result
 
 
@@ -161,7 +164,7 @@ def _read(
             here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
             parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
         picks = joined(parts)
-    elif volumes and len({*names}) > 1:
+    elif volumes and (len({*names}) > 1 or len(volumes) > 1):
         picks = picks[:0]
     if len(picks) == 0:
         of = f" of {' or '.join(wanted)}" if len(names) else ""
@@ -184,6 +187,15 @@ def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, n
     if not names[0] & names[1]:
         listed = [", ".join(sorted(mine)[:3]) for mine in names]
         raise VoxpickError(f"{path_a} names the tomograms {listed[0]}, {path_b} {listed[1]}; none is in both")
+
+
+def _told_apart(picks: Path, other: Path) -> tuple[str, str]:
+    """The names of two files, with as many of their folders as tell them apart: run1/TS_01.csv and run2/TS_01.csv."""
+    a, b = picks.resolve().parts, other.resolve().parts
+    for n in range(1, max(len(a), len(b)) + 1):
+        if a[-n:] != b[-n:]:
+            return "/".join(a[-n:]), "/".join(b[-n:])
+    return picks.name, f"{other.name} again"
 
 
 def _numbers(found: Agreement, picks: str, other: str) -> dict[str, Any]:

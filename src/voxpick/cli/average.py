@@ -69,7 +69,9 @@ def average_command(
     if mask not in ("sphere", "map"):
         raise VoxpickError(f"--mask is {mask!r}; choose sphere or map")
     keep_inputs([output / name for name in WRITTEN], [picks, *tomograms, *([Path(reference)] if reference else [])])
-    keep_existing([output / "map.mrc"], overwrite=overwrite)
+    if reference is not None and iterations == 0:
+        raise VoxpickError(f"--reference {reference}: --iterations 0 aligns nothing to it; leave one of the two out")
+    keep_existing([output / name for name in WRITTEN], overwrite=overwrite)
     require_writable(output)
     volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
     how = make_averaging(

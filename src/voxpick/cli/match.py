@@ -113,7 +113,7 @@ def match_command(
         "radius" if method == "dog" else "mask_radius": radius, "minimum_score": min_score, "invert": invert or None,
         "slab": slab, "whiten": whiten or None, "background": background,
     }  # fmt: skip
-    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab", "background"))
+    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
     changes |= {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _match(

@@ -56,6 +56,7 @@ def targets_command(
 
     if shape not in SHAPES:
         raise VoxpickError(f"--shape is {shape!r}; choose one of {', '.join(SHAPES)}")
+    _refuse_what_is_ignored(shape, maps=maps, radius=radius, threshold=threshold)
     written = [output / name for name in ("class_mask.mrc", "occupancy_mask.mrc", "particle_locations.txt")]
     keep_inputs(written, [tomogram, picks])
     keep_existing(written, overwrite=overwrite)
@@ -90,6 +91,17 @@ def targets_command(
     )
 
 
+def _refuse_what_is_ignored(
+    shape: str, *, maps: list[str] | None, radius: list[str] | None, threshold: float | None
+) -> None:
+    if maps and shape != "pasted":
+        raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
+    if threshold is not None and shape != "pasted":
+        raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if radius and shape == "point":
+        raise VoxpickError(f"--radius {radius[0]}: points have none; take --shape sphere, or leave it out")
+
+
 def _outline(
     name: str, shape: str, radius: str | None, file: str | None, threshold: float | None, voxel_size: float
 ) -> Outline:
@@ -104,6 +116,11 @@ def _outline(
         raise VoxpickError(f"--radius {radius}: is not a number of A") from error
     if not 0 < length < float("inf"):
         raise VoxpickError(f"class {name!r}: --shape {shape} needs a positive --radius in A, or --radius {name}=A")
+    if length < voxel_size:
+        raise VoxpickError(
+            f"class {name!r}: --radius {length:g} A is less than a voxel of {voxel_size:g} A and may hold none; give a "
+            "larger one, in A, or take --shape point"
+        )
     if shape == "sphere":
         return ball(length, voxel_size=voxel_size)
     if file is None:

@@ -21,17 +21,18 @@ from voxpick.match.whitening import Whitening
 
 KEPT_BYTES = 800 << 20
 """Banks up to this size are kept in memory once they are made."""
+MOST_DARK = 2.0
+"""A density that goes so many times farther below its faces than above them is a dark one."""
 EDGE_REACH = 2.5
 """The soft edge ends so many of its widths beyond the radius, where it has fallen to 0.04."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A structure to look for. density: [z, y, x], bright, its centre at voxel n // 2 of each side.
+    """A structure to look for. density: [z, y, x], brighter than its faces, its centre at voxel n // 2 of each side.
 
-    voxel_size: A. radius: A, of the spherical mask; None takes the distance of the farthest voxel above a tenth of the
-    maximum, specks of noise left out (`structure`). Raises VoxpickError for a density that is not 3-D, not finite or
-    constant.
+    voxel_size: A. radius: A, of the spherical mask; None takes the distance of the farthest voxel of the `structure`.
+    Raises VoxpickError for a density that is not 3-D, not finite, constant or dark.
     """
 
     name: str
@@ -44,8 +45,13 @@ class Template:
             raise VoxpickError(f"template {self.name}: shape {self.density.shape}; give a density of 3 dimensions")
         if not np.isfinite(self.density).all():
             raise VoxpickError(f"template {self.name}: the density holds NaN or infinite values")
-        if float(np.ptp(self.density)) == 0 or self.density.max() <= 0:
-            raise VoxpickError(f"template {self.name}: nothing in it is bright; give the density of a structure")
+        level = surroundings(self.density)
+        low, high = level - float(self.density.min()), float(self.density.max()) - level
+        if high <= 0 or low > MOST_DARK * high:
+            raise VoxpickError(
+                f"template {self.name}: nothing in it is bright; it goes down to {low:.3g} below its faces and up to "
+                f"{high:.3g} above them. Give the density of a structure, and a dark map times -1"
+            )
         if self.radius is not None and not (np.isfinite(self.radius) and self.radius > 0):
             raise VoxpickError(f"template {self.name}: radius {self.radius} A; it must be above 0")
 
@@ -57,9 +63,18 @@ class Template:
         return float(np.linalg.norm(bright, axis=1).max()) + 1
 
 
+def surroundings(density: np.ndarray) -> float:
+    """The median of the faces of a density, which lies about the structure."""
+    return float(np.median(np.concatenate([np.take(density, (0, -1), axis=axis).ravel() for axis in range(3)])))
+
+
 def structure(density: np.ndarray) -> np.ndarray:
-    """Which voxels are above a tenth of the maximum, in pieces of at least a tenth of the largest piece's voxels."""
-    pieces, number = ndimage.label(density > 0.1 * density.max())
+    """Which voxels are above a tenth of the way from the faces to the maximum.
+
+    In pieces of at least a tenth of the largest piece's voxels: specks of noise are left out.
+    """
+    raised = density - surroundings(density)
+    pieces, number = ndimage.label(raised > 0.1 * raised.max())
     sizes = np.bincount(pieces.ravel(), minlength=number + 1)
     large = sizes >= 0.1 * sizes[1:].max()
     large[0] = False
@@ -198,7 +213,7 @@ def in_cube(density: np.ndarray, side: int) -> np.ndarray:
 
     What surrounds a structure is 0 this way, so that turned densities have no edge where the cube ends.
     """
-    around = float(np.median(np.concatenate([np.take(density, (0, -1), axis=axis).ravel() for axis in range(3)])))
+    around = surroundings(density)
     cube = np.zeros((side,) * 3, dtype=np.float32)
     target, source = [], []
     for n in density.shape:

@@ -14,6 +14,8 @@ from voxpick.errors import VoxpickError
 
 RATIO = 1.2
 """Of the two Gaussians' widths."""
+LEAST_VARYING = 0.01
+"""Share of the voxels that have to differ from their neighbours."""
 
 
 def widths(radius: float) -> tuple[float, float]:
@@ -41,7 +43,18 @@ def difference_of_gaussians(data: np.ndarray, radius: float) -> np.ndarray:
     return ndimage.gaussian_filter(values, narrow) - ndimage.gaussian_filter(values, wide)
 
 
-def noise_level(response: np.ndarray) -> float:
-    """Standard deviation of the Gaussian with the same median absolute deviation: particles hardly move it."""
-    sample = response.reshape(-1)[:: max(1, response.size // 1_000_000)]
+def noise_level(response: np.ndarray, data: np.ndarray) -> float:
+    """Standard deviation of the Gaussian with the same median absolute deviation: particles hardly move it.
+
+    Of the places where `data` [z, y, x] differs from the voxel before: padding has no noise, and would say there is
+    none. Raises VoxpickError where nearly all is padding.
+    """
+    at = np.arange(1, response.size, max(1, response.size // 1_000_000))
+    values = data.reshape(-1)
+    sample = response.reshape(-1)[at[values[at] != values[at - 1]]]
+    if len(sample) < LEAST_VARYING * len(at):
+        raise VoxpickError(
+            f"only {len(sample) / len(at):.2%} of the voxels differ from their neighbours, so there is no telling the "
+            "noise; cut the padding off, or name the sections to look at with --slab"
+        )
     return float(1.4826 * np.median(np.abs(sample - np.median(sample))))

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from voxpick.match.bank import Template
+from voxpick.match.bank import Template, structure
 from voxpick.match.peaks import Peaks
 from voxpick.particles import Particles
 
 
-def ball_radius(template: Template, *, share: float = 0.1) -> float:
-    """Radius in A of a ball of the volume above a tenth of the template's maximum."""
-    voxels = int((template.density > share * template.density.max()).sum())
+def ball_radius(template: Template) -> float:
+    """Radius in A of a ball of the volume of the template's structure, or of what its mask holds, if that is given."""
+    inside = structure(template.density)
+    if template.radius is not None:
+        offsets = np.indices(inside.shape) - np.array(inside.shape)[:, None, None, None] // 2
+        inside = inside & (np.linalg.norm(offsets, axis=0) <= template.radius_voxels())
+    voxels = max(int(inside.sum()), 1)
     return float(template.voxel_size * (3 * voxels / (4 * np.pi)) ** (1 / 3))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from voxpick.errors import VoxpickError
 from voxpick.match.bank import Template
@@ -63,10 +63,16 @@ class MatchSettings(PickSettings):
     background: Literal["off", "subtract", "divide"] = Field(
         "off", description="set scores against those of the template with random phases"
     )
-    candidates: int = Field(2000, ge=1, description="peaks of each template that are looked at")
+    candidates: int = Field(2000, ge=1, description="peaks of each template that are looked at, or `number` if more")
     number: int | None = Field(217, ge=1, description="picks of each class at most")
     overlap: bool = Field(False, description="keep picks that overlap one of a larger class, or a better one")
     false_positives: float | None = Field(None, gt=0, description="expected ones a template; sets a least score")
+
+    @field_validator("ctf", "tilt_range", "background", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """YAML reads off as False."""
+        return "off" if value is False else value
 
     def optics(self) -> Optics | None:
         """The CTF of the templates; None leaves it out."""
@@ -80,7 +86,8 @@ class MatchSettings(PickSettings):
 
     def wanted(self, template: Template, radius: float) -> Wanted:
         """Which peaks of a template to look at; radius: A, that of a ball of its volume, within which there is one."""
-        return Wanted(radius / template.voxel_size, self.candidates, self.minimum_score, self.false_positives)
+        number = max(self.candidates, self.number or 0)
+        return Wanted(radius / template.voxel_size, number, self.minimum_score, self.false_positives)
 
 
 Settings = TypeVar("Settings", bound=PickSettings)

@@ -45,10 +45,14 @@ def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
     spectrum, shape = torch.fft.rfftn(values), (data.shape[0], data.shape[1], data.shape[2])
     shells = (_radius(shape) / SHELL).long().reshape(-1)
     number = int(shells.max()) + 1
-    counts = torch.bincount(shells, minlength=number).clamp(min=1)
-    power = torch.bincount(shells, weights=spectrum.abs().square().double().reshape(-1), minlength=number) / counts
-    gains = power.clamp(min=FLOOR * float(power[1:].median())).rsqrt()
-    whitening = Whitening((gains / gains.mean()).numpy())
+    counts = torch.bincount(shells, minlength=number)
+    counts[0] -= 1  # the mean, which is 0
+    power = torch.bincount(shells, weights=spectrum.abs().square().double().reshape(-1), minlength=number)
+    filled = (counts > 0).nonzero()[:, 0]  # small volumes have no frequency in some of the lowest shells
+    power = power[filled] / counts[filled]
+    gains = power.clamp(min=FLOOR * float(power.median())).rsqrt().numpy()
+    gains = np.interp(np.arange(number), filled.numpy(), gains)
+    whitening = Whitening(gains / gains.mean())
     spectrum *= whitening.transfer(shape)
     return torch.fft.irfftn(spectrum, s=shape).numpy(), whitening
 

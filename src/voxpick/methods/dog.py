@@ -51,7 +51,7 @@ def detect(
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     values = (np.asarray(ready.data, dtype=np.float32) - np.float32(ready.mean)) / np.float32(-ready.deviation)
     response = difference_of_gaussians(values, settings.radius / volume.voxel_size)
-    response /= noise_level(response)
+    response /= noise_level(response, values)
     distance = settings.minimum_distance or settings.radius
     places = peaks_of(
         response, distance=distance / volume.voxel_size, number=settings.number, above=settings.deviations

@@ -117,7 +117,7 @@ def match(
     data, whitening = whiten(data) if settings.whiten else (data, None)
     tiled = TiledVolume(data, sign=1.0 if settings.invert else -1.0, device=choose_device(device))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
-    radii = [ball_radius(template) for template in templates]
+    radii = [ball_radius(template) for template in masked]
     targets = [
         make_target(template, rotations, settings, radius, whitening=whitening, device=tiled.device)
         for template, radius in zip(masked, radii, strict=True)
