@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -23,9 +25,11 @@ def zxz_to_matrix_xyz(angles_deg: np.ndarray) -> np.ndarray:
 
 
 def matrix_to_zxz_deg(matrices_xyz: np.ndarray) -> np.ndarray:
-    """The inverse of `zxz_to_matrix_xyz`: (n, 3) degrees."""
+    """The inverse of `zxz_to_matrix_xyz`: (n, 3) degrees; where c2 is 0 or 180, c3 could be anything and is 0."""
     matrices = np.asarray(matrices_xyz, dtype=np.float64).reshape(-1, 3, 3)
-    return Rotation.from_matrix(matrices).as_euler("ZXZ", degrees=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # gimbal lock, as documented
+        return Rotation.from_matrix(matrices).as_euler("ZXZ", degrees=True)
 
 
 def uniform_rotations_zyx(n: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ import yaml
 from bad_files import refused, run
 
 from voxpick.cli.calibrate import calibrate_command
+from voxpick.cli.tomograms import check_tomograms
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -125,6 +126,36 @@ def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
     other = ["detect", "other/good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
+
+
+def test_a_tomogram_is_not_replaced_by_a_segmentation(monkeypatch, capsys, copy):
+    """`detect *.mrc` finds the segmentations of an earlier call, too."""
+    words = ["--model", "model.pt", "--no-classes", "--segmentation", "--overwrite", "-o", "."]
+    shutil.copy(copy / "good.mrc", copy / "good_segmentation.mrc")
+    words = ["detect", "good.mrc", "good_segmentation.mrc", *words]
+    refused(monkeypatch, capsys, copy, words, "good_segmentation.mrc: is read by this command and would be overwritten")
+    assert (copy / "good_segmentation.mrc").read_bytes() == (copy / "good.mrc").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("rec_good", "2 tomograms are called good"), ("a\tb", "no tabs")],
+)
+def test_names_that_picks_cannot_have_are_refused_before_the_search(monkeypatch, capsys, copy, name, expected):
+    """RELION knows rec_good as good, so of two such tomograms one was missing in relion_import.star."""
+    shutil.copy(copy / "good.mrc", copy / f"{name}.mrc")
+    words = ["detect", "good.mrc", f"{name}.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
+    refused(monkeypatch, capsys, copy, words, expected)
+
+
+def test_a_name_that_is_not_unicode_is_refused(copy):
+    path = copy / "a\udce9.mrc"
+    try:
+        shutil.copy(copy / "good.mrc", path)
+    except OSError:
+        pytest.skip("the file system takes no such name")
+    with pytest.raises(VoxpickError, match=r"is not Unicode \(UTF-8\)"):
+        check_tomograms([path], ["csv"])
 
 
 def test_a_batch_goes_on_after_a_bad_tomogram(monkeypatch, capsys, copy, place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,14 @@ def test_dynamo_as_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(written[:, 23:26], [[8, 6, 4], [3, 2, 1], [1, 1, 1]])
     assert written[:, 0].tolist() == [1, 2, 3] and written[:, 21].tolist() == [1, 2, 4]  # SHREC'20 ids
     assert written[:, 19].tolist() == [2, 1, 2] and not written[:, 3:9].any()
+
+
+def test_upright_particles_are_written_without_a_warning(tmp_path: Path) -> None:
+    """At a tilt of 0 one of the other two angles is free, which is no matter for a user."""
+    turns = dynamo_to_rotations(np.array([[25.0, 0, 40], [10, 180, 5]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_particles(tmp_path / "p.tbl", Particles(np.ones((2, 3)), rotations=turns), voxel_size=10)
+    back = read_particles(tmp_path / "p.tbl").rotations
+    assert back is not None
+    np.testing.assert_allclose(back, turns, atol=1e-7)

@@ -110,6 +110,20 @@ def test_big_endian_and_other_axis_orders(tmp_path: Path, data: np.ndarray) -> N
     assert read_mrc(tmp_path / "turned.mrc").shape == SHAPE
 
 
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_big_endian_bytes(tmp_path: Path, unsigned: bool) -> None:
+    """Mode 0 reads the same in both byte orders, so the sides tell which one it is."""
+    array = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int8)
+    header = np.frombuffer(mrc_bytes(tmp_path, array)[:1024], dtype=mrcfile.dtypes.HEADER_DTYPE)
+    raw = bytearray(header.astype(mrcfile.dtypes.HEADER_DTYPE.newbyteorder(">")).tobytes() + array.tobytes())
+    if unsigned:
+        raw[152:160] = np.array([1146047817, 0], dtype=">i4").tobytes()
+    (tmp_path / "big.mrc").write_bytes(raw)
+    expected = array.view(np.uint8) if unsigned else array
+    np.testing.assert_array_equal(read_mrc(tmp_path / "big.mrc").data, expected)
+    assert read_mrc(tmp_path / "big.mrc").voxel_size == 10
+
+
 def test_imod_bytes_are_unsigned_only_where_imod_says_so(tmp_path: Path) -> None:
     array = np.full(SHAPE, -56, dtype=np.int8)
     raw = bytearray(mrc_bytes(tmp_path, array))
@@ -142,6 +156,14 @@ def test_files_of_other_programs() -> None:
         np.testing.assert_array_equal(volume.data, file.data)
     mask = read_labels(SHARED / "shrec19_ground_truth" / "masks" / "1bxn.mrc")
     assert mask.shape == (40, 40, 40) and set(np.unique(mask)) == {0, 1}
+
+
+def test_a_gzip_file_with_a_senseless_header_is_refused(tmp_path: Path, data: np.ndarray) -> None:
+    raw = bytearray(mrc_bytes(tmp_path, data))
+    raw[:12] = np.full(3, 2**31 - 1, dtype="<i4").tobytes()
+    (tmp_path / "vast.mrc.gz").write_bytes(gzip.compress(bytes(raw)))
+    with pytest.raises(VoxpickError, match=r"vast\.mrc\.gz: truncated, or its header is damaged: \d+ bytes"):
+        read_mrc(tmp_path / "vast.mrc.gz")
 
 
 def test_a_damaged_gzip_file_is_told_from_a_whole_one(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from voxpick.geometry import swap_axes, uniform_rotations_zyx
 from voxpick.io.csv import read_csv
 from voxpick.io.formats import FORMATS, read_particles, write_particles
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
-from voxpick.io.star import read_star, write_star
+from voxpick.io.star import read_star, write_import_list, write_star
 from voxpick.particles import Particles
 
 SHAPE, VOXEL = (12, 20, 28), 7.84
@@ -276,3 +276,27 @@ def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     path.write_text(f"data_particles\n\nloop_\n{header}1.0 2.0 3.0 4.0\n5.0 6.0 7.0 8.0\n")
     with pytest.raises(VoxpickError, match="two columns rlnCoordinateX"):
         read_star(path, voxel_size=10.0)
+
+
+@pytest.mark.parametrize("name", ["data_1", "_1", "loop_", "TS 2", "é"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_names_that_look_like_star_syntax(tmp_path: Path, name: str, count: int) -> None:
+    """A row that began with one of them was read as a block or a column, and the pick was lost."""
+    path = tmp_path / "p.star"
+    centers = np.arange(3.0 * count).reshape(count, 3)
+    write_star(path, Particles(centers, tomograms=np.full(count, name)), voxel_size=VOXEL, shape=SHAPE)
+    back = read_star(path)
+    np.testing.assert_allclose(back.centers_zyx, centers, atol=1e-5)
+    assert back.tomograms is not None and set(back.tomograms) == {name}
+    write_import_list(path, {name: tmp_path / "a.star"})
+    listed = starfile.read(path, always_dict=True)["tomograms"]
+    assert listed["rlnTomoName"].tolist() == [name]
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\rb", "a\u2028b", "a\nb", " "])
+@pytest.mark.parametrize("suffix", [".star", ".cbox"])
+def test_names_that_would_break_a_row_are_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    picks = Particles(np.ones((1, 3)), classes=np.array([name]))
+    with pytest.raises(VoxpickError, match=r"cannot hold the name .* quotation marks and tabs"):
+        write_particles(tmp_path / f"p{suffix}", picks, voxel_size=VOXEL, shape=SHAPE)
+    assert list(tmp_path.iterdir()) == []

@@ -166,3 +166,9 @@ def test_real_2019_truth() -> None:
     particles = read_locations(TRUTH_2019 / "particle_locations_model_9.txt", year=2019)
     assert (len(particles), particles.classes[0], particles.rotations) == (2540, "3d2f", None)
     np.testing.assert_allclose(particles.voxels(10)[0], [180, 480, 118])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """Windows' editors put one in front."""
+    (tmp_path / "a.txt").write_text("1s3x 1 2 3\n", encoding="utf-8-sig")
+    assert read_locations(tmp_path / "a.txt").classes.tolist() == ["1s3x"]

@@ -77,7 +77,7 @@ def _detect(
 ) -> None:  # fmt: skip
     """Read, detect, write, one tomogram after the other."""
     from voxpick.cli.detect_models import make_detector
-    from voxpick.cli.outputs import keep_other_picks, recorded_tomograms
+    from voxpick.cli.outputs import keep_inputs, keep_other_picks, recorded_tomograms
     from voxpick.cli.progress import step_bars
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc
@@ -87,6 +87,7 @@ def _detect(
     require_writable(output)
     record, files = output / "detect.yaml", {picks_name(path): path for path in volumes}
     patterns = [*patterns_of(formats), *(["{}_segmentation.mrc"] if segmentation else [])]
+    keep_inputs([output / pattern.format(name) for name in files for pattern in patterns], volumes)
     keep_other_picks(output, record, files, patterns, overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(

@@ -20,20 +20,32 @@ def picks_name(path: Path) -> str:
 
 def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
     """Refuse before the first tomogram is searched what the headers and names of all files tell."""
+    from voxpick.io.mrc import tomogram_name
     from voxpick.io.mrc_header import read_header
+    from voxpick.io.star import star_holds
 
     for path in volumes:
         read_header(path)
-        if "star" in formats and any(mark in picks_name(path) for mark in "#'\"\n"):
+        if "star" in formats and not star_holds(picks_name(path)):
             raise VoxpickError(
-                f"{path}: STAR files hold no # and no quotation marks, and picks are called after the tomogram; "
-                "link to it by another name, or leave star out of --format"
+                f"{path}: STAR files hold no #, no quotation marks and no tabs, and picks are called after the "
+                "tomogram; link to it by another name, or leave star out of --format"
             )
-    name, times = Counter(picks_name(path) for path in volumes).most_common(1)[0]
+        if not _is_unicode(path.name):
+            raise VoxpickError(
+                f"{path}: its name is not Unicode (UTF-8), and picks are called after it; link to it by another name"
+            )
+    name, times = Counter(tomogram_name(path) for path in volumes).most_common(1)[0]
     if times > 1:
         raise VoxpickError(
-            f"{times} tomograms are called {name}; their picks would overwrite each other, detect them apart"
+            f"{times} tomograms are called {name}, a rec_ before the name aside; their picks would overwrite each "
+            "other or be taken for each other's, so detect them apart, into two folders"
         )
+
+
+def _is_unicode(name: str) -> bool:
+    """False for bytes that are no UTF-8, which Python keeps as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 class Failures:

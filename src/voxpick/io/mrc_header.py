@@ -21,6 +21,8 @@ MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 MAX_ANISOTROPY = 0.01
 _OTHER_MODES = {3: "complex 16-bit", 4: "complex Fourier", 101: "4-bit"}
 _IMOD_STAMP, _IMOD_SIGNED = 1146047817, 1
+_GZIP_RATIO = 1032
+"""How many times smaller gzip makes a file at most."""
 _BYTE_ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
 
 
@@ -52,11 +54,11 @@ def read_header(path: str | Path) -> MrcHeader:
     plausible = [(h, order) for h, order in zip(orders, _BYTE_ORDERS, strict=True) if _is_plausible(h)]
     if not plausible:
         raise VoxpickError(f"{path}: not an MRC file (no valid MRC header in its first 1024 bytes)")
-    fields, order = plausible[0]
+    fields, order = min(plausible, key=lambda found: _voxels(found[0]))  # bytes have a mode, 0, that reads both ways
     mode = int(fields["mode"])
     if mode not in MODES:
         raise VoxpickError(f"{path}: MRC mode {mode} ({_OTHER_MODES[mode]} data) is no tomogram; save it as float32")
-    dtype = np.dtype(np.uint8 if mode == 0 and _has_unsigned_bytes(raw) else MODES[mode]).newbyteorder(order)
+    dtype = np.dtype(np.uint8 if mode == 0 and _has_unsigned_bytes(raw, order) else MODES[mode]).newbyteorder(order)
     header = _interpret(fields, dtype)
     _check_length(path, header, has_map_id=bytes(fields["map"])[:3] == b"MAP")
     return header
@@ -67,8 +69,12 @@ def _is_plausible(fields: np.void) -> bool:
     return min(sides) > 0 and int(fields["mode"]) in {*MODES, *_OTHER_MODES} and int(fields["nsymbt"]) >= 0
 
 
-def _has_unsigned_bytes(raw: bytes) -> bool:
-    stamp, flags = np.frombuffer(raw[152:160], dtype="<i4")
+def _voxels(fields: np.void) -> int:
+    return int(fields["nx"]) * int(fields["ny"]) * int(fields["nz"])
+
+
+def _has_unsigned_bytes(raw: bytes, order: str) -> bool:
+    stamp, flags = np.frombuffer(raw[152:160], dtype=f"{order}i4")
     return stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED
 
 
@@ -94,10 +100,14 @@ def _interpret(fields: np.void, dtype: np.dtype) -> MrcHeader:
 
 
 def _check_length(path: Path, header: MrcHeader, *, has_map_id: bool) -> None:
-    if is_gzip(path):
-        return
     expected = header.offset + int(np.prod(header.shape, dtype=object)) * header.dtype.itemsize
     found = path.stat().st_size
+    if is_gzip(path):
+        if expected > found * _GZIP_RATIO:
+            raise VoxpickError(
+                f"{path}: truncated, or its header is damaged: {found} bytes of gzip cannot hold shape {header.shape}"
+            )
+        return
     if not has_map_id and found != expected:
         raise VoxpickError(f"{path}: not an MRC file (no 'MAP' mark, and its length does not fit its header)")
     if found < expected:

@@ -6,7 +6,6 @@ z in the specimen (0..199), a submission counts it in the tomogram, z_offset vox
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -76,9 +75,7 @@ def write_locations(path: str | Path, particles: Particles, *, voxel_size: float
     if particles.rotations is None:
         raise VoxpickError(f"{path}: particle_locations needs the rotation of every particle, and these have none")
     require_plain_names(path, particles)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # gimbal lock: any of the equivalent angles will do
-        angles = matrix_to_zxz_deg(swap_axes(particles.rotations))
+    angles = matrix_to_zxz_deg(swap_axes(particles.rotations))
     voxels = round_half_away(particles.voxels(voxel_size))
     lines = (
         f"{name} {x} {y} {z} {c1:.4f} {c2:.4f} {c3:.4f}\n"
@@ -128,7 +125,7 @@ def _lines(path: str | Path) -> list[str]:
     if Path(path).is_dir():
         raise VoxpickError(f"{path}: is a folder; give a text file of particle positions")
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise VoxpickError(f"{path}: no such file") from error
     except UnicodeDecodeError as error:

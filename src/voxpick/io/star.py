@@ -4,7 +4,8 @@ RELION 5 measures from the centre of the tomogram, voxel N/2 (shape / 2, not (sh
 RELION 4 in pixels of the tilt series from the first voxel. Frames and angles: docs/geometry.md. voxpick adds columns
 whose names start with vpx; RELION keeps columns it does not know. RELION 5's Import > Coordinates reads the first block
 of a file alone, and its programs take optics from tomograms.star where particles bring none; so `particles` is the
-first block, there are no optics, and the sizes of the tomograms, for voxpick itself, come last.
+first block, there are no optics, and the sizes of the tomograms, for voxpick itself, come last. Rows begin with a
+number or a path: one that began with a name such as data_1 or _1 would be read as the start of a block or a column.
 """
 
 from __future__ import annotations
@@ -64,12 +65,13 @@ def write_star(
     assert particles.tomograms is not None
     names = np.array([str(name) for name in particles.tomograms], dtype=object)
     sizes = None if shape is None else _sizes(path, names, shape, voxel_size)
-    table: dict[str, object] = {"rlnTomoName": particles.tomograms}
+    table: dict[str, object] = {}
     if relion == 5:
         assert sizes is not None
         table |= dict(zip(CENTRED, (centers_xyz - sizes.loc[names].to_numpy() / 2).T, strict=True))
     else:
         table |= dict(zip(PIXELS, (centers_xyz / voxel_size).T, strict=True))
+    table["rlnTomoName"] = names
     if particles.rotations is not None:
         table |= dict(zip(ANGLES, rotations_to_relion(particles.rotations).T, strict=True))
     table["rlnTomoParticleName"] = _particle_names(particles)
@@ -89,23 +91,30 @@ def write_star(
         optics = pd.DataFrame({"rlnOpticsGroup": [1], "rlnOpticsGroupName": "opticsGroup1", PIXEL_SIZE: voxel_size})
         blocks = {"optics": optics, **blocks}
     if sizes is not None and len(sizes):
-        blocks[SIZES_BLOCK] = sizes.reset_index(names="rlnTomoName")
+        blocks[SIZES_BLOCK] = sizes.assign(rlnTomoName=sizes.index)
     with atomic_path(path) as temporary:
         starfile.write(blocks, temporary, float_format="%.6f")
 
 
 def write_import_list(path: str | Path, files: Mapping[str, Path]) -> None:
     """Write the list that RELION 5's Import > Coordinates asks for: STAR files of picks by name of their tomogram."""
-    table = pd.DataFrame({"rlnTomoName": list(files), "rlnTomoImportParticleFile": [str(p) for p in files.values()]})
+    table = pd.DataFrame({"rlnTomoImportParticleFile": [str(p) for p in files.values()], "rlnTomoName": list(files)})
     with atomic_path(path) as temporary:
         starfile.write({"tomograms": table}, temporary)
+
+
+def star_holds(name: str) -> bool:
+    """Whether STAR files can hold a name: one with characters to see, and no #, quotation mark, tab or line's end."""
+    return bool(name.strip()) and not any(mark in name for mark in "#'\"\t") and len(name.splitlines()) == 1
 
 
 def require_star_names(path: str | Path, particles: Particles) -> None:
     """Raise VoxpickError for the name of a class or tomogram that STAR files cannot hold."""
     for name in (*particles.classes, *([] if particles.tomograms is None else particles.tomograms)):
-        if not str(name).strip() or any(mark in str(name) for mark in "#'\"\n"):
-            raise VoxpickError(f"{path}: STAR files cannot hold the name {name!r}; leave out # and quotation marks")
+        if not star_holds(str(name)):
+            raise VoxpickError(
+                f"{path}: STAR files cannot hold the name {name!r}; leave out #, quotation marks and tabs"
+            )
 
 
 def _sizes(
