@@ -18,6 +18,8 @@ from voxpick.volume import Volume, release
 TOLERANCE = 0.01
 LEAST_SIDE = 8
 MOST_VOXELS = 2**31
+MOST_COARSE = 4
+"""Of a model's voxel sizes: in larger voxels there is nothing left of what it looks for."""
 SPLINE_REACH = 16
 SECTION_VOXELS = 1 << 23
 
@@ -32,9 +34,15 @@ def rescaled(volume: Volume, voxel_size: float) -> Volume:
 
     A few sections at a time, so a large memory-mapped volume is never in memory as a whole; a large result lies in a
     temporary file. Where the new voxels are at least twice as large, whole blocks are averaged first.
-    Raises VoxpickError when the new grid would have a side under 8 voxels or more than 2^31 voxels.
+    Raises VoxpickError for voxels over MOST_COARSE times as large, and when the new grid would have a side under 8
+    voxels or more than 2^31 voxels.
     """
     ratio = voxel_size / volume.voxel_size
+    if ratio * MOST_COARSE < 1:
+        raise VoxpickError(
+            f"{volume.name}: voxels of {volume.voxel_size:g} A are too coarse for a model of {voxel_size:g} A; set the "
+            "right voxel size with --voxel-size, or train a model on tomograms like these"
+        )
     shape = tuple(int(np.floor((n - 1) / ratio + 1e-6)) + 1 for n in volume.shape)
     if min(shape) < LEAST_SIDE or np.prod([float(n) for n in shape]) > MOST_VOXELS:
         raise VoxpickError(
