@@ -49,7 +49,7 @@ def agreement_command(
         ),
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
-    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt in degrees.")] = (-60.0, 60.0),
+    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
