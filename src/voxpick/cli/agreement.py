@@ -107,7 +107,7 @@ def compare_pickings(
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
     picks, other = (_read(path, volumes, size, shape, only) for path in (picks_path, other_path))
-    _require_tomograms(picks, other, picks_path, other_path, near)
+    _check_tomograms(picks, other, picks_path, other_path, near)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     result = _numbers(found, picks_path.name, other_path.name)
@@ -174,8 +174,8 @@ def _read(
     return picks[picks.classes == only]
 
 
-def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
-    """Refuse pickings that name several tomograms and share none, and one mask for several."""
+def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
+    """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
     names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
     if max(len(mine) for mine in names) == 1:
         return
@@ -184,6 +184,13 @@ def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, n
     if not names[0] & names[1]:
         listed = [", ".join(sorted(mine)[:3]) for mine in names]
         raise VoxpickError(f"{path_a} names the tomograms {listed[0]}, {path_b} {listed[1]}; none is in both")
+    for path, lone in ((path_a, names[0] - names[1]), (path_b, names[1] - names[0])):
+        if lone:
+            some = sorted(lone)[:3] + ["..."] * (len(lone) > 3)
+            typer.echo(
+                f"voxpick: warning: {path}: alone has picks in {', '.join(some)}; they count as found by it alone",
+                err=True,
+            )
 
 
 def _numbers(found: Agreement, picks: str, other: str) -> dict[str, Any]:
