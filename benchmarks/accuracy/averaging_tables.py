@@ -126,7 +126,7 @@ def _length(value: float | None) -> str:
 
 
 def _size(data: dict[str, Any]) -> str:
-    return " x ".join(map(str, reversed(data["size_zyx"]))) + " voxels"
+    return " x ".join(map(str, reversed(data["size_zyx"]))) + " voxels (x, y, z)"
 
 
 if __name__ == "__main__":

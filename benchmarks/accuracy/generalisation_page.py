@@ -18,8 +18,9 @@ HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "generalisation.md"
 USUAL, DECOYS = "as in training", "decoys"
 LETTER = [
-    "- Another generator: a specimen of 512 x 128 x 200 voxels by `benchmarks/accuracy/letter.py`, which follows the",
-    "  recipe with splines and atom maps and shares no code with the generator that the networks learned from.",
+    "- Another generator: a specimen of 512 x 128 x 200 voxels (x, y, z) by `benchmarks/accuracy/letter.py`, which",
+    "  follows the recipe with splines and atom maps and shares no code with the generator that the networks learned",
+    "  from.",
 ]
 TOLERATED = 0.05
 """Loss of F1 up to which a condition counts as one that holds."""

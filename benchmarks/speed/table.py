@@ -9,9 +9,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from record import QUIET
+
 FOLDER = Path(__file__).resolve().parent
 ACCURACY = FOLDER.parent / "accuracy"
 PAGE = FOLDER.parents[1] / "docs" / "speed.md"
+NOT_QUIET = "**Not quiet:** other work kept cores busy; these figures are too slow."
 HEAD = """# Speed
 
 Made by `python benchmarks/speed/table.py` from the JSON files in benchmarks/speed, which
@@ -42,7 +45,7 @@ def main() -> None:
         parts.append("| what | voxpick, s | peer | peer, s | ratio | |\n|---|---:|---|---:|---:|---|")
         parts += [_line(_as_row(entry)) for entry in result["rows"]]
         if not result.get("quiet", True):
-            parts.append("\n**Not quiet:** other work kept cores busy; these figures are too slow.")
+            parts.append(f"\n{NOT_QUIET}")
         if result.get("note"):
             parts.append(f"\n{result['note'].strip()}")
     parts += _paths(ACCURACY / "paths.json") + _halo(ACCURACY / "halo.json") + _slab(ACCURACY / "slab_margin.json")
@@ -92,6 +95,8 @@ def _paths(path: Path) -> list[str]:
         f"{way['mean_class_f1']:.3f} | {way['seconds']:.1f} |"
         for name, way in (("fast", fast), ("plain", plain))
     ]
+    if max(found["machine"].get("busy_before", 0), found["machine"].get("busy_after", 0)) > QUIET:
+        lines.append(f"\n{NOT_QUIET}")
     return [
         *lines,
         f"\nLargest distance between two picks of the same particle: {found['largest_distance']:.2f} A, on average "

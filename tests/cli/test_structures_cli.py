@@ -38,7 +38,7 @@ def _blob(folder: Path) -> Path:
 def test_build_a_map_append_and_list(tmp_path: Path) -> None:
     blob, bank = _blob(tmp_path), tmp_path / "my.npz"
     output = _run("build", blob, "--mass-kda", 300, "--output", bank)
-    assert "blob" in output and "300.0" in output
+    assert "blob" in output and "300.0" in output and "In brackets" not in output
     _run("build", blob, bank, "--mass-kda", 200, "--name", "small", "--append")
     models = unpack_bank(read_arrays(bank))
     assert {name: model.molecular_weight_kda for name, model in models.items()} == {"blob": 300, "small": 200}
@@ -56,6 +56,7 @@ def test_with_the_builtin_structures(tmp_path: Path) -> None:
 def test_list_shows_the_papers_figures() -> None:
     row = next(line for line in _run("list").splitlines() if line.startswith("1bxn"))
     assert "516.6 (560.0)" in row and "(979)" in row and "(0.776)" in row and "(4.78)" in row
+    assert "In brackets: Table 1" in _run("list")
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the structure files of ../shared are not here")

@@ -112,6 +112,23 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     assert (result["picks"], result["other"]) == ("TS_01.csv", "TS_01.csv again")
 
 
+def test_tomograms_that_one_picking_alone_has_are_told(tmp_path, capsys):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+
+    one = EXPERT.with_columns(tomograms=np.array(["one"] * 4))
+    two = EXPERT.with_columns(tomograms=np.array(["one", "one", "two", "two"]))
+    write_particles(tmp_path / "one.csv", one)
+    write_particles(tmp_path / "two.csv", two)
+    paths = tmp_path / "one.csv", tmp_path / "two.csv"
+    result = compare_pickings(*paths, tmp_path / "out", radius=10, near=None, voxel_size=None)
+    assert (result["both"], result["only_picks"], result["only_other"]) == (2, 2, 2)
+    told = capsys.readouterr().err
+    assert "two.csv: alone has picks in two; they" in told and "one.csv: alone" not in told
+    compare_pickings(paths[1], paths[1], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    assert not capsys.readouterr().err
+
+
 def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     from voxpick.cli.agreement import compare_pickings
     from voxpick.io.formats import write_particles

@@ -50,6 +50,13 @@ def inside(drawing):
     return True
 
 
+def unstyled(page):
+    """Classes of lines that the page's style sheets do not know: they would be filled black."""
+    style = re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL)[1]
+    used = set(re.findall(r'<polyline class="([^"]*)"', page))
+    return {name for name in used if not re.search(rf"\.{name} {{ fill: none;", style)}
+
+
 def test_the_page_of_an_average_holds_maps_curves_and_numbers(refined):
     page = build_average_report(refined, title="4d8q & co", settings={"seed": 3})
     assert "<title>4d8q &amp; co</title>" in page and "@" not in re.sub(r"base64,[^\"]*|@media", "", page)
@@ -61,8 +68,9 @@ def test_the_page_of_an_average_holds_maps_curves_and_numbers(refined):
         "Directions of view",
     ]
     assert all(inside(chart) for chart in charts)
-    assert f"<b>{refined.fsc.resolution(0.5):.1f}</b><span>A at FSC 0.5</span>" in page
+    assert f"<b>{refined.fsc.resolution(0.5):.1f}</b><span>Å at FSC 0.5</span>" in page
     assert "<td>seed</td>" in page and page.count("<circle") == 6
+    assert not unstyled(page)
 
 
 def test_sections_go_through_the_box_centre():
@@ -97,6 +105,7 @@ def test_circles_overlap_as_their_sets():
 
 def test_the_page_of_two_pickings_with_and_without_averages(refined):
     plain = build_agreement_report(RESULT, {})
+    assert not unstyled(plain)
     assert len(drawings(plain)) == 2 and "best F1 0.667 at score 0.500" in plain
     near = {name: {"edges_A": [0, 50, 100], "counts": [3, 1]} for name in ("both", "only_picks")}
     near["only_other"] = {"edges_A": [0, 50], "counts": [0]}

@@ -49,7 +49,7 @@ def agreement_command(
         ),
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
-    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt in degrees.")] = (-60.0, 60.0),
+    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
     voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
@@ -109,7 +109,7 @@ def compare_pickings(
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
     picks, other = (_read(path, volumes, size, shape, only) for path in (picks_path, other_path))
-    _require_tomograms(picks, other, picks_path, other_path, near)
+    _check_tomograms(picks, other, picks_path, other_path, near)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     called = _told_apart(picks_path, other_path)
@@ -177,8 +177,8 @@ def _read(
     return picks[picks.classes == only]
 
 
-def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
-    """Refuse pickings that name several tomograms and share none, and one mask for several."""
+def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
+    """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
     names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
     if max(len(mine) for mine in names) == 1:
         return
@@ -187,6 +187,13 @@ def _require_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, n
     if not names[0] & names[1]:
         listed = [", ".join(sorted(mine)[:3]) for mine in names]
         raise VoxpickError(f"{path_a} names the tomograms {listed[0]}, {path_b} {listed[1]}; none is in both")
+    for path, lone in ((path_a, names[0] - names[1]), (path_b, names[1] - names[0])):
+        if lone:
+            some = sorted(lone)[:3] + ["..."] * (len(lone) > 3)
+            typer.echo(
+                f"voxpick: warning: {path}: alone has picks in {', '.join(some)}; they count as found by it alone",
+                err=True,
+            )
 
 
 def _told_apart(picks: Path, other: Path) -> tuple[str, str]:

@@ -47,7 +47,7 @@ def average_command(
     max_shift: Annotated[
         float | None, typer.Option(help="How far, in A, a centre may move.", show_default="3 voxels")
     ] = None,
-    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt in degrees.")] = (-60.0, 60.0),
+    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
     mask: Annotated[
         str, typer.Option(help="Where half maps are compared: sphere (--radius), or map (the map's own outline).")

@@ -87,6 +87,7 @@ def calibrate(
     """
     from voxpick.cli.fit_confidence import RAW, fit_confidence
     from voxpick.cli.progress import step_bars
+    from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.truth import read_truth
     from voxpick.io.shrec_model import open_model
     from voxpick.methods.catalogue import find_method, method_of
@@ -98,7 +99,7 @@ def calibrate(
     detections = []
     for folder in folders:
         truth, tomogram = read_truth(folder), open_model(folder).reconstruction
-        with step_bars(folder.name) as report:
+        with step_bars(folder.name) as report, warnings_on_one_line():
             found = method.detect(tomogram, models, changes=dict(RAW), device=device, progress=report)
         detections.append((found.particles, truth))
     fitted = fit_confidence(detections, aim=aim, beta=beta)

@@ -172,7 +172,7 @@ def _table(models: Iterable[BeadModel]) -> str:
     from voxpick.simulate.shape import shape_of
 
     heads = ("weight kDa", "volume nm^3", "area nm^2", "sphericity", "eff. radius nm")
-    lines = ["structure   beads " + "".join(f"{head:>20}" for head in heads)]
+    lines, compared = ["structure   beads " + "".join(f"{head:>20}" for head in heads)], False
     for model in models:
         shape = shape_of(model)
         ours = [
@@ -184,11 +184,13 @@ def _table(models: Iterable[BeadModel]) -> str:
         ]
         cells = [f"{value:{form}}" for value, form in zip(ours, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)]
         if model.name in SHREC20_TABLE1:
+            compared = True
             theirs = SHREC20_TABLE1[model.name][1:]
             cells = [
                 f"{cell} ({value:{form}})"
                 for cell, value, form in zip(cells, theirs, (".1f", ".0f", ".0f", ".3f", ".2f"), strict=True)
             ]
         lines.append(f"{model.name:<10} {len(model.electrons):>6} " + "".join(f"{cell:>20}" for cell in cells))
-    lines.append("In brackets: Table 1 of the SHREC'20 paper. Shapes at 0.05 e/A^3 on 10 A voxels.")
+    brackets = "In brackets: Table 1 of the SHREC'20 paper. " if compared else ""
+    lines.append(f"{brackets}Shapes at 0.05 e/A^3 on 10 A voxels.")
     return "\n".join(lines)

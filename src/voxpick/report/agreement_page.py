@@ -15,7 +15,7 @@ from voxpick.report.axes import Axes, count_ticks, svg
 from voxpick.report.charts import FRACTIONS
 from voxpick.report.comparison_charts import HUES, key
 from voxpick.report.frame import card, number_tiles, page
-from voxpick.report.sections import cell
+from voxpick.report.sections import fraction
 
 if TYPE_CHECKING:
     from voxpick.average.refinement import Refined
@@ -40,7 +40,11 @@ def build_agreement_report(
     names = {"both": "both", "only_picks": f"only {result['picks']}", "only_other": f"only {result['other']}"}
     counts = result["picks_against_other"]
     tiles = {names[part]: str(result[part]) for part in names}
-    tiles |= {"precision": cell(counts["precision"]), "recall": cell(counts["recall"]), "F1": cell(counts["F"])}
+    tiles |= {
+        "precision": fraction(counts["precision"]),
+        "recall": fraction(counts["recall"]),
+        "F1": fraction(counts["F"]),
+    }
     if result["mean_distance_A"] is not None:
         tiles["Å between a pair"] = f"{result['mean_distance_A']:.1f}"
     cards = card("Overlap", overlap_diagram(result, names), OVERLAP_HINT)
@@ -48,7 +52,11 @@ def build_agreement_report(
     if len(curves["f1"]):
         colours = dict(zip(curves, HUES, strict=False))
         chart = threshold_chart(result["precision_recall"]["threshold"], curves, colours)
-        cards += card("Precision, recall and F1 against the score", chart + key(list(curves), colours), CURVE_HINT)
+        cards += card(
+            "Precision, recall and F1 against the score",
+            chart + key(["precision", "recall", "F1"], {**colours, "F1": colours["f1"]}),
+            CURVE_HINT,
+        )
     if "distance_to_mask" in result:
         found = {names[part]: values for part, values in result["distance_to_mask"].items()}
         colours = dict(zip(found, HUES, strict=False))

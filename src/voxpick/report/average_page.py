@@ -48,7 +48,7 @@ def build_average_report(refined: Refined, *, title: str = "Average", settings: 
         cards += card("How well each particle fits", value_histogram(refined.poses.scores, label="correlation"))
     cards += card("Directions of view", direction_chart(refined.poses.rotations), DIRECTION_HINT)
     tiles = {"particles": str(len(refined.particles))}
-    tiles |= {f"A at FSC {t:g}": shown_resolution(fsc.resolution(t)) for t in THRESHOLDS}
+    tiles |= {f"Å at FSC {t:g}": shown_resolution(fsc.resolution(t)) for t in THRESHOLDS}
     body = number_tiles(tiles) + card("Central sections", map_table(maps), MAP_HINT)
     subtitle = f"{len(refined.particles)} particles · box of {refined.map.shape[0]} voxels of {size:g} Å"
     return page(

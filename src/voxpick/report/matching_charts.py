@@ -25,7 +25,8 @@ def score_charts(histograms: Mapping[str, ScoreHistogram]) -> str:
 def histogram_chart(found: ScoreHistogram, *, name: str) -> str:
     """Bars of log10(voxels), the curve of noise, and marks where noise is exceeded once and where peaks begin."""
     low, high = float(found.edges[0]), float(found.edges[-1])
-    top = float(np.ceil(np.log10(max(int(found.counts.max()), 10))))
+    expected = np.zeros(0) if found.expected is None else found.expected
+    top = float(np.ceil(np.log10(max(found.counts.max(), expected.max(initial=0), 10))))
     axes = Axes((low, high), (0, top))
     content = ""
     for count, left, right in zip(found.counts, found.edges[:-1], found.edges[1:], strict=True):
@@ -35,11 +36,11 @@ def histogram_chart(found: ScoreHistogram, *, name: str) -> str:
     if found.expected is not None:
         middles = (found.edges[:-1] + found.edges[1:]) / 2
         shown = found.expected >= 1
-        content += axes.line(middles[shown], np.log10(found.expected[shown]), style="interval")
+        content += axes.line(middles[shown], np.log10(found.expected[shown]), style="noise")
     for value, text in ((found.chance, "once by chance"), (found.lowest, "kept from here")):
         if value is not None and low < value < high:
             content += axes.line((value, value), (0, top), style="iso")
-            content += f'<text class="tick" x="{axes.x(value) + 4:.0f}" y="{axes.y(top) + 12:.0f}">{text}</text>'
+            content += f'<text class="tick halo" x="{axes.x(value) + 4:.0f}" y="{axes.y(top) + 12:.0f}">{text}</text>'
     ticks = [round(t, 2) for t in np.linspace(low, high, 6)]
     return axes.draw(
         content, x_ticks=ticks, y_ticks=list(range(int(top) + 1)), x_label="score", y_label="voxels, power of ten",

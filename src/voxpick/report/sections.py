@@ -33,12 +33,11 @@ def tiles(picks: Particles, truth: Particles | None, score: Mapping[str, Any] | 
     if truth is not None:
         values["true particles"] = str(len(truth))
     named = {"F1, location": "F1", "F, location": "F", "recall": "recall", "precision": "precision"}
-    values |= {label: cell(found[name]) for label, name in named.items() if name in found}
-    values |= {
-        label: cell((score or {})[name])
-        for label, name in (("mean class F1", "mean_class_f1"), ("seconds", "seconds"))
-        if name in (score or {})
-    }
+    values |= {label: fraction(found[name]) for label, name in named.items() if name in found}
+    if score and "mean_class_f1" in score:
+        values["mean class F1"] = fraction(score["mean_class_f1"])
+    if score and "seconds" in score:
+        values["seconds"] = cell(score["seconds"])
     if score and (calibration := score.get("calibration")):
         values["calibration error"] = cell(calibration.get("named", calibration["located"])["ece"])
     return number_tiles(values)
@@ -155,6 +154,11 @@ def cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "–"
     return f"{value:.3f}" if isinstance(value, float) and value != int(value) else f"{value:g}"
+
+
+def fraction(value: float | None) -> str:
+    """A number from 0 to 1, always to three decimals; a dash for none."""
+    return "–" if value is None or value != value else f"{value:.3f}"
 
 
 def weight(value: float | None) -> str:
