@@ -84,15 +84,15 @@ def prepare(
 
 
 def _check_contrast(volume: Volume, slab: Slab, *, inverted: bool) -> None:
-    """Warn where particles seem to be bright but should be dark, or the other way round."""
+    """Warn where particles seem to be bright but are looked for dark, as usual, or the other way round."""
     if slab.skewed > CLEARLY_SKEWED and not inverted:
         warnings.warn(
-            f"{volume.name}: particles seem to be bright, but are looked for dark; if they are, add --invert",
+            f"{volume.name}: particles seem to be bright; unless the model learned on such tomograms, add --invert",
             stacklevel=4,
         )
     if slab.skewed < -CLEARLY_SKEWED and inverted:
         warnings.warn(
-            f"{volume.name}: particles seem to be dark already, but the contrast is inverted; leave --invert out",
+            f"{volume.name}: particles seem to be dark; unless the model learned on bright ones, leave --invert out",
             stacklevel=4,
         )
 
