@@ -166,7 +166,7 @@ def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
         (path / "simulation.yaml").write_text(yaml.safe_dump(provenance))
 
     monkeypatch.setattr("voxpick.simulate.shrec20.simulate_shrec20", simulate)
-    monkeypatch.setattr("voxpick.cli.simulate.write_simulation", write)
+    monkeypatch.setattr("voxpick.cli.simulation_folders.write_simulation", write)
     found = make_specimens(tmp_path, training=2, size=(12, 20, 28), device="cpu")
     assert [len(paths) for paths in (found.training, found.validation, found.test)] == [2, 1, 3]
     assert len(made) == 6 and len({seed for _, seed in made}) == 6 and len(set(SEEDS.values())) == 3

@@ -82,7 +82,7 @@ def demo(
 def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     """Write a model_N folder of the built-in structures, replacing what an earlier demo left there."""
     from voxpick.cli.progress import step_bars
-    from voxpick.cli.simulate import provenance, write_simulation
+    from voxpick.cli.simulation_folders import provenance, write_simulation
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
