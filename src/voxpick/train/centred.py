@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from voxpick.errors import VoxpickError
+from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.losses import weighted_focal
 from voxpick.train.augment import Augmentation
 from voxpick.train.settings import TrainSettings
@@ -47,10 +47,7 @@ def box_options(settings: TrainSettings) -> BoxOptions:
     try:
         return BoxOptions(**settings.options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(BoxOptions.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"training settings: options.{name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("training settings: options.", error, BoxOptions) from error
 
 
 class CentredBoxes:
