@@ -18,12 +18,10 @@ from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import IGNORE, TrainingVolume
 
 STRIDE = 2
-TARGETS = ("heat", "class", "offset_z", "offset_y", "offset_x", "label", "density")
-"""Channels of a target, in order: see `CentrePatches`."""
 
 
 class CentrePatches:
-    """Cubes [z, y, x] with targets float32 (7, z/2, y/2, x/2), the channels of TARGETS:
+    """Cubes [z, y, x] with targets float32 (7, z/2, y/2, x/2), whose channels are, in order:
 
     heat: exp(-d^2 / 2 sigma^2), d the distance to the nearest centre and sigma = `spread` voxels; exactly 1 in the
     voxel that holds the centre, NaN where no label is known.
