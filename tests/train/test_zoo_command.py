@@ -1,5 +1,6 @@
 """voxpick zoo and voxpick calibrate, on toy folders."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,7 @@ SMALL = {
 TINY = [text for key, value in SMALL.items() for text in ("--set", f"{key}={value}")]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +223,8 @@ def test_calibrate_writes_maps_into_the_model(specimens, tmp_path):
     assert set(model.detection["class_thresholds"]) == {"3cf3", "1s3x"}
     told = model.provenance["calibration"]
     assert told["data"] == ["model_0", "model_1"] and told["picks"] == model.detection["calibration"]["picks"]
-    assert told["f1_after"] >= 0 and told["aim"] == "named"
+    said = re.search(r"localisation F1 on these tomograms: ([\d.]+) before, ([\d.]+) after", result.output)
+    assert [told["f1_before"], told["f1_after"]] == pytest.approx([float(n) for n in said.groups()], abs=1e-3)
+    assert told["aim"] == "named"
     with pytest.raises(VoxpickError, match="--aim is 'best'; choose one of located, named, none"):
         run(calibrate, "calibrate", file, specimens.training[0], "--aim", "best")
