@@ -31,7 +31,7 @@ def demo(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
-    from voxpick.cli.detect import write_picks
+    from voxpick.cli.detect_output import write_picks
     from voxpick.cli.progress import step_bars
     from voxpick.cli.score_tables import print_shrec
     from voxpick.cli.threads import set_threads
