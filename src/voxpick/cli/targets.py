@@ -46,7 +46,7 @@ def targets_command(
     import numpy as np
 
     from voxpick.average.pasted import paste
-    from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
+    from voxpick.cli.class_values import BACKGROUND
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.io.atomic import require_writable
@@ -67,12 +67,10 @@ def targets_command(
         raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")
     require_plain_names(output / "particle_locations.txt", particles)
     names = sorted({str(name) for name in particles.classes})
-    require_known_classes(radius or [], names, "--radius")
-    require_known_classes(maps or [], names, "--map")
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
-    radii = {name: of_class(radius or [], name, "--radius") for name in names}
-    files = {name: of_class(maps or [], name, "--map") for name in names}
-    outlines = {name: _outline(name, shape, radii[name], files[name], threshold, volume.voxel_size) for name in names}
+    outlines = _outlines(
+        names, shape, radius=radius or [], maps=maps or [], threshold=threshold, voxel_size=volume.voxel_size
+    )
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     if len(made.hidden) == len(particles):
         raise VoxpickError(
@@ -88,6 +86,19 @@ def targets_command(
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
     )
+
+
+def _outlines(
+    names: list[str], shape: str, *, radius: list[str], maps: list[str], threshold: float | None, voxel_size: float
+) -> dict[str, Outline]:
+    """The outline of each class, by what the options say of it. Raises VoxpickError for one that has no picks."""
+    from voxpick.cli.class_values import of_class, require_known_classes
+
+    require_known_classes(radius, names, "--radius")
+    require_known_classes(maps, names, "--map")
+    radii = {name: of_class(radius, name, "--radius") for name in names}
+    files = {name: of_class(maps, name, "--map") for name in names}
+    return {name: _outline(name, shape, radii[name], files[name], threshold, voxel_size) for name in names}
 
 
 def _outline(
