@@ -130,8 +130,8 @@ def register(app: typer.Typer) -> None:
                 data or [], picks=picks, radius=radius, partial=partial, voxel_size=voxel_size
             )  # fmt: skip
 
-        where = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
-        writing = Writing(output, where, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
+        run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
+        writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
         _train(
             data or [], read, settings, chosen_preset, writing, validation=validation, side=validation_side,
             start=start, device=device,
