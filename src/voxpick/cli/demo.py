@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
 
@@ -27,8 +28,8 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeat an earlier demo.", show_default="a fresh seed")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: option.Threads = None,
+    device: option.Device = "auto",
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
     from voxpick.cli.detect_output import write_picks

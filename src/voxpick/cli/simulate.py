@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def shrec20(
         bool,
         typer.Option("--vary", help="Draw SNR, tilts, defocus, ice, crowding and contrast anew for each tomogram."),
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
     overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep model folders that an equal call has made, and make the rest.")
@@ -142,11 +143,11 @@ def _variation(context: typer.Context) -> Variation:
     from voxpick.cli.given import is_given
     from voxpick.simulate.variation import REPLACED, Variation
 
-    for option in (OPTIONS.get(name, f"--{name}") for name in REPLACED):
-        name = option.removeprefix("--").replace("-", "_")
+    for drawn in (OPTIONS.get(name, f"--{name}") for name in REPLACED):
+        name = drawn.removeprefix("--").replace("-", "_")
         if name in context.params and is_given(context, name):
             raise VoxpickError(
-                f"{option} {context.params[name]:g}: --vary draws it anew for each tomogram; leave out one of the two"
+                f"{drawn} {context.params[name]:g}: --vary draws it anew for each tomogram; leave out one of the two"
             )
     return Variation()
 

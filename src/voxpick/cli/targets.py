@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def targets_command(
     tomogram: Annotated[Path, typer.Argument(help="The tomogram (MRC) that the picks lie in.")],
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    picks: option.Picks,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the masks into.")],
     shape: Annotated[
         str, typer.Option(help="pasted (an average's outline, as DeepFinder does), sphere, or point.")
@@ -36,7 +37,7 @@ def targets_command(
         typer.Option(help="In A, for all classes, or CLASS=radius once a class: of spheres, or where maps end."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    voxel_size: option.VoxelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and particle list that exist.")] = False,
 ) -> None:
     """Make training masks from positions: class_mask.mrc and occupancy_mask.mrc, and the list of particles.
