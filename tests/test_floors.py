@@ -1,6 +1,7 @@
 """Imports go down only, and wings on one floor do not import each other (docs/architecture.md)."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "src" / "voxpick"
@@ -37,12 +38,19 @@ def floor(room: str) -> float:
     return 4
 
 
+@cache
+def nodes() -> list[tuple[Path, list[ast.AST]]]:
+    """Every module of the package, and all that its source says."""
+    return [(path, list(ast.walk(ast.parse(path.read_text())))) for path in sorted(PACKAGE.rglob("*.py"))]
+
+
+@cache
 def imports() -> list[tuple[str, str, str]]:
     """(file, room of the file, room it imports) for every import of voxpick in the package."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path, inside in nodes():
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in inside:
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "voxpick":
                 names = node.module.split(".")[1:2] or [alias.name for alias in node.names]
             elif isinstance(node, ast.Import):
@@ -70,11 +78,11 @@ def test_wings_do_not_import_each_other():
 def test_only_io_and_the_top_floor_touch_paths():
     """pathlib and open() appear in io/, benchmark/ (which runs commands in folders) and cli/ alone."""
     touching = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path, inside in nodes():
         room = path.relative_to(PACKAGE).parts[0]
         if room in ("io", "cli", "benchmark") or "native" in path.parts:  # native: the cache of compiled kernels
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in inside:
             opens = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
             paths = isinstance(node, ast.ImportFrom) and node.module == "pathlib"
             if opens or paths:

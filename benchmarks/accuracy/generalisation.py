@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from voxpick.cli.detect_models import read_parts
-from voxpick.cli.simulate import provenance, write_simulation
+from voxpick.cli.simulation_folders import provenance, write_simulation
 from voxpick.cli.structures import read_bank
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError

@@ -1,5 +1,12 @@
 """The one error a user is meant to see: a line that names the value and the way out."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
 
 class VoxpickError(Exception):
     """Bad input or an impossible request. The commands print its text on one line and exit with code 2."""
@@ -8,3 +15,11 @@ class VoxpickError(Exception):
 class TooMuchForeground(VoxpickError):
     """A detection gave up as far too much of the volume lies above its threshold, as a network that has learnt little
     makes it."""
+
+
+def wrong_setting(place: str, error: ValidationError, kind: type[BaseModel]) -> VoxpickError:
+    """What pydantic complained of first when settings of a kind were made: `place` with the name, value and reason."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+    return VoxpickError(f"{place}{name} = {first['input']!r}: {first['msg']}{known}")

@@ -42,12 +42,6 @@ def wedge_mask(
     return plane[:, None, :].expand(nz, ny, nx // 2 + 1).contiguous()
 
 
-def measured_share(tilt_range_deg: tuple[float, float]) -> float:
-    """The share of Fourier space that a tilt series measures: 2/3 for -60 to 60 degrees."""
-    low, high = tilt_range_deg
-    return (high - low) / 180
-
-
 def _measured(kz: torch.Tensor, kx: torch.Tensor, low: float, high: float) -> torch.Tensor:
     """Whether (kz, kx) is a multiple, of either sign, of (sin t, cos t) with t between the limits (degrees)."""
     side = torch.where(kx < 0, -1.0, 1.0)

@@ -64,7 +64,7 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     assert set(np.unique(model.occupancy_mask)) == set(range(7)) and set(np.unique(model.class_mask)) == {0, 12}
     dark = -read_mrc(place / "tomo.mrc").data
     assert dark[model.class_mask > 0].mean() > 5 * dark[model.class_mask == 0].mean()
-    from voxpick.cli.train import read_training_volume
+    from voxpick.cli.training_data import read_training_volume
 
     assert len(read_training_volume(folder).particles) == 6
 

@@ -136,14 +136,14 @@ def test_claims_are_told_from_pairs(scored):
             test["score"]["localisation"]["MH"] = hits - 6
             results.append(run(name, seed, [], [test]))
     results.append(run("vp", 3, [], [results[0]["tests"][0]]))  # has no partner
-    table = claims_table([claimed("F1"), claimed("small"), claimed("MH")], results, ENTRIES)
+    table = claims_table([claimed("F1"), claimed("small"), claimed("MH")], results)
     shown = [cell.text for row in table.rows for cell in row.cells[4:]]
     assert shown == ["3", "3", "yes", "3", "3", "open", "3", "3", "no"]
     assert table.rows[0].cells[3].mean == pytest.approx(0.3)  # of 0.3, 0.4 and 0.2
     assert table.rows[0].cells[3].spread == pytest.approx(0.1)
     assert table.rows[1].cells[3].mean == pytest.approx(0.0)
     assert "Claimed by: P." in table.note
-    assert claims_table([claimed("F1")], results[:2], ENTRIES).rows[0].cells[6].text == "open"  # one pair says nothing
+    assert claims_table([claimed("F1")], results[:2]).rows[0].cells[6].text == "open"  # one pair says nothing
 
 
 def test_the_page_shows_claims_and_leaves_unnamed_picks_out_of_the_class_figures(results):
@@ -151,7 +151,7 @@ def test_the_page_shows_claims_and_leaves_unnamed_picks_out_of_the_class_figures
     tables = build_tables(results, ENTRIES)
     for test in results[0]["tests"] + results[1]["tests"]:
         test["tomogram"] = "t"
-    tables.append(claims_table([claimed("F1")], results, ENTRIES))
+    tables.append(claims_table([claimed("F1")], results))
     page = build_benchmark_report("T", tables_to_dict(tables), confusions(results, ENTRIES))
     assert "What the papers claim" in page and "<td>open</td>" in page
     figures = page[page.index("Cumulative F1, this run") :]

@@ -1,6 +1,5 @@
 """No command writes over what it reads, or over files of another origin that it was not told to replace."""
 
-import importlib
 import shutil
 import zipfile
 
@@ -10,6 +9,7 @@ import pytest
 import yaml
 from bad_files import refused, run
 
+from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.tomograms import check_tomograms
 from voxpick.errors import VoxpickError
@@ -240,9 +240,7 @@ def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
     how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}[command]
     words = [command, "good.mrc", "second.mrc", *how.split(), "-o", "picks"]
-    name = {"detect": "_write", "match": "write_picks"}[command]
-    module = importlib.import_module(f"voxpick.cli.{command}")
-    write, calls = getattr(module, name), []
+    write, calls = detect_output.write_picks, []
 
     def dies(*arguments, **options):
         calls.append(arguments)
@@ -251,7 +249,7 @@ def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
         return write(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, name, dies)
+        patched.setattr(detect_output, "write_picks", dies)
         assert run(patched, capsys, copy, *words)[0] == 130
     assert (copy / "picks" / "good.csv").exists() and not (copy / "picks" / "second.csv").exists()
     assert run(monkeypatch, capsys, copy, *words)[0] == 0

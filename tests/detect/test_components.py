@@ -2,7 +2,7 @@ import numpy as np
 from blobs import ball
 from scipy.ndimage import binary_opening
 
-from voxpick.detect.components import centroids, components, opened
+from voxpick.detect.components import labelled, opened
 
 SHAPE = (12, 20, 28)
 
@@ -21,27 +21,12 @@ def test_opening_removes_a_thread_between_particles():
     mask = ball(SHAPE, (6, 10, 6), 4) | ball(SHAPE, (6, 10, 20), 4)
     thread = mask.copy()
     thread[6, 10, 6:20] = True
-    assert len(components(thread).sizes) == 1
-    assert len(components(opened(thread)).sizes) == 2
+    assert labelled(thread).max() == 1
+    assert labelled(opened(thread)).max() == 2
 
 
-def test_sizes_and_weighted_centroids_of_the_components_that_are_large_enough():
+def test_diagonal_neighbours_are_joined_only_if_asked():
     mask = np.zeros(SHAPE, dtype=bool)
-    mask[2, 3, 4:8] = mask[9, 9, 9] = True
-    mask[9:11, 15:17, 20:22] = True
-    weights = np.ones(SHAPE)
-    weights[2, 3, 7] = 5
-    found = components(mask, weights=weights, minimum_size=2)
-    assert found.sizes.tolist() == [4, 8]
-    np.testing.assert_allclose(found.centroids, [[2, 3, (4 + 5 + 6 + 35) / 8], [9.5, 15.5, 20.5]])
-    assert found.labels[9, 9, 9] == 0 and found.labels.max() == 2
-
-
-def test_an_empty_mask_has_no_components():
-    found = components(np.zeros(SHAPE, dtype=bool))
-    assert found.sizes.shape == (0,) and found.centroids.shape == (0, 3)
-
-
-def test_an_owner_without_weight_gets_the_plain_mean():
-    axes = tuple(np.array([[0.0, 2.0], [1.0, 1.0], [4.0, 8.0]]))
-    np.testing.assert_allclose(centroids(axes, np.zeros(2, int), 1, weights=np.zeros(2)), [[1, 1, 6]])
+    mask[2, 3, 4] = mask[3, 4, 5] = mask[9, 9, 9] = True
+    assert [labelled(mask, connectivity=n).max() for n in (6, 18, 26)] == [3, 3, 2]
+    assert labelled(np.zeros(SHAPE, dtype=bool)).max() == 0

@@ -57,7 +57,7 @@ def test_tiles_equal_the_box_around_every_place(stride, tile):
     torch.manual_seed(0)
     network = YOPO(classes=3, box=8, widths=[4, 6], hidden=5).eval()
     data = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
-    ready = prepare(Volume(data, 10.0), 10.0, PeakSettings(slab="2:11").shared())
+    ready = prepare(Volume(data, 10.0), 10.0, PeakSettings(slab="2:11"))
     grid = make_grid(ready, stride)
     assert grid.counts == tuple(-(-n // stride) for n in (9, 20, 28))
     found = np.full((3, *grid.counts), np.nan, np.float32)

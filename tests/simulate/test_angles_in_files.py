@@ -6,7 +6,7 @@ import mrcfile
 import numpy as np
 import pytest
 
-from voxpick.cli.simulate import write_simulation
+from voxpick.cli.simulation_folders import write_simulation
 from voxpick.shrec_classes import CLASS_IDS
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.shrec20 import Recipe, simulate_shrec20

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from voxpick.errors import VoxpickError
-from voxpick.train.checkpoint import Progress, capture, restore
+from voxpick.train.checkpoint import Progress, Trainee, capture, restore
 from voxpick.train.compact import LIMIT, compact, expand
 from voxpick.train.fit import averaged
 
@@ -17,24 +17,23 @@ def trained(width=24, *, steps=4, average=True, seed=0):
     torch.manual_seed(seed)
     layers = [torch.nn.Conv3d(1, width, 3), torch.nn.BatchNorm3d(width), torch.nn.ReLU(), torch.nn.Conv3d(width, 3, 3)]
     network = torch.nn.Sequential(*layers)
-    optimiser, rng = torch.optim.Adam(network.parameters(), lr=0.01), np.random.default_rng(seed)
-    mean = averaged(network, 0.9) if average else None
-    state = Progress()
+    optimiser, mean = torch.optim.Adam(network.parameters(), lr=0.01), averaged(network, 0.9) if average else None
+    trainee, state = Trainee(network, mean, optimiser, np.random.default_rng(seed)), Progress()
     for _ in range(steps):
-        step(network, optimiser, rng)
+        step(trainee)
         if mean is not None:
             mean.update_parameters(network)
         state.step += 1
     state.best_score, state.best_step, state.best_validation = 0.5, 2, {"score": 0.5}
     state.best_weights = {key: value.clone() for key, value in network.state_dict().items()}
-    return network, mean, optimiser, rng, capture(network, mean, optimiser, rng, state, fingerprint="x")
+    return trainee, capture(trainee, state, fingerprint="x")
 
 
-def step(network, optimiser, rng):
-    optimiser.zero_grad()
-    image = torch.from_numpy(rng.normal(size=(2, 1, 6, 7, 8)).astype(np.float32))
-    network(image).square().mean().backward()
-    optimiser.step()
+def step(trainee):
+    trainee.optimiser.zero_grad()
+    image = torch.from_numpy(trainee.rng.normal(size=(2, 1, 6, 7, 8)).astype(np.float32))
+    trainee.network(image).square().mean().backward()
+    trainee.optimiser.step()
 
 
 def size(state):
@@ -57,41 +56,42 @@ def limit_of_level(state, level):
 
 
 def test_a_small_network_goes_on_bit_for_bit():
-    network, _, optimiser, rng, state = trained()
+    whole, state = trained()
     small = compact(state)
     assert (small["level"], small["progress"]["step"]) == (0, 4) and size(small) < size(state)
-    step(network, optimiser, rng)
-    other, other_mean, other_optimiser, other_rng, _ = trained(steps=1, seed=1)
-    found = restore(expand(small), other, other_mean, other_optimiser, other_rng, fingerprint="x")
-    step(other, other_optimiser, other_rng)
+    step(whole)
+    other, _ = trained(steps=1, seed=1)
+    found = restore(expand(small), other, fingerprint="x")
+    step(other)
     assert found.best_score == 0.5 and found.step == 4
-    assert all(torch.equal(value, other.state_dict()[key]) for key, value in network.state_dict().items())
+    weights = other.network.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in whole.network.state_dict().items())
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
 def test_each_level_fits_and_goes_on_nearly_as_the_whole(level):
-    network, mean, _, _, state = trained(width=48)
+    whole, state = trained(width=48)
     small = compact(state, limit=limit_of_level(state, level))
     assert small["level"] == level
-    other, other_mean, other_optimiser, other_rng, _ = trained(width=48, steps=1, seed=1)
-    found = restore(expand(small), other, other_mean, other_optimiser, other_rng, fingerprint="x")
-    given = mean.module if level == 3 else network
+    other, _ = trained(width=48, steps=1, seed=1)
+    found = restore(expand(small), other, fingerprint="x")
+    given = whole.average.module if level == 3 else whole.network
     for key, value in given.state_dict().items():
-        assert torch.allclose(other.state_dict()[key].float(), value.float(), rtol=2**-8, atol=1e-6)
-    for key, value in mean.module.state_dict().items():
-        assert torch.allclose(other_mean.module.state_dict()[key].float(), value.float(), rtol=2**-8, atol=1e-6)
-    assert int(other_mean.n_averaged) == 4 and found.step == 4
+        assert torch.allclose(other.network.state_dict()[key].float(), value.float(), rtol=2**-8, atol=1e-6)
+    for key, value in whole.average.module.state_dict().items():
+        assert torch.allclose(other.average.module.state_dict()[key].float(), value.float(), rtol=2**-8, atol=1e-6)
+    assert int(other.average.n_averaged) == 4 and found.step == 4
     assert (found.best_weights is None) == (level > 1) and (found.best_score == 0.5) == (level == 1)
-    before = {key: value.clone() for key, value in other.state_dict().items()}
-    step(other, other_optimiser, other_rng)
-    moved = max((other.state_dict()[key] - before[key]).abs().max() for key in ("0.weight", "3.weight"))
+    before = {key: value.clone() for key, value in other.network.state_dict().items()}
+    step(other)
+    moved = max((other.network.state_dict()[key] - before[key]).abs().max() for key in ("0.weight", "3.weight"))
     assert 0 < moved < 0.03
 
 
 def test_second_moments_keep_the_mean_of_their_channel():
-    _, _, optimiser, _, state = trained(width=48)
+    whole, state = trained(width=48)
     back = expand(compact(state, limit=limit_of_level(state, 2)))["optimiser"]["state"]
-    for key, moments in optimiser.state_dict()["state"].items():
+    for key, moments in whole.optimiser.state_dict()["state"].items():
         second = moments["exp_avg_sq"]
         expected = second.reshape(len(second), -1).mean(1)
         assert torch.allclose(back[key]["exp_avg_sq"].reshape(len(second), -1)[:, -1], expected)
@@ -99,10 +99,10 @@ def test_second_moments_keep_the_mean_of_their_channel():
 
 
 def test_without_a_moving_average_the_weights_stay():
-    network, _, _, _, state = trained(average=False)
+    whole, state = trained(average=False)
     back = expand(compact(state, limit=limit_of_level(state, 2)))
     assert back["average"] is None
-    assert torch.allclose(back["network"]["0.weight"], network.state_dict()["0.weight"], rtol=2**-8)
+    assert torch.allclose(back["network"]["0.weight"], whole.network.state_dict()["0.weight"], rtol=2**-8)
 
 
 def test_what_fits_nowhere_is_refused_and_other_states_pass():

@@ -17,14 +17,6 @@ CENTERS = np.array([[6, 7, 8], [12, 20, 25], [10, 8, 28], [13, 20, 9]])
 
 
 @pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def volume():
     """Dark balls of two sizes in noise; the classes are 'small' and 'large'."""
     rng = np.random.default_rng(5)

@@ -10,7 +10,7 @@ from voxpick.particles import Particles
 from voxpick.train.augment import Augmentation
 from voxpick.train.centre_targets import CentrePatches
 from voxpick.train.centred import CentredBoxes
-from voxpick.train.partial import SECTIONS, empty_places, partly_labelled, with_particles
+from voxpick.train.partial import SECTIONS, empty_places, partly_labelled
 from voxpick.train.patches import make_sampler
 from voxpick.train.settings import make_settings
 from voxpick.train.subtomograms import LabelledSubtomograms
@@ -64,16 +64,6 @@ def test_given_background_is_known(volume):
     spot = np.array([40, 12, 14])
     part = partly_labelled(volume, shell=0.0, background=(spot[None] + [OFFSET, 0, 0]) * 10.0, radius=35.0)
     assert np.array_equal(part.known, (volume.class_mask > 0) | (distance_to(spot) <= 3.5))
-
-
-def test_only_the_chosen_particles_are_marked(volume):
-    part = with_particles(volume, [2, 1])
-    assert np.array_equal(part.occupancy > 0, volume.occupancy >= 2)
-    assert part.occupancy[tuple(CENTERS[2])] == 1 and part.occupancy[tuple(CENTERS[1])] == 2
-    assert part.class_mask[tuple(CENTERS[0])] == 0 and part.class_mask[tuple(CENTERS[1])] == 2
-    assert part.particles.classes.tolist() == ["a", "b"]
-    with pytest.raises(VoxpickError, match="occupancy mask, which is missing"):
-        with_particles(replace(volume, occupancy=None), [0])
 
 
 PLAIN = Augmentation(turns=False, scale=0.0, shift=0.0)

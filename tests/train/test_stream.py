@@ -75,14 +75,6 @@ def train_toy(*, steps, stop_at=None, resume=None, rows=None, values=None):
     return network, fitted, states[-1]
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("stop_at", [3, 7, 9])
 def test_interrupted_and_resumed_equals_uninterrupted(one_thread, stop_at):
     rows, first, second = [], [], []

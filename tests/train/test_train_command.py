@@ -7,13 +7,11 @@ import mrcfile
 import numpy as np
 import pytest
 import torch
-import typer
 import yaml
 from toy_models import write_toy_model
-from typer.testing import CliRunner
+from train_command import run_train
 
-from voxpick.cli import train as command
-from voxpick.cli.training_data import gather
+from voxpick.cli.training_data import gather, read_training_volume
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models, save_models
@@ -30,24 +28,11 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def run(*arguments):
     """VP-Detector, where the arguments do not say what to train."""
     if not {"--method", "--config"} & {str(argument) for argument in arguments}:
         arguments = (*arguments, "--method", "vp-detector")
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    command.register(app)
-    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return run_train(*arguments)
 
 
 def test_both_stages_end_in_one_file(data, tmp_path):
@@ -213,12 +198,12 @@ def test_a_run_is_resumed_by_its_own_method_alone(data, tmp_path):
 
 
 def test_training_data_bring_the_density_where_there_is_one(data, tmp_path):
-    volume = command.read_training_volume(data / "model_0")
+    volume = read_training_volume(data / "model_0")
     assert volume.density.shape == volume.class_mask.shape
     assert np.array_equal(np.asarray(volume.density), np.asarray(volume.class_mask))
     shutil.copytree(data / "model_0", tmp_path / "model_0")
     (tmp_path / "model_0" / "grandmodel.mrc").unlink()
-    assert command.read_training_volume(tmp_path / "model_0").density is None
+    assert read_training_volume(tmp_path / "model_0").density is None
 
 
 def test_a_run_goes_on_with_its_own_data_alone(data, tmp_path):
@@ -256,7 +241,7 @@ def test_a_run_goes_on_with_its_own_validation_alone(data, tmp_path):
 def test_a_tomogram_that_is_trained_on_cannot_be_validated_on(data, tmp_path):
     """Neither the folder of a given tomogram, nor a copy of a training folder, nor one of other voxels."""
     picks = ["--picks", tmp_path / "picks.csv", "--radius", 30]
-    write_particles(tmp_path / "picks.csv", command.read_training_volume(data / "model_0").particles)
+    write_particles(tmp_path / "picks.csv", read_training_volume(data / "model_0").particles)
     common = ["--steps", 1, "--output", tmp_path / "model.pt", "--set", "patch=16", *SMALL]
     with pytest.raises(VoxpickError, match="is also training data; validate on a tomogram kept out"):
         run(data / "model_0" / "reconstruction.mrc", *picks, "--validation", data / "model_0", *common)

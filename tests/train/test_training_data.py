@@ -7,12 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import typer
 import yaml
 from toy_models import write_toy_model
-from typer.testing import CliRunner
+from train_command import run_train
 
-from voxpick.cli import train as command
 from voxpick.cli.training_data import gather, read_training_volume
 from voxpick.cli.training_marks import bank_mark
 from voxpick.errors import VoxpickError
@@ -43,23 +41,6 @@ def data(tmp_path_factory):
     )
     write_particles(folder / "both.csv", both)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-def run(*arguments):
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    command.register(app)
-    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def volumes_of(paths, **options):
@@ -113,8 +94,8 @@ def test_a_folder_may_be_partly_labelled(data):
 def test_few_picks_train(data, tmp_path, method):
     name, *settings = method
     output = tmp_path / "few.pt"
-    run(data / "TS_0.mrc", "--picks", data / "TS_0.csv", "--radius", 30, "--partial", 60, "--method", name, *settings,
-        "--output", output, *FAST)  # fmt: skip
+    run_train(data / "TS_0.mrc", "--picks", data / "TS_0.csv", "--radius", 30, "--partial", 60, "--method", name,
+              *settings, "--output", output, *FAST)  # fmt: skip
     made = next(iter(load_models(output).values())).provenance
     assert made["settings"]["centred_fraction"] == 1.0
     assert made["training_data"] == ["TS_0.mrc"]
@@ -144,19 +125,19 @@ def test_few_picks_train(data, tmp_path, method):
 def test_what_does_not_fit_is_one_line(data, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(data)
     with pytest.raises(VoxpickError, match=message.replace(".", r"\.")):
-        run(*arguments, "--output", tmp_path / "model.pt", *FAST)
+        run_train(*arguments, "--output", tmp_path / "model.pt", *FAST)
     assert not list(tmp_path.iterdir())
 
 
 def test_given_weights_name_other_classes(data, tmp_path):
     network = ["--set", "network_settings={filters: [4, 6], bottom: 1}", "--set", "patch=16", "--set", "batch=1"]
     method = ["--method", "deepfinder", "--set", "average_decay=0"]
-    run(data / "model_0", "--output", tmp_path / "a.pt", *method, *network, *FAST)
+    run_train(data / "model_0", "--output", tmp_path / "a.pt", *method, *network, *FAST)
     table = read_training_volume(data / "model_1").particles
     renamed = np.where(table.classes == "3cf3", "3cf3", "mine").astype(object)
     write_particles(tmp_path / "picks.csv", table.with_columns(classes=renamed))
     still = ["--set", "learning_rate=1e-12", "--set", "patch=16", "--set", "batch=1"]
-    result = run(
+    result = run_train(
         data / "TS_1.mrc", "--picks", tmp_path / "picks.csv", "--radius", 30, "--from", tmp_path / "a.pt",
         "--output", tmp_path / "b.pt", *method, *still, *FAST,
     )  # fmt: skip
@@ -191,7 +172,7 @@ def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):
     monkeypatch.setattr("voxpick.methods.specimens.background_worker", lambda device: ThreadPoolExecutor(1))
     monkeypatch.setattr("voxpick.methods.specimens.specimen_maker", lambda *given, **options: Maker())
     output = tmp_path / "s.pt"
-    run("--stream", "--method", "vp-detector", "--set", "stream.pool=1", "--set", "stream.every=2", *MSDNET,
+    run_train("--stream", "--method", "vp-detector", "--set", "stream.pool=1", "--set", "stream.every=2", *MSDNET,
         "--output", output, "--threads", "1", "--steps", "5", "--no-tensorboard")  # fmt: skip
     model = load_models(output)["localizer"]
     assert made[:3] == [0, 1, 2]
@@ -222,13 +203,13 @@ def test_other_labels_of_the_same_particles_are_other_data(data, tmp_path):
 def test_a_run_is_resumed_with_its_own_labels_alone(data, tmp_path):
     common = [data / "TS_0.mrc", "--picks", data / "TS_0.csv", "--output", tmp_path / "few.pt", *MSDNET, *FAST]
     common += ["--method", "vp-detector"]
-    run(*common, "--radius", 30)
+    run_train(*common, "--radius", 30)
     with pytest.raises(VoxpickError, match="the run began with other labels of the same particles"):
-        run(*common, "--radius", 40, "--resume")
+        run_train(*common, "--radius", 40, "--resume")
     record = tmp_path / "few_localizer_run" / "training_data.yaml"
     earlier = {key: value for key, value in yaml.safe_load(record.read_text()).items() if key in ("mark", "names")}
     record.write_text(yaml.safe_dump(earlier))  # as earlier versions wrote it
-    assert "localizer after 2 steps" in run(*common, "--radius", 40, "--resume").output
+    assert "localizer after 2 steps" in run_train(*common, "--radius", 40, "--resume").output
 
 
 def test_a_stream_of_other_structures_is_other_data():

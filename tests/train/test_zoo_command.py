@@ -1,5 +1,6 @@
 """voxpick zoo and voxpick calibrate, on toy folders."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +27,7 @@ SMALL = {
 TINY = [text for key, value in SMALL.items() for text in ("--set", f"{key}={value}")]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +162,7 @@ def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
         (path / "simulation.yaml").write_text(yaml.safe_dump(provenance))
 
     monkeypatch.setattr("voxpick.simulate.shrec20.simulate_shrec20", simulate)
-    monkeypatch.setattr("voxpick.cli.simulate.write_simulation", write)
+    monkeypatch.setattr("voxpick.cli.simulation_folders.write_simulation", write)
     found = make_specimens(tmp_path, training=2, size=(12, 20, 28), device="cpu")
     assert [len(paths) for paths in (found.training, found.validation, found.test)] == [2, 1, 3]
     assert len(made) == 6 and len({seed for _, seed in made}) == 6 and len(set(SEEDS.values())) == 3
@@ -227,6 +223,8 @@ def test_calibrate_writes_maps_into_the_model(specimens, tmp_path):
     assert set(model.detection["class_thresholds"]) == {"3cf3", "1s3x"}
     told = model.provenance["calibration"]
     assert told["data"] == ["model_0", "model_1"] and told["picks"] == model.detection["calibration"]["picks"]
-    assert told["f1_after"] >= 0 and told["aim"] == "named"
+    said = re.search(r"localisation F1 on these tomograms: ([\d.]+) before, ([\d.]+) after", result.output)
+    assert [told["f1_before"], told["f1_after"]] == pytest.approx([float(n) for n in said.groups()], abs=1e-3)
+    assert told["aim"] == "named"
     with pytest.raises(VoxpickError, match="--aim is 'best'; choose one of located, named, none"):
         run(calibrate, "calibrate", file, specimens.training[0], "--aim", "best")

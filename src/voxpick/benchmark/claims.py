@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
-from voxpick.benchmark.settings import Claim, Entry
+from voxpick.benchmark.settings import Claim
 from voxpick.benchmark.tables import Cell, Row, Table, average
 
 Result = dict[str, Any]
@@ -23,7 +23,7 @@ Gains = Mapping[tuple[int, str], float]
 """Differences by seed and tomogram."""
 
 
-def claims_table(claims: Sequence[Claim], results: Sequence[Result], entries: Mapping[str, Entry]) -> Table:
+def claims_table(claims: Sequence[Claim], results: Sequence[Result]) -> Table:
     """A row for each claim: both means, and the difference of the pairs of the same seed and tomogram."""
     columns = ["measure", "with", "without", "difference", "pairs", "independent", "holds"]
     rows = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def agreement_command(
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    picks: option.Picks,
     other: Annotated[Path, typer.Argument(help="Other picks of the same tomograms, such as an expert's.")],
     radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("agreement"),
@@ -52,8 +53,8 @@ def agreement_command(
     tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    voxel_size: option.VoxelSize = None,
+    device: option.Device = "cpu",
 ) -> None:
     """Compare two pickings: the picks of both and of one alone, their overlap, distances to a mask, and averages.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def average_command(
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    picks: option.Picks,
     tomograms: Annotated[list[Path], typer.Argument(help="Tomograms (MRC) that the picks lie in, of one voxel size.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("average"),
     only: Annotated[str | None, typer.Option("--class", help="Average only the picks of this class.")] = None,
@@ -53,9 +54,9 @@ def average_command(
         str, typer.Option(help="Where half maps are compared: sphere (--radius), or map (the map's own outline).")
     ] = "sphere",
     seed: Annotated[int, typer.Option(min=0, help="Deals particles to the half-sets, and starts from nothing.")] = 0,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    voxel_size: option.VoxelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an average that exists.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    device: option.Device = "cpu",
 ) -> None:
     """Align and average picks: a map, half maps that never met, their Fourier shell correlation, and orientations.
 

@@ -17,6 +17,7 @@ from voxpick.match.rotations import rotation_grid
 from voxpick.precision import choose_device
 
 if TYPE_CHECKING:
+    from voxpick.particles import Particles
     from voxpick.volume import Volume
 
 
@@ -89,24 +90,13 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
     Raises VoxpickError for two tomograms of one name, and where nothing is left.
     """
     from voxpick.average.parts import leaves_no_box
-    from voxpick.cli.truth import read_picks
-    from voxpick.io.formats import read_particles
 
     names = [volume.name for volume in volumes]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise VoxpickError(
-            f"{names.count(twice)} tomograms are called {twice}: the same particles would be in both half-sets; give "
-            "each tomogram once, and each its own name"
-        )
+    _require_own_names(names)
     parts, lost, known = [], 0, set()
     left_out: dict[str, str] = {}
     for volume in volumes:
-        if len(volumes) == 1:
-            picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
-        else:
-            picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
-            picks = picks[np.asarray(picks.tomograms).astype(str) == volume.name]
+        picks = _picks_in(volume, path, alone=len(volumes) == 1)
         known |= {str(name) for name in picks.classes}
         if only is not None:
             picks = picks[picks.classes == only]
@@ -128,3 +118,24 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
         typer.echo(f"voxpick: warning: left out: {why}", err=True)
     found = join(parts)
     return replace(found, dropped=found.dropped + lost)
+
+
+def _require_own_names(names: list[str]) -> None:
+    """Raise VoxpickError for two tomograms of one name."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise VoxpickError(
+            f"{names.count(twice)} tomograms are called {twice}: the same particles would be in both half-sets; give "
+            "each tomogram once, and each its own name"
+        )
+
+
+def _picks_in(volume: Volume, path: Path, *, alone: bool) -> Particles:
+    """The picks of a file that name this tomogram; where it is alone, those that name none as well."""
+    from voxpick.cli.truth import read_picks
+    from voxpick.io.formats import read_particles
+
+    if alone:
+        return read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
+    return picks[np.asarray(picks.tomograms).astype(str) == volume.name]

@@ -129,7 +129,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     results, entries, benchmark = runner.results(), runner.settings.entries, runner.settings.benchmark
     built = build_tables(results, entries)
     if benchmark.claims:
-        built.append(claims_table(benchmark.claims, results, entries))
+        built.append(claims_table(benchmark.claims, results))
     tables, matrices = tables_to_dict(built), confusions(results, entries)
     failed = [
         {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"], "error": r["error"], "log": r["log"]}

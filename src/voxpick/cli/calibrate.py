@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def calibrate_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model file to write.", show_default="MODEL")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
 ) -> None:
     """Make the scores of a model mean what they say: 0.8 is right 8 times in 10.
 

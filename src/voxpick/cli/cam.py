@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def register(app: typer.Typer) -> None:
 
 
 def cam_command(
-    volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    volume: option.Tomogram,
+    picks: option.Picks,
     model: Annotated[
         list[str],
         typer.Option(
@@ -36,8 +37,8 @@ def cam_command(
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Particles of each class, the most confident first.")] = 2,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("cam.html"),
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    voxel_size: option.VoxelSize = None,
+    device: option.Device = "auto",
 ) -> None:
     """Show which parts of a particle a classifier goes by: class activation maps, in one HTML file.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
 
@@ -27,11 +28,11 @@ def demo(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Repeat an earlier demo.", show_default="a fresh seed")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: option.Threads = None,
+    device: option.Device = "auto",
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
-    from voxpick.cli.detect import write_picks
+    from voxpick.cli.detect_output import write_picks
     from voxpick.cli.progress import step_bars
     from voxpick.cli.score_tables import print_shrec
     from voxpick.cli.threads import set_threads
@@ -82,7 +83,7 @@ def demo(
 def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     """Write a model_N folder of the built-in structures, replacing what an earlier demo left there."""
     from voxpick.cli.progress import step_bars
-    from voxpick.cli.simulate import provenance, write_simulation
+    from voxpick.cli.simulation_folders import provenance, write_simulation
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 

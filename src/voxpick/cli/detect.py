@@ -8,21 +8,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from voxpick.cli import detect_options as option
-from voxpick.cli.detect_output import (
-    check_classes,
-    patterns_of,
-    print_summary,
-    read_formats,
-    searched,
-    write_import_list,
-    write_picks,
-    write_settings,
-)
-from voxpick.cli.tomograms import Failures, check_tomograms, errors_name_file, picks_name, warnings_on_one_line
+from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.tomograms import Failures, errors_name_file, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
 
 if TYPE_CHECKING:
-    from voxpick.detect.pipeline import Detection
     from voxpick.particles import Particles
 
 
@@ -77,24 +67,20 @@ def _detect(
 ) -> None:  # fmt: skip
     """Read, detect, write, one tomogram after the other."""
     from voxpick.cli.detect_models import make_detector
-    from voxpick.cli.outputs import keep_inputs, keep_other_picks, recorded_tomograms
     from voxpick.cli.progress import step_bars
-    from voxpick.io.atomic import require_writable
-    from voxpick.io.mrc import read_mrc
+    from voxpick.io.mrc import read_mrc, write_mrc
     from voxpick.precision import choose_device
 
-    check_tomograms(volumes, formats)
-    require_writable(output)
-    record, files = output / "detect.yaml", {picks_name(path): path for path in volumes}
-    patterns = [*patterns_of(formats), *(["{}_segmentation.mrc"] if segmentation else [])]
-    keep_inputs([output / pattern.format(name) for name in files for pattern in patterns], volumes)
-    keep_other_picks(output, record, files, patterns, overwrite=overwrite)
+    folder = PicksFolder(output, "detect.yaml", formats)
+    beside = ["{}_segmentation.mrc"] if segmentation else []
+    files = folder.prepare(volumes, beside=beside, overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation
     )
     check_classes(output / next(iter(files)), detector.names(), formats)
     named = {} if classifier is None else {"classifier": classifier}
+    about = {"model": model, "method": detector.method, **named, "device": where}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
@@ -104,26 +90,14 @@ def _detect(
                 with errors_name_file(path, volume.name), step_bars(path.name) as report:
                     detection = detector(volume, device=where, progress=report)
                 typer.echo(searched(detection), err=True)
-                about = {"model": model, "method": detector.method, **named, "device": where}
-                held = recorded_tomograms(record, {name: path})
-                write_settings(record, {**about, "settings": detection.settings, "tomograms": held})
-                _write(output, name, detection, formats, segmentation=segmentation)
-                write_import_list(output, held, formats)
+                labelled = detection.segmentation if segmentation else None
+                folder.write(name, path, detection, about)
+                if labelled is not None:
+                    write_mrc(output / f"{name}_segmentation.mrc", labelled)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)
     failures.raise_any()
-
-
-def _write(output: Path, name: str, detection: Detection, formats: list[str], *, segmentation: bool) -> None:
-    """The picks of one tomogram and, if asked for, the class of every voxel."""
-    from voxpick.io.mrc import write_mrc
-
-    volume = detection.volume
-    labelled = detection.segmentation if segmentation else None
-    write_picks(output / name, detection.particles, formats, volume.voxel_size, volume.shape)
-    if labelled is not None:
-        write_mrc(output / f"{name}_segmentation.mrc", labelled)
 
 
 def _assignments(changes: list[str]) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from voxpick.cli import options
+
 Tomograms = Annotated[list[Path], typer.Argument(help="Tomograms as MRC files, of any size and voxel size.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that receives the picks.")]
 ModelName = Annotated[
@@ -48,8 +50,8 @@ Paper = Annotated[
         "--paper", help="From voxels to picks exactly as the method's paper; for VP-Detector mean-shift, majority vote."
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")]
+Device = options.Device
+Threads = options.Threads
 MaxMemory = Annotated[
     str | None, typer.Option(help="Main memory that may be taken, such as 4G or 800M.", show_default="6G")
 ]

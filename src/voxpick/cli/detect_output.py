@@ -1,11 +1,13 @@
-"""What `voxpick detect` writes and prints."""
+"""What `voxpick detect` and `voxpick match` write and print."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voxpick.cli.tomograms import check_tomograms, picks_name
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -22,6 +24,46 @@ COPICK = "copick"
 COPICK_RUN = "copick/ExperimentRuns/{}"
 
 IMPORT_LIST = "relion_import.star"
+
+
+@dataclass(frozen=True)
+class PicksFolder:
+    """A folder of picks in some formats, with a YAML file `record` of what they were made with and of."""
+
+    path: Path
+    record: str
+    formats: list[str]
+
+    def prepare(self, volumes: list[Path], *, beside: list[str], overwrite: bool) -> dict[str, Path]:
+        """The tomograms by the name of their picks. beside: patterns of what else is written, such as '{}.html'.
+
+        Raises VoxpickError where the folder cannot be written to, or holds other picks and they are not to be replaced.
+        """
+        from voxpick.cli.outputs import keep_inputs, keep_other_picks
+        from voxpick.io.atomic import require_writable
+
+        check_tomograms(volumes, self.formats)
+        require_writable(self.path)
+        files = {picks_name(path): path for path in volumes}
+        patterns = [*patterns_of(self.formats), *beside]
+        keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
+        keep_other_picks(self.path, self.path / self.record, files, patterns, overwrite=overwrite)
+        return files
+
+    def write(self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any]) -> None:
+        """Note what the picks are of before they are written, so that a later call knows them as its own."""
+        import yaml
+
+        from voxpick import __version__
+        from voxpick.cli.outputs import recorded_tomograms
+        from voxpick.io.atomic import write_text
+
+        record, volume = self.path / self.record, detection.volume
+        held = recorded_tomograms(record, {name: tomogram})
+        made_with = {"voxpick": __version__, **about, "settings": detection.settings, "tomograms": held}
+        write_text(record, yaml.safe_dump(made_with, sort_keys=False))
+        write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
+        write_import_list(self.path, held, self.formats)
 
 
 def read_formats(text: str) -> list[str]:
@@ -103,16 +145,6 @@ def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
             check(stem.with_name(stem.name + SUFFIXES[name]), some)
     for name in names if COPICK in formats else []:
         require_object_name(name, stem)
-
-
-def write_settings(path: Path, made_with: dict[str, Any]) -> None:
-    """What the picks were made with, as YAML."""
-    import yaml
-
-    from voxpick import __version__
-    from voxpick.io.atomic import write_text
-
-    write_text(path, yaml.safe_dump({"voxpick": __version__, **made_with}, sort_keys=False))
 
 
 def searched(detection: Detection) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def evaluate_command(
     near: Annotated[
         Path | None, typer.Option(help="With --agreement: a mask (MRC), to whose nearest voxel distances are counted.")
     ] = None,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    voxel_size: option.VoxelSize = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import detect_options as option
-from voxpick.cli.detect_output import (
-    check_classes,
-    patterns_of,
-    print_summary,
-    read_formats,
-    searched,
-    write_import_list,
-    write_picks,
-    write_settings,
-)
-from voxpick.cli.tomograms import Failures, check_tomograms, errors_name_file, picks_name, warnings_on_one_line
+from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.tomograms import Failures, errors_name_file, warnings_on_one_line
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -127,38 +118,31 @@ def _match(
     voxel_size: float | None, device: str, with_report: bool, overwrite: bool,
 ) -> None:  # fmt: skip
     """Read, match, write, one tomogram after the other."""
-    from voxpick.cli.outputs import keep_other_picks, recorded_tomograms
     from voxpick.cli.progress import step_bars
-    from voxpick.io.atomic import require_writable, write_text
+    from voxpick.io.atomic import write_text
     from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     _check_method(method, names, changes)
-    check_tomograms(volumes, formats)
-    require_writable(output)
-    record, files = output / "match.yaml", {picks_name(path): path for path in volumes}
-    patterns = [*patterns_of(formats), *(["{}.html"] if with_report else [])]
-    keep_other_picks(output, record, files, patterns, overwrite=overwrite)
+    folder = PicksFolder(output, "match.yaml", formats)
+    files = folder.prepare(volumes, beside=["{}.html"] if with_report else [], overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
+    about = {"method": method, **templates, "device": where}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
-        for path in volumes:
+        for name, path in files.items():
             with failures.of(path):
                 volume = read_mrc(path, voxel_size=voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as progress:
-                    check = partial(check_classes, output / picks_name(path), formats=formats)
+                    check = partial(check_classes, output / name, formats=formats)
                     detection, histograms = _detection(volume, method, names, changes, where, progress, check)
                 typer.echo(searched(detection), err=True)
-                about = {"method": method, **templates, "device": where, "settings": detection.settings}
-                held = recorded_tomograms(record, {picks_name(path): path})
-                write_settings(record, {**about, "tomograms": held})
-                write_picks(output / picks_name(path), detection.particles, formats, volume.voxel_size, volume.shape)
-                write_import_list(output, held, formats)
+                folder.write(name, path, detection, about)
                 if with_report:
-                    write_text(output / f"{picks_name(path)}.html", _page(detection, histograms, method))
-                found[picks_name(path)] = detection.particles
+                    write_text(output / f"{name}.html", _page(detection, histograms, method))
+                found[name] = detection.particles
     if found:
         print_summary(found, output)
     failures.raise_any()

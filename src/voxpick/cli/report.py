@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def register(app: typer.Typer) -> None:
 
 
 def report_command(
-    volume: Annotated[Path, typer.Argument(help="The tomogram (MRC).")],
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    volume: option.Tomogram,
+    picks: option.Picks,
     truth: Annotated[
         Path | None,
         typer.Option(help="A SHREC model folder: adds scores, charts and the true particles to the report."),
@@ -33,7 +34,7 @@ def report_command(
     ] = "tomogram",
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
     title: Annotated[str | None, typer.Option(help="Headline.", show_default="the tomogram's name")] = None,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    voxel_size: option.VoxelSize = None,
 ) -> None:
     """Write one HTML file to look at: slices with the picks on them, a score slider, and charts.
 

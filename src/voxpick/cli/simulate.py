@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
+from voxpick.errors import VoxpickError
+
 if TYPE_CHECKING:
-    from voxpick.simulate.shrec20 import Recipe, Simulation
+    from voxpick.simulate.shrec20 import Recipe
     from voxpick.simulate.structures import BeadModel
     from voxpick.simulate.variation import Variation
 
@@ -65,23 +68,18 @@ def shrec20(
         bool,
         typer.Option("--vary", help="Draw SNR, tilts, defocus, ice, crowding and contrast anew for each tomogram."),
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+    device: option.Device = "auto",
+    threads: option.Threads = None,
     overwrite: Annotated[bool, typer.Option(help="Replace model folders that exist.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep model folders that an equal call has made, and make the rest.")
     ] = False,
 ) -> None:
     """Simulate tomograms by the recipe of the SHREC'20 benchmark, and write its model_N folders."""
-    import numpy as np
-
-    from voxpick.cli.progress import step_bars
+    from voxpick.cli.simulation_folders import Series, make_folder
     from voxpick.cli.threads import set_threads
-    from voxpick.errors import VoxpickError
     from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
-    from voxpick.simulate.shrec20 import simulate_shrec20
-    from voxpick.simulate.variation import draw_recipe, varying
 
     set_threads(threads)
     where = choose_device(device)
@@ -105,52 +103,28 @@ def shrec20(
         )
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
+    _keep_folders(folders, overwrite=overwrite, resume=resume)
+    require_writable(out)
+    series = Series(recipe, variation, bank, ids, seed)
+    for k, folder in enumerate(folders):
+        make_folder(folder, series, k, device=where, overwrite=overwrite, resume=resume)
+
+
+def _keep_folders(folders: list[Path], *, overwrite: bool, resume: bool) -> None:
+    """Raise VoxpickError for a folder that exists already, unless it is to be replaced or kept."""
     if overwrite and resume:
         raise VoxpickError("--resume keeps model folders and --overwrite replaces them; give one of the two")
-    if not overwrite and not resume:
-        for folder in folders:
-            if folder.exists():
-                raise VoxpickError(
-                    f"{folder}: exists already; choose another folder, or add --overwrite, or --resume to keep it"
-                )
-    require_writable(out)
-    for k, folder in enumerate(folders):
-        model_seed = int(np.random.SeedSequence([seed, k]).generate_state(1)[0])
-        resolved = recipe if variation is None else draw_recipe(recipe, list(bank), variation, varying(model_seed))
-        record = provenance(resolved, bank, seed, k)
-        if variation is not None:
-            record["variation"] = variation.model_dump(mode="json")
-        if resume and folder.exists():
-            _require_made_by(folder, {**record, "class_ids": ids})
-            typer.echo(f"{folder}: is there already")
-            continue
-        with step_bars(folder.name) as report:
-            simulation = simulate_shrec20(bank, resolved, seed=model_seed, device=where, progress=report)
-        write_simulation(folder, simulation, ids, provenance=record, overwrite=overwrite)
-        typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
-
-
-def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
-    """Raise VoxpickError for a model folder whose simulation.yaml does not hold this record."""
-    import yaml
-
-    from voxpick.cli.simulation_notes import read_simulation
-    from voxpick.errors import VoxpickError
-
-    found = read_simulation(folder)
-    other = [name for name, value in yaml.safe_load(yaml.safe_dump(record)).items() if found.get(name) != value]
-    if other:
-        raise VoxpickError(
-            f"{folder}: was made with another {other[0]}, so this call cannot go on with it; choose another folder or "
-            "add --overwrite"
-        )
+    for folder in folders:
+        if folder.exists() and not (overwrite or resume):
+            raise VoxpickError(
+                f"{folder}: exists already; choose another folder, or add --overwrite, or --resume to keep it"
+            )
 
 
 def _recipe(**settings: Any) -> Recipe:
     """The recipe of these settings. Raises VoxpickError that names the option of the first wrong one."""
     from pydantic import ValidationError
 
-    from voxpick.errors import VoxpickError
     from voxpick.simulate.shrec20 import Recipe
 
     try:
@@ -167,50 +141,15 @@ def _recipe(**settings: Any) -> Recipe:
 def _variation(context: typer.Context) -> Variation:
     """What --vary draws. Raises VoxpickError where an option was given that it would draw over."""
     from voxpick.cli.given import is_given
-    from voxpick.errors import VoxpickError
     from voxpick.simulate.variation import REPLACED, Variation
 
-    for option in (OPTIONS.get(name, f"--{name}") for name in REPLACED):
-        name = option.removeprefix("--").replace("-", "_")
+    for drawn in (OPTIONS.get(name, f"--{name}") for name in REPLACED):
+        name = drawn.removeprefix("--").replace("-", "_")
         if name in context.params and is_given(context, name):
             raise VoxpickError(
-                f"{option} {context.params[name]:g}: --vary draws it anew for each tomogram; leave out one of the two"
+                f"{drawn} {context.params[name]:g}: --vary draws it anew for each tomogram; leave out one of the two"
             )
     return Variation()
-
-
-def write_simulation(
-    folder: Path, simulation: Simulation, class_ids: dict[str, int], *, provenance: dict[str, Any], overwrite: bool
-) -> None:
-    """Write one model_N folder, and simulation.yaml with settings, tilt angles and class ids beside it inside."""
-    import numpy as np
-    import yaml
-
-    from voxpick.io.shrec_model import write_model
-    from voxpick.particles import Particles
-
-    packing = simulation.packing
-    names = np.array(packing.names, dtype=object)
-    ids = np.array([class_ids[name] for name in packing.names])
-    record = {**provenance, "class_ids": class_ids, "tilt_angles_deg": simulation.tilt_angles_deg}
-    write_model(
-        folder,
-        grandmodel=simulation.grandmodel,
-        class_mask=packing.class_of(packing.occupancy, ids),
-        occupancy_mask=packing.occupancy,
-        class_bbox=packing.class_of(packing.occupancy_bbox, ids),
-        occupancy_bbox=packing.occupancy_bbox,
-        projections=simulation.projections,
-        reconstruction=simulation.reconstruction,
-        particles=Particles(
-            packing.centers_zyx * simulation.recipe.voxel_size,
-            classes=names[packing.class_index],
-            rotations=packing.rotations_zyx,
-        ),
-        voxel_size=simulation.recipe.voxel_size,
-        notes={"simulation.yaml": yaml.safe_dump(record, sort_keys=False)},
-        overwrite=overwrite,
-    )
 
 
 def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadModel], dict[str, int]]:
@@ -224,23 +163,8 @@ def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadM
     return chosen, {name: ids[name] for name in chosen}
 
 
-def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
-    """What simulation.yaml records: version, seed, settings and sources of the structures."""
-    from voxpick import __version__
-
-    return {
-        "voxpick": __version__,
-        "seed": seed,
-        "model": number,
-        "recipe": recipe.model_dump(mode="json"),
-        "structures": {name: model.source for name, model in bank.items()},
-    }
-
-
 def three_sides(text: str) -> tuple[int, ...]:
     """Voxels z, y, x of the option --size. Raises VoxpickError for other than three whole numbers."""
-    from voxpick.errors import VoxpickError
-
     try:
         values = tuple(int(word) for word in text.split(","))
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def targets_command(
     tomogram: Annotated[Path, typer.Argument(help="The tomogram (MRC) that the picks lie in.")],
-    picks: Annotated[Path, typer.Argument(help="Picks: .star .csv .json (A), .txt .tbl .cbox .mod .xml (voxels).")],
+    picks: option.Picks,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the masks into.")],
     shape: Annotated[
         str, typer.Option(help="pasted (an average's outline, as DeepFinder does), sphere, or point.")
@@ -36,7 +37,7 @@ def targets_command(
         typer.Option(help="In A, for all classes, or CLASS=radius once a class: of spheres, or where maps end."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
-    voxel_size: Annotated[float | None, typer.Option(help="Voxel size in A, where the file's header is wrong.")] = None,
+    voxel_size: option.VoxelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and particle list that exist.")] = False,
 ) -> None:
     """Make training masks from positions: class_mask.mrc and occupancy_mask.mrc, and the list of particles.
@@ -46,7 +47,7 @@ def targets_command(
     import numpy as np
 
     from voxpick.average.pasted import paste
-    from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
+    from voxpick.cli.class_values import BACKGROUND
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.io.atomic import require_writable
@@ -68,12 +69,10 @@ def targets_command(
         raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")
     require_plain_names(output / "particle_locations.txt", particles)
     names = sorted({str(name) for name in particles.classes})
-    require_known_classes(radius or [], names, "--radius")
-    require_known_classes(maps or [], names, "--map")
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
-    radii = {name: of_class(radius or [], name, "--radius") for name in names}
-    files = {name: of_class(maps or [], name, "--map") for name in names}
-    outlines = {name: _outline(name, shape, radii[name], files[name], threshold, volume.voxel_size) for name in names}
+    outlines = _outlines(
+        names, shape, radius=radius or [], maps=maps or [], threshold=threshold, voxel_size=volume.voxel_size
+    )
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     if len(made.hidden) == len(particles):
         raise VoxpickError(
@@ -100,6 +99,19 @@ def _refuse_what_is_ignored(
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
     if radius and shape == "point":
         raise VoxpickError(f"--radius {radius[0]}: points have none; take --shape sphere, or leave it out")
+
+
+def _outlines(
+    names: list[str], shape: str, *, radius: list[str], maps: list[str], threshold: float | None, voxel_size: float
+) -> dict[str, Outline]:
+    """The outline of each class, by what the options say of it. Raises VoxpickError for one that has no picks."""
+    from voxpick.cli.class_values import of_class, require_known_classes
+
+    require_known_classes(radius, names, "--radius")
+    require_known_classes(maps, names, "--map")
+    radii = {name: of_class(radius, name, "--radius") for name in names}
+    files = {name: of_class(maps, name, "--map") for name in names}
+    return {name: _outline(name, shape, radii[name], files[name], threshold, voxel_size) for name in names}
 
 
 def _outline(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voxpick.cli.training_data import TrainingData
+    from voxpick.cli.training_stage import HeldOut, StageTraining
+    from voxpick.io.run_directory import RunDirectory
     from voxpick.networks.model import Model
-    from voxpick.train.fit import Fitted, Validate
     from voxpick.train.settings import TrainSettings
-    from voxpick.train.targets import TrainingVolume
 
 HELP = """Teach a network to find particles, to name them, or both, as one of the methods does.
 
@@ -129,113 +130,105 @@ def register(app: typer.Typer) -> None:
                 data or [], picks=picks, radius=radius, partial=partial, voxel_size=voxel_size
             )  # fmt: skip
 
+        run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
+        writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
         _train(
-            data or [], read, settings, chosen_preset, validation=validation, validation_side=validation_side,
-            output=output, run_dir=run_dir or output.with_name(f"{output.stem}_{settings.stage}_run"), resume=resume,
-            overwrite=overwrite, start=start, device=device, tensorboard=tensorboard,
+            data or [], read, settings, chosen_preset, writing, validation=validation, side=validation_side,
+            start=start, device=device,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where a training writes its model and its run, and what it may go on from or replace there."""
+
+    output: Path
+    run_dir: Path
+    resume: bool
+    overwrite: bool
+    tensorboard: bool
 
 
 def _train(
-    data: list[Path], read: Callable[[Any], TrainingData], settings: TrainSettings, preset: str,
-    *, validation: Path | None, validation_side: int, output: Path, run_dir: Path, resume: bool, overwrite: bool,
-    start: Model | None, device: str, tensorboard: bool,
+    data: list[Path], read: Callable[[Any], TrainingData], settings: TrainSettings, preset: str, writing: Writing,
+    *, validation: Path | None, side: int, start: Model | None, device: str,
 ) -> None:  # fmt: skip
     """Read, train, write."""
-    from voxpick.cli.progress import progress_bar
-    from voxpick.cli.training_marks import require_other_place, validation_mark
-    from voxpick.cli.training_model import describe, other_stages, write_stage
+    from voxpick.cli.training_marks import require_other_place
+    from voxpick.cli.training_model import other_stages
+    from voxpick.cli.training_stage import StageTraining
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.io.atomic import require_writable
-    from voxpick.io.run_directory import RunDirectory
-    from voxpick.methods.catalogue import find_method
-    from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.precision import choose_device
-    from voxpick.train.fine_tuning import take_weights
 
-    method, stage = find_method(settings.method), settings.stage
     if validation is not None:
         require_other_place(validation, data)
-    earlier = other_stages(output, settings.method, stage, replace=resume or overwrite)
-    require_writable(output.parent)
+    earlier = other_stages(
+        writing.output, settings.method, settings.stage, replace=writing.resume or writing.overwrite
+    )  # fmt: skip
+    require_writable(writing.output.parent)
     where = choose_device(device)
     source = read(where)
-    model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
-    if start is not None and (new := take_weights(start, model)):
-        typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
-    held_out = _held_out(validation, data, source)
-    validate = _validation(held_out, model, settings, earlier, side=validation_side)
+    model = _untrained(settings, source, start)
+    held_out = _held_out(validation, side, data, source)
+    stage = StageTraining(settings, preset, source, model, earlier, held_out, where)
+    if held_out is not None and stage.validate is None:
+        typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
 
-    run = RunDirectory(run_dir, tensorboard=tensorboard)
-    if not resume and run.checkpoint_path.exists():
-        raise VoxpickError(
-            f"{run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, or give another --run-dir"
-        )
-    state = run.load_checkpoint() if resume else None
-    written = {"preset": preset, **settings.model_dump()}
-    marks = {**source.marks, "validation": validation_mark(held_out if validate else None, side=validation_side)}
-    if state is None:
-        run.write_settings(written)
-        run.write_data(source.names, marks)
-    else:
-        run.require_same_data(marks)
-        if validate is None and state["progress"].get("best_weights") is not None:
-            typer.echo("resumed without --validation: the run's best score so far is dropped", err=True)
+    run, state = _opened(stage, writing)
     typer.echo(_network(model))
-    typer.echo(f"Losses and validation scores go to {run_dir / 'log.csv'}")
-    what = f"training the {stage}, {'steps' if settings.minutes is None else 'seconds'}"
-    if not settings.keep_spectrum:
-        model.spectrum = state.get("spectrum") if state else start.spectrum if start else None
-    matched = OneSpectrum(model)
-
-    def train(volumes: list[TrainingVolume], **options: Any) -> Fitted:
-        taken = volumes if settings.keep_spectrum else matched(volumes)
-        return method.train(taken, model=model, settings=settings, classes=source.classes, earlier=earlier, **options)
-
-    def save(state: dict[str, Any]) -> None:
-        run.save_checkpoint({**state, "spectrum": model.spectrum})
-
-    with stopping_on_signals() as stop, progress_bar(what) as progress:
-        fitted = source.run(
-            train, checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=save,
-            resume=state, stop=stop, device=where, progress=progress,
-        )  # fmt: skip
-    run.close()
-    run.write_settings(written)
+    typer.echo(f"Losses and validation scores go to {writing.run_dir / 'log.csv'}")
+    with stopping_on_signals() as stop:
+        fitted = stage.run(run, state, title=f"the {settings.stage}", stop=stop, save=run.save_checkpoint)
+    run.write_settings(stage.written)
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    describe(model, settings, preset, source.names, validation, fitted, str(where), start, simulated=source.simulated)
-    write_stage(output, stage, model)
-    best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
-    typer.echo(f"{output}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
+    typer.echo(f"{writing.output}: {settings.stage} after {stage.write(writing.output, fitted, start=start)}")
 
 
-def _held_out(validation: Path | None, data: list[Path], source: TrainingData) -> TrainingVolume | None:
+def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:
+    """A model of the stage, with the weights of `start` where there is one."""
+    from voxpick.methods.catalogue import find_method
+    from voxpick.train.fine_tuning import take_weights
+
+    model = find_method(settings.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
+    if start is not None and (new := take_weights(start, model)):
+        typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
+    if start is not None and not settings.keep_spectrum:
+        model.spectrum = start.spectrum
+    return model
+
+
+def _held_out(validation: Path | None, side: int, data: list[Path], source: TrainingData) -> HeldOut | None:
     """The tomogram to validate on. Raises VoxpickError for one that is trained on."""
     from voxpick.cli.training_marks import require_other_content
+    from voxpick.cli.training_stage import HeldOut
 
     if validation is None:
         return None
-    held_out = read_training_volume(validation)
-    require_other_content(validation, held_out, data, source.tomograms)
-    return held_out
+    volume = read_training_volume(validation)
+    require_other_content(validation, volume, data, source.tomograms)
+    return HeldOut(volume, validation, side)
 
 
-def _validation(
-    held_out: TrainingVolume | None, model: Model, settings: TrainSettings, earlier: dict[str, Model], *, side: int
-) -> Validate | None:
-    """What the stage is judged by, if it can be."""
-    from voxpick.cli.training_validation import make_validation
-    from voxpick.methods.catalogue import find_method
+def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[str, Any] | None]:
+    """The run folder, and the checkpoint to go on from. Raises VoxpickError where an earlier run is in the way."""
+    from voxpick.io.run_directory import RunDirectory
 
-    if held_out is None:
-        return None
-    method = find_method(settings.method)
-    validate = make_validation(held_out, model, settings, method=method, earlier=earlier, side=side)
-    if validate is None:
-        typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
-    return validate
+    run = RunDirectory(writing.run_dir, tensorboard=writing.tensorboard)
+    if not writing.resume and run.checkpoint_path.exists():
+        raise VoxpickError(
+            f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, or give another "
+            "--run-dir"
+        )
+    state = run.load_checkpoint() if writing.resume else None
+    if state is None:
+        run.write_settings(stage.written)
+    stage.note_data(run, resumed=state is not None)
+    if state is not None and stage.validate is None and state["progress"].get("best_weights") is not None:
+        typer.echo("resumed without --validation: the run's best score so far is dropped", err=True)
+    return run, state
 
 
 def _network(model: Model) -> str:

@@ -68,9 +68,9 @@ def bank_mark(bank: Mapping[str, BeadModel]) -> str:
     return _text(digest)
 
 
-def validation_mark(held_out: TrainingVolume | None, *, side: int) -> str:
+def validation_mark(held_out: TrainingVolume, *, side: int) -> str:
     """Of the tomogram that a run is validated on, and how much of it."""
-    return UNVALIDATED if held_out is None else f"{data_mark([held_out])} side {side}"
+    return f"{data_mark([held_out])} side {side}"
 
 
 def require_other_place(validation: Path, paths: Sequence[Path]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def train_command(
         list[str] | None, typer.Option("--set", help="A training setting of every stage, key=value; may be repeated.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.", show_default="all")] = None,
+    threads: option.Threads = None,
 ) -> None:
     """Make a model of the zoo from nothing: simulate, train every stage, calibrate, test, write the model and its card.
 

@@ -54,10 +54,8 @@ def make_specimens(
 
 
 def _specimen(path: Path, role: str, number: int, size: tuple[int, int, int], device: str) -> Path:
-    import numpy as np
-
     from voxpick.cli.progress import step_bars
-    from voxpick.cli.simulate import provenance, write_simulation
+    from voxpick.cli.simulation_folders import model_seed, provenance, write_simulation
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
@@ -67,9 +65,8 @@ def _specimen(path: Path, role: str, number: int, size: tuple[int, int, int], de
     if path.exists():
         _require_same(path, record)
         return path
-    model_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with step_bars(f"{role} {path.name}") as report:
-        simulation = simulate_shrec20(bank, recipe, seed=model_seed, device=device, progress=report)
+        simulation = simulate_shrec20(bank, recipe, seed=model_seed(seed, number), device=device, progress=report)
     ids = {name: k for k, name in enumerate(bank, start=1)}
     write_simulation(path, simulation, ids, provenance=record, overwrite=False)
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     import torch
 
+    from voxpick.cli.training_data import TrainingData
     from voxpick.cli.zoo_specimens import Specimens
     from voxpick.train.settings import TrainSettings
 
@@ -73,55 +73,36 @@ def _train_stage(
     plan: Plan, stage: str, specimens: Specimens, work: Path, *, device: torch.device, stop: Callable[[], bool]
 ) -> bool:
     """Train one stage into `work`/model.pt, from its checkpoint where there is one; whether it is trained."""
-    from voxpick.cli.progress import progress_bar
     from voxpick.cli.training_data import read_training_volume
-    from voxpick.cli.training_marks import validation_mark
-    from voxpick.cli.training_model import describe, other_stages, write_stage
-    from voxpick.cli.training_validation import make_validation
+    from voxpick.cli.training_model import other_stages
+    from voxpick.cli.training_stage import HeldOut, StageTraining
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.catalogue import find_method
     from voxpick.train.compact import compact, expand
 
-    method, settings = find_method(plan.method), plan.settings(stage)
+    settings, validation = plan.settings(stage), specimens.validation[0]
     source = _training_data(plan, settings, specimens, device)
     earlier = other_stages(work / "model.pt", plan.method, stage, replace=False)
-    model = method.create_model(settings, source.classes, voxel_size=source.voxel_size)
-    held_out = read_training_volume(specimens.validation[0])
-    validate = make_validation(held_out, model, settings, method=method, earlier=earlier, side=VALIDATION_SIDE)
+    model = find_method(plan.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
+    held_out = HeldOut(read_training_volume(validation), validation, VALIDATION_SIDE)
+    training = StageTraining(settings, plan.preset, source, model, earlier, held_out, device)
     run = RunDirectory(work / stage)
     state = expand(run.load_checkpoint()) if run.checkpoint_path.is_file() else None
-    marks = {**source.marks, "validation": validation_mark(held_out if validate else None, side=VALIDATION_SIDE)}
-    if state is None:
-        run.write_data(source.names, marks)
-    else:
-        run.require_same_data(marks)
-    run.write_settings({"preset": plan.preset, **settings.model_dump()})
+    training.note_data(run, resumed=state is not None)
+    run.write_settings(training.written)
 
     def save(whole: dict[str, Any]) -> None:
         run.save_checkpoint(compact(whole, limit=plan.limit))
 
-    what = f"training the {stage} of {plan.method}, {'steps' if settings.minutes is None else 'seconds'}"
-    with progress_bar(what) as progress:
-        fitted = source.run(
-            partial(method.train, model=model, settings=settings, classes=source.classes, earlier=earlier),
-            checkpoint_seconds=settings.checkpoint_seconds, validate=validate, log=run.log, save=save, resume=state,
-            stop=stop, device=device, progress=progress,
-        )  # fmt: skip
-    run.close()
+    fitted = training.run(run, state, title=f"the {stage} of {plan.method}", stop=stop, save=save)
     if fitted.interrupted:
         typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
         return False
-    describe(
-        model, settings, plan.preset, source.names, specimens.validation[0], fitted, str(device), None,
-        simulated=source.simulated,
-    )  # fmt: skip
-    write_stage(work / "model.pt", stage, model)
-    best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if validate else ""
-    typer.echo(f"{stage}: {fitted.step} steps, {fitted.minutes:.1f} minutes{best}")
+    typer.echo(f"{stage}: {training.write(work / 'model.pt', fitted)}")
     return True
 
 
-def _training_data(plan: Plan, settings: TrainSettings, specimens: Specimens, device: torch.device) -> Any:
+def _training_data(plan: Plan, settings: TrainSettings, specimens: Specimens, device: torch.device) -> TrainingData:
     from voxpick.cli import training_data
 
     if plan.stream:

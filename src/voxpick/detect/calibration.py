@@ -86,7 +86,6 @@ class ConfidenceSettings(BaseModel):
     )
 
 
-CONFIDENCE_SETTINGS = tuple(ConfidenceSettings.model_fields)
 OF_NAMES = ("calibration", "class_thresholds")
 """Those that hold for the names of one model on centres it was tried with, and for no others."""
 

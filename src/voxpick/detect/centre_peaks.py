@@ -55,7 +55,7 @@ def detect_centres(
     location_score is the height of the peak, class_score the probability of the name. progress(step, done, total).
     Raises VoxpickError as `detect.pipeline.detect` does.
     """
-    ready = prepare(volume, model.voxel_size, settings.shared(), spectrum=model.spectrum)
+    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
     where = choose_device(device)
     network = on_engine(
         for_inference(model.network, where), settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns)

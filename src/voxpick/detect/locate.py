@@ -92,7 +92,7 @@ def _mean_shift_split(
     found: Foreground, owner: np.ndarray, sizes: np.ndarray, bandwidth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     large = sizes > 4 / 3 * np.pi * bandwidth**3
-    centers = _centroids(found, owner, len(sizes), weighted=True)
+    centers = _centroids(found, owner, len(sizes))
     crowded = found.kept(large[owner])
     seeds = np.concatenate([centers, bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)])
     modes, _ = mean_shift(found, seeds, bandwidth=bandwidth)
@@ -127,13 +127,13 @@ def _members(owner: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
         yield order[stop - size : stop]
 
 
-def _centroids(found: Foreground, owner: np.ndarray, number: int, *, weighted: bool) -> np.ndarray:
-    """(number, 3) centroids (z, y, x) in voxels of the owners 0..number-1, weighted with the probability if asked."""
+def _centroids(found: Foreground, owner: np.ndarray, number: int) -> np.ndarray:
+    """(number, 3) centroids (z, y, x) in voxels of the owners 0..number-1, weighted with the probability if known."""
     total, sums = np.zeros(number), np.zeros((3, number))
     for chosen, points in found.points():
         who = owner[chosen]
         weight = np.ones(len(who))
-        if weighted and found.values is not None:
+        if found.values is not None:
             weight = found.values[chosen].astype(np.float64) + 1e-12
         total += np.bincount(who, weights=weight, minlength=number)
         for axis in range(3):
@@ -151,7 +151,7 @@ def _collected(
         stays = keep[owner]
         found, owner = found.kept(stays), (np.cumsum(keep, dtype=np.int32) - 1)[owner[stays]]
     sizes = sizes[keep]
-    centers = _centroids(found, owner, len(sizes), weighted=True) if modes is None else modes[keep]
+    centers = _centroids(found, owner, len(sizes)) if modes is None else modes[keep]
     return Located(centers, sizes, _scores(found, owner, centers, bandwidth), found.voxels, owner, found.shape)
 
 

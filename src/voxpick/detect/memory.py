@@ -83,8 +83,12 @@ class LiveBytes(TorchDispatchMode):
                 self._add(tensor.untyped_storage())
         return result
 
+    def _key(self, storage: Any) -> int:
+        """By what a storage is known."""
+        return storage.data_ptr()
+
     def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage.data_ptr(), storage.nbytes()
+        key, size = self._key(storage), storage.nbytes()
         if key in self._known or not size:
             return
         self._known.add(key)

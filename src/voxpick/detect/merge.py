@@ -11,7 +11,7 @@ Two strategies, chosen by name in MERGES. Both take tiles one after the other an
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,16 +19,6 @@ from voxpick.detect.components import labelled
 from voxpick.detect.foreground import Foreground, connected
 
 Window = tuple[slice, ...]
-
-
-class Merge(Protocol):
-    """Takes the values of tiles and returns the merged map."""
-
-    def add(self, window: Window, core: Window, values: np.ndarray) -> None:
-        """Values [..., z, y, x] of one tile at `window`; `core` is the part of the volume that is its own."""
-
-    def result(self) -> np.ndarray:
-        """The merged map [..., z, y, x]."""
 
 
 class CropMerge:

@@ -83,7 +83,7 @@ def detect_peaks(
 
     location_score is P(any particle), class_score the class's share of it. progress(step, done, total).
     """
-    ready = prepare(volume, model.voxel_size, settings.shared(), spectrum=model.spectrum)
+    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
     grid, limit = make_grid(ready, settings.stride), parse_memory(settings.max_memory)
     tiles, number = [], 0
     for window, scores in scan(
@@ -122,5 +122,5 @@ def as_detection(
     )
     nothing = np.zeros(0, dtype=np.int64)
     located = Located(centers, np.zeros(n, dtype=np.int64), location, nothing, nothing, ready.grid.shape)
-    kept = selected(particles, settings.shared(), ready.slab, ready.volume.voxel_size)
+    kept = selected(particles, settings, ready.slab, ready.volume.voxel_size)
     return Detection(kept, classes, ready.volume, ready.slab, located, index, ready.voxel_size, settings.model_dump())

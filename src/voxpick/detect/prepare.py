@@ -10,7 +10,7 @@ import numpy as np
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.detect.rescale import rescaled, same_voxel_size
-from voxpick.detect.settings import DetectSettings
+from voxpick.detect.settings import SharedSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
 from voxpick.detect.spectrum import CUBE, amplitudes, change, filtered, gains_to, kernel_of
 from voxpick.volume import Volume, intensity_statistics
@@ -58,7 +58,7 @@ class Prepared:
 
 
 def prepare(
-    volume: Volume, voxel_size: float, settings: DetectSettings, *, spectrum: Sequence[float] | None = None
+    volume: Volume, voxel_size: float, settings: SharedSettings, *, spectrum: Sequence[float] | None = None
 ) -> Prepared:
     """`volume` on a grid of `voxel_size` A (rescaled with a warning if need be), its slab and its intensities.
 

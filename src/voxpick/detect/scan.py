@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -163,14 +162,8 @@ def peak_bytes_of(network: torch.nn.Module, sides: list[int], stride: int, dtype
 class _MetaBytes(LiveBytes):
     """LiveBytes for tensors on the device 'meta', whose storages have no address to know them by."""
 
-    def _add(self, storage: Any) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known or not size:
-            return
-        self._known.add(key)
-        self.now += size
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._remove, key, size)
+    def _key(self, storage: Any) -> int:
+        return storage._cdata
 
 
 def _box(network: torch.nn.Module) -> int:

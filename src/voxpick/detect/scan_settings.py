@@ -4,50 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
-from voxpick.detect.calibration import CONFIDENCE_SETTINGS, ConfidenceSettings
-from voxpick.detect.memory import parse_memory
-from voxpick.detect.settings import DetectSettings
-from voxpick.errors import VoxpickError
+from voxpick.detect.settings import SharedSettings
+from voxpick.errors import wrong_setting
 from voxpick.networks.model import Model
 
 
-class PlaceSettings(ConfidenceSettings):
+class PlaceSettings(SharedSettings):
     """How to look for places; lengths in A unless the name says otherwise, voxels are those of the model."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     tile: int = Field(
         224, ge=16, description="a tile has at most tile^3 voxels, margins included; fewer if memory asks"
     )
-    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
-    minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
-    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
-    match_spectrum: Literal["auto", "off"] = Field(
-        "auto", description="give a tomogram the amplitude spectrum of the model's training, where it has another"
-    )
-    slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
-    max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
-
-    @field_validator("max_memory")
-    @classmethod
-    def _is_a_size(cls, value: str) -> str:
-        parse_memory(value)
-        return value
-
-    def shared(self) -> DetectSettings:
-        """The settings that every detection has, in the form that preparing and selecting take."""
-        names = (
-            "minimum_score",
-            "minimum_distance",
-            "invert",
-            "match_spectrum",
-            "slab",
-            "max_memory",
-            *CONFIDENCE_SETTINGS,
-        )
-        return DetectSettings(**{name: getattr(self, name) for name in names})
 
 
 class ScanSettings(PlaceSettings):
@@ -102,7 +71,4 @@ def make_scan_settings(kind: type[Settings], model: Model, changes: dict[str, An
     try:
         return kind(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"detect: {name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("detect: ", error, kind) from error

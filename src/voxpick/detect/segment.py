@@ -29,7 +29,6 @@ def probabilities(
     tile: Tile = 128,
     halo: int = 16,
     merge: str = "crop",
-    all_classes: bool = False,
     mean: float = 0.0,
     deviation: float = 1.0,
     threshold: float = 0.5,
@@ -38,7 +37,7 @@ def probabilities(
     store: np.dtype | type = np.float16,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Probability of a particle at every voxel [z, y, x], or of every class [c, z, y, x] with all_classes.
+    """Probability of a particle at every voxel [z, y, x].
 
     volume: [z, y, x], in memory or memory-mapped; (volume - mean) / deviation goes into the network, tile by tile
     (a negative deviation inverts the contrast). Beyond the volume the network's own zero padding applies.
@@ -47,20 +46,15 @@ def probabilities(
     overlap by 2 * halo at least. MSDNet of depth 49 sees 196 voxels to each side, of which the outer ones hardly count.
     merge: a name in `merge.MERGES`; 'border' (the paper's) uses `threshold`.
     dtype: number format to compute in; None takes what the device is fast at. store: format of the maps.
-    Raises VoxpickError for a tile not larger than two halos, an unknown merge, or 'border' with all_classes.
+    Raises VoxpickError for a tile not larger than two halos or an unknown merge.
     """
-    _check(merge, all_classes)
-    merged = None
+    _check(merge)
+    merged = MERGES[merge](volume.shape, dtype=store, threshold=threshold)
     tiles = tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
     for done, total, window, core, tile_map in tiles:
-        result = (tile_map if all_classes else 1 - tile_map[0]).clamp(0, 1).cpu().numpy()
-        if merged is None:
-            shape = (*result.shape[:-3], *volume.shape)
-            merged = MERGES[merge](shape, dtype=store, threshold=threshold)
-        merged.add(window, core, result)
+        merged.add(window, core, (1 - tile_map[0]).clamp(0, 1).cpu().numpy())
         if progress:
             progress(done, total)
-    assert merged is not None
     return merged.result()
 
 
@@ -80,7 +74,7 @@ def particle_voxels(
     progress: Callable[[int, int], None] | None = None,
 ) -> Foreground:
     """`probabilities` above `threshold`, without ever holding the whole map: memory for one tile and what is found."""
-    _check(merge, False)
+    _check(merge)
     merged = FOREGROUNDS[merge](volume.shape, dtype=store, threshold=threshold)
     tiles = tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
     for done, total, window, core, tile_map in tiles:
@@ -230,8 +224,6 @@ def _precision(device: torch.device, dtype: torch.dtype | None) -> AbstractConte
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
-def _check(merge: str, all_classes: bool) -> None:
+def _check(merge: str) -> None:
     if merge not in MERGES:
         raise VoxpickError(f"detect: unknown merge {merge!r}; one of {', '.join(MERGES)}")
-    if merge == "border" and all_classes:
-        raise VoxpickError("detect: merge 'border' works on the particle map only; use merge 'crop' for all classes")

@@ -8,12 +8,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from voxpick.detect.class_thresholds import above_thresholds, by_class
-from voxpick.detect.settings import DetectSettings
+from voxpick.detect.settings import SharedSettings
 from voxpick.detect.slab import Slab
 from voxpick.particles import Particles
 
 
-def selected(particles: Particles, settings: DetectSettings, slab: Slab, voxel_size: float) -> Particles:
+def selected(particles: Particles, settings: SharedSettings, slab: Slab, voxel_size: float) -> Particles:
     """The picks in level ice with calibrated scores, most confident first, that have enough score and distance.
 
     What is enough: `lowest_location`, `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`.
@@ -34,7 +34,7 @@ def selected(particles: Particles, settings: DetectSettings, slab: Slab, voxel_s
     return particles[apart_by_class(particles.centers_zyx, particles.classes, settings.class_radii)]
 
 
-def with_calibrated_scores(particles: Particles, settings: DetectSettings) -> Particles:
+def with_calibrated_scores(particles: Particles, settings: SharedSettings) -> Particles:
     """The same picks in the same order, their scores and location scores mapped where the settings hold a map.
 
     `calibration` is for named picks; the score of those without a class score is a location score.

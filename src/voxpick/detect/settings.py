@@ -5,20 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from voxpick.detect.calibration import ConfidenceSettings
 from voxpick.detect.memory import parse_memory
-from voxpick.errors import VoxpickError
+from voxpick.errors import wrong_setting
 from voxpick.networks.model import Model
 
 LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
 
 
-class DetectSettings(ConfidenceSettings):
-    """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
+class SharedSettings(ConfidenceSettings):
+    """What every detection has: how the tomogram is prepared, and which picks stay. Lengths in A."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
+    minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
+    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
+    match_spectrum: Literal["auto", "off"] = Field(
+        "auto", description="give a tomogram the amplitude spectrum of the model's training, where it has another"
+    )
+    slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
+    max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
+
+    @field_validator("match_spectrum", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """YAML reads off as False."""
+        return "off" if value is False else value
+
+    @field_validator("max_memory")
+    @classmethod
+    def _is_a_size(cls, value: str) -> str:
+        parse_memory(value)
+        return value
+
+
+class DetectSettings(SharedSettings):
+    """How to detect; lengths in A unless the name says otherwise, voxels are those of the model."""
 
     tile: int = Field(176, ge=16, description="a tile has at most tile^3 voxels, halo included; fewer if memory asks")
     halo: int = Field(16, ge=0, description="voxels at each inner side of a tile that are computed and not kept")
@@ -38,24 +61,10 @@ class DetectSettings(ConfidenceSettings):
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
     per_class: bool = Field(False, description="one-stage methods: tell particles apart among voxels of one class")
     batch: int = Field(4, ge=1, description="subtomograms at a time")
-    minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
-    minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
-    invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
-    match_spectrum: Literal["auto", "off"] = Field(
-        "auto", description="give a tomogram the amplitude spectrum of the model's training, where it has another"
-    )
-    slab: str = Field("auto", description="sections with specimen: auto finds them, off takes all, or first:last+1")
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
         description="what evaluates U-Nets and the like; auto takes OpenVINO, if installed, for large volumes",
     )
-    max_memory: str = Field("6G", description="main memory that may be taken, such as 4G or 800M")
-
-    @field_validator("max_memory")
-    @classmethod
-    def _is_a_size(cls, value: str) -> str:
-        parse_memory(value)
-        return value
 
 
 def make_settings(
@@ -75,7 +84,4 @@ def make_settings(
     try:
         return DetectSettings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(DetectSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"detect: {name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("detect: ", error, DetectSettings) from error

@@ -8,6 +8,7 @@ SHREC'19 and SHREC'21 differ in their rules (`evaluate.shrec_rules`). A strict m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,28 +52,18 @@ def score_shrec(
     check_frame(frame)
     if len(truth) == 0:
         raise VoxpickError("the truth holds no particles; there is nothing to score against")
-    offset = given_offset = rules.z_offset if z_offset is None else int(z_offset)
-    thin = offset == 0 and rules.shift_rule and not strict
-    if thin:  # a tomogram as thick as its specimen: the organisers' script pads by 156 all the same
-        offset, thickness, frame = rules.z_offset, None, "auto" if frame == "auto" else "specimen"
     claimed, true_classes = _lower(picks.classes), _lower(truth.classes)
     labels = class_order(true_classes, excluded=rules.excluded)
-
-    voxels, added, warnings = _tomogram_voxels(
-        picks, voxel_size, offset, occupancy.shape[0], rules, frame, strict=strict
-    )
-    if thin and (voxels[:, 0] >= offset).all() and (voxels[:, 0] <= offset + occupancy.shape[0]).all():
-        warnings = []  # the shift put every pick where it belongs
-    warnings += _of_unknown_classes(claimed, known=[*labels, *rules.excluded])
-    lowest, size = _limits(occupancy.shape, offset, thickness, in_specimen=rules.clip_in_specimen)
-    clipped = np.clip(voxels, lowest, lowest + size - 1)
-    outside = (clipped != voxels).any(axis=1)
-    ids = occupancy_ids(occupancy, clipped - [offset, 0, 0], dilate=rules.dilate)
+    placed = _placed(
+        picks, occupancy.shape, rules, voxel_size=voxel_size, z_offset=z_offset, thickness=thickness, frame=frame,
+        strict=strict,
+    )  # fmt: skip
+    ids = occupancy_ids(occupancy, placed.voxels - [placed.offset, 0, 0], dilate=rules.dilate)
     _check_together(ids, truth)
-    centers = np.vstack([np.zeros(3), rounded_voxels(truth.centers_zyx, voxel_size) + [offset, 0, 0]])
-    distances = np.linalg.norm(clipped - centers[ids], axis=1)
+    centers = np.vstack([np.zeros(3), rounded_voxels(truth.centers_zyx, voxel_size) + [placed.offset, 0, 0]])
+    distances = np.linalg.norm(placed.voxels - centers[ids], axis=1)
     if strict:
-        ids[outside] = 0
+        ids[placed.outside] = 0
         ids = _one_to_one(ids, picks)
 
     counted = np.array([name not in rules.excluded for name in true_classes])
@@ -94,14 +85,14 @@ def score_shrec(
         false_positives=int(hits[0]),
         false_negatives=int((counted & ~found).sum()),
         multiple_hits=int(((hits[1:] > 1) & counted).sum()),
-        outside=int(outside.sum()),
+        outside=int(placed.outside.sum()),
         average_distance=float(measured.mean()) if len(measured) else float("nan"),
         labels=(BACKGROUND, *labels),
         confusion=confusion,
         curve=precision_recall(picks.scores, np.where(on_target, ids, 0), particles=particles),
         hit_ids=ids,
-        z_shift=added - (offset - given_offset),
-        warnings=tuple(warnings),
+        z_shift=placed.z_shift,
+        warnings=(*placed.warnings, *_of_unknown_classes(claimed, known=[*labels, *rules.excluded])),
     )
 
 
@@ -153,6 +144,38 @@ def _of_unknown_classes(claimed: np.ndarray, *, known: Sequence[str]) -> list[st
         f"{len(rows)} of {len(claimed)} picks have a class that the truth does not hold (pick {rows[0] + 1}: "
         f"{claimed[rows[0]]!r}); their names count as wrong. The classes here are {', '.join(known)}."
     ]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Picks where they are scored.
+
+    voxels: whole ones (n, 3) in the tomogram, clipped to where picks may lie; outside: those that lay beyond, (n,).
+    offset: specimen z + offset = tomogram z. z_shift: what to add to the z of the picks as they were given.
+    """
+
+    voxels: np.ndarray
+    outside: np.ndarray
+    offset: int
+    z_shift: int
+    warnings: list[str]
+
+
+def _placed(
+    picks: Particles, shape: tuple[int, ...], rules: Benchmark, *, voxel_size: float, z_offset: int | None,
+    thickness: int | None, frame: str, strict: bool,
+) -> _Placed:  # fmt: skip
+    """The picks in the tomogram about a specimen of this shape; other settings as of `score_shrec`."""
+    offset = given_offset = rules.z_offset if z_offset is None else int(z_offset)
+    thin = offset == 0 and rules.shift_rule and not strict
+    if thin:  # a tomogram as thick as its specimen: the organisers' script pads by 156 all the same
+        offset, thickness, frame = rules.z_offset, None, "auto" if frame == "auto" else "specimen"
+    voxels, added, warnings = _tomogram_voxels(picks, voxel_size, offset, shape[0], rules, frame, strict=strict)
+    if thin and (voxels[:, 0] >= offset).all() and (voxels[:, 0] <= offset + shape[0]).all():
+        warnings = []  # the shift put every pick where it belongs
+    lowest, size = _limits(shape, offset, thickness, in_specimen=rules.clip_in_specimen)
+    clipped = np.clip(voxels, lowest, lowest + size - 1)
+    return _Placed(clipped, (clipped != voxels).any(axis=1), offset, added - (offset - given_offset), warnings)
 
 
 def _tomogram_voxels(

@@ -150,23 +150,6 @@ class Shrec20Score:
             "warnings": list(self.warnings),
         }
 
-    def to_text(self) -> str:
-        """The tables as plain text, a blank line between them."""
-        row = [_cell(value) for value in self.table3.values()]
-        widths = [max(len(name), len(cell)) for name, cell in zip(TABLE3_COLUMNS, row, strict=True)]
-        header = "  ".join(name.rjust(width) for name, width in zip(TABLE3_COLUMNS, widths, strict=True))
-        values = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        accuracy = self.class_accuracy
-        lines = [f"{name:>9}  {_cell(f1):>6}  {_cell(accuracy[name]):>8}" for name, f1 in self.class_f1.items()]
-        groups = "  ".join(f"{group} {_cell(f1)}" for group, f1 in self.size_groups.items())
-        matrix = "\n".join(
-            f"{name:>9}  " + " ".join(f"{n:>5}" for n in counts)
-            for name, counts in [("true\\as", self.labels), *zip(self.labels, self.confusion.tolist(), strict=True)]
-        )
-        blocks = [f"{header}\n{values}", "\n".join(["    class      F1  accuracy", *lines])]
-        blocks += [f"mean class F1 {_cell(self.mean_class_f1)}  {groups}", matrix]
-        return "\n\n".join([*(f"WARNING: {text}" for text in self.warnings), *blocks])
-
 
 def _mean(values: list[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
@@ -177,9 +160,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _cell(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return "-" if math.isnan(value) else f"{value:.3f}"

@@ -39,7 +39,7 @@ from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import new_model, part_of, preset_settings, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Fitted, Loss, fit
@@ -148,14 +148,13 @@ def detect(
     changes: settings of `detect.pipeline.DetectSettings`. options: device and progress.
     Raises VoxpickError without either of the two.
     """
-    if "classifier" not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; {NAME} needs a 'classifier'")
+    classifier = part_of(models, "classifier", title=NAME)
     if "localizer" not in models:
         raise VoxpickError(
             "the model holds a classifier alone, which names particles and does not find them; give a localizer with "
             "it: voxpick detect --model vp-detector --classifier FILE"
         )
-    localizer, classifier = models["localizer"], models["classifier"]
+    localizer = models["localizer"]
     settings = make_detect_settings([classifier, localizer], changes)
     return detect_with_segmentation(volume, localizer, classifier, settings=settings, **options)
 

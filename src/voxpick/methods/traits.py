@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from voxpick.detect.settings import DetectSettings
-from voxpick.errors import VoxpickError
+from voxpick.errors import wrong_setting
 from voxpick.methods.catalogue import Method
 from voxpick.methods.naming import NAMING_ALONE
 
@@ -57,7 +57,4 @@ def _check(kind: type[BaseModel], values: dict[str, Any]) -> None:
     try:
         kind(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"detection: {name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("detection: ", error, kind) from error

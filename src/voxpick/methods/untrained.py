@@ -11,7 +11,7 @@ from voxpick.detect.locate import Located
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared
 from voxpick.detect.select import selected
-from voxpick.detect.settings import DetectSettings
+from voxpick.detect.settings import SharedSettings
 from voxpick.errors import VoxpickError
 from voxpick.match.settings import PickSettings
 from voxpick.networks.model import Model
@@ -43,9 +43,9 @@ def _refuse() -> NoReturn:
     raise VoxpickError("this method learns nothing, so there is nothing to train; use it with 'voxpick match'")
 
 
-def shared_settings(settings: PickSettings) -> DetectSettings:
-    """The settings that every detection has, in the form that preparing and selecting take."""
-    return DetectSettings(**{name: getattr(settings, name) for name in PickSettings.model_fields})
+def shared_settings(settings: PickSettings) -> SharedSettings:
+    """What every detection has of these settings, in the form that preparing and selecting take."""
+    return SharedSettings(**{name: getattr(settings, name) for name in PickSettings.model_fields})
 
 
 def as_detection(

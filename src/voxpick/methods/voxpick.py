@@ -27,7 +27,7 @@ from voxpick.detect.pipeline import Detection
 from voxpick.detect.scan_settings import CentreSettings, make_scan_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, cross_entropy, tversky
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import new_model, part_of, preset_settings, require_stage, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS
 from voxpick.train.centre_targets import CentrePatches
@@ -82,8 +82,7 @@ VALIDATION_THRESHOLDS = (0.25, 0.3, 0.35, 0.4)
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """Settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for names unknown or UNUSED."""
-    if stage not in STAGES:
-        raise VoxpickError(f"stage is {stage!r}; voxpick has one, 'picker'")
+    require_stage(stage, STAGES, title="voxpick")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
     unknown = sorted(set(settings.options) - set(OPTIONS))
     if unknown:
@@ -174,7 +173,5 @@ def detect(
 
     changes: settings of `detect.scan_settings.CentreSettings`. options: device and progress.
     """
-    if STAGES[0] not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a '{STAGES[0]}'")
-    model = models[STAGES[0]]
+    model = part_of(models, STAGES[0], title="detection")
     return detect_centres(volume, model, settings=make_scan_settings(CentreSettings, model, changes), **options)

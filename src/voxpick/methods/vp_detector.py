@@ -59,7 +59,7 @@ from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
-from voxpick.methods.recipe import new_model, preset_settings, require_voxel_size
+from voxpick.methods.recipe import new_model, part_of, preset_settings, require_stage, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.train.fit import Fitted, Loss, fit
@@ -111,8 +111,7 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
 
     A budget among the changes (minutes, steps or epochs) replaces the preset's. Raises VoxpickError for unknown names.
     """
-    if stage not in NETWORK:
-        raise VoxpickError(f"stage is {stage!r}; VP-Detector has {' and '.join(NETWORK)}")
+    require_stage(stage, STAGES, title="VP-Detector")
     values = {"method": "vp-detector", "network_settings": NETWORK[stage], **PATCH[stage]}
     return preset_settings(stage, values, PRESETS, preset, changes)
 
@@ -187,8 +186,6 @@ def detect(
     changes: settings of `detect.pipeline.DetectSettings`, such as PAPER_DETECTION; DETECTION are the defaults.
     options: device and progress.
     """
-    if "localizer" not in models:
-        raise VoxpickError(f"the model holds {', '.join(models) or 'nothing'}; detection needs a 'localizer'")
-    localizer, classifier = models["localizer"], models.get("classifier")
+    localizer, classifier = part_of(models, "localizer", title="detection"), models.get("classifier")
     settings = make_detect_settings([classifier, localizer], changes, defaults=DETECTION)
     return detect_with_segmentation(volume, localizer, classifier, settings=settings, **options)

@@ -1,4 +1,4 @@
-"""Convolutions in a row, as U-Nets stack them, and the number format they compute in."""
+"""Convolutions in a row, as U-Nets stack them, the input they take, and the number format they compute in."""
 
 from __future__ import annotations
 
@@ -51,3 +51,12 @@ def mixed_precision(x: torch.Tensor, dtype: torch.dtype) -> AbstractContextManag
     if dtype == torch.float32 or torch.is_autocast_enabled(x.device.type):
         return nullcontext()
     return torch.autocast(x.device.type, dtype=dtype)
+
+
+def require_sides(network: str, x: torch.Tensor, *, multiple: int, channels: int | None = None) -> None:
+    """Raise VoxpickError for an input of a U-Net that it cannot pool, or of other channels where they are given."""
+    if x.ndim != 5 or x.shape[1] != (channels or x.shape[1]) or any(side % multiple for side in x.shape[2:]):
+        raise VoxpickError(
+            f"{network}: the input has shape {tuple(x.shape)}; expected (batch, {channels or 'channels'}, z, y, x) "
+            f"with sides that are multiples of {multiple}"
+        )

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import mixed_precision
+from voxpick.networks.conv_blocks import mixed_precision, require_sides
 from voxpick.networks.fusing import FusedConvolution
 
 STRIDE = 2
@@ -127,11 +127,7 @@ class PickNet(nn.Module):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim != 5 or any(side % self.multiple_of for side in x.shape[2:]):
-            raise VoxpickError(
-                f"PickNet: the input has shape {tuple(x.shape)}; expected (batch, 1, z, y, x) with sides that are "
-                f"multiples of {self.multiple_of}"
-            )
+        require_sides("PickNet", x, multiple=self.multiple_of)
         with mixed_precision(x, self.compute_dtype):
             x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
             levels = []

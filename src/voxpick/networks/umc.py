@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import convolutions, mixed_precision, start_at_background
+from voxpick.networks.conv_blocks import convolutions, mixed_precision, require_sides, start_at_background
 
 
 class UMC(nn.Module):
@@ -79,11 +79,7 @@ class UMC(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        if x.ndim != 5 or any(side % self.multiple_of for side in x.shape[2:]):
-            raise VoxpickError(
-                f"UMC: the input has shape {tuple(x.shape)}; expected (batch, channels, z, y, x) with sides that are "
-                f"multiples of {self.multiple_of}"
-            )
+        require_sides("UMC", x, multiple=self.multiple_of)
         with mixed_precision(x, self.compute_dtype):
             levels: list[list[torch.Tensor]] = []
             for number, block in enumerate(self.encoder):

@@ -33,7 +33,7 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.conv_blocks import convolutions as convolution_stack
-from voxpick.networks.conv_blocks import mixed_precision, start_at_background
+from voxpick.networks.conv_blocks import mixed_precision, require_sides, start_at_background
 
 
 class UNet(nn.Module):
@@ -105,11 +105,7 @@ class UNet(nn.Module):
         return 2 * reach + 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim != 5 or x.shape[1] != self.in_channels or any(n % self.multiple_of for n in x.shape[2:]):
-            raise VoxpickError(
-                f"UNet: the input has shape {tuple(x.shape)}; expected (batch, {self.in_channels}, z, y, x) with sides "
-                f"that are multiples of {self.multiple_of}"
-            )
+        require_sides("UNet", x, multiple=self.multiple_of, channels=self.in_channels)
         with mixed_precision(x, self.compute_dtype):
             x = x.contiguous(memory_format=torch.channels_last_3d)
             kept = []

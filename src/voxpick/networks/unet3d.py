@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from voxpick.errors import VoxpickError
-from voxpick.networks.conv_blocks import convolutions, mixed_precision, start_at_background
+from voxpick.networks.conv_blocks import convolutions, mixed_precision, require_sides, start_at_background
 
 
 class UNet3D(nn.Module):
@@ -61,11 +61,7 @@ class UNet3D(nn.Module):
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.ndim != 5 or any(side % self.multiple_of for side in x.shape[2:]):
-            raise VoxpickError(
-                f"UNet3D: the input has shape {tuple(x.shape)}; expected (batch, channels, z, y, x) with sides that "
-                f"are multiples of {self.multiple_of}"
-            )
+        require_sides("UNet3D", x, multiple=self.multiple_of)
         with mixed_precision(x, self.compute_dtype):
             skips: list[torch.Tensor] = []
             for level, block in enumerate(self.encoder):

@@ -15,15 +15,13 @@ from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import patch_density, specimen
 from voxpick.train.partial import EmptyPlaces
 from voxpick.train.settings import TrainSettings
-from voxpick.train.targets import IGNORE, TrainingVolume
+from voxpick.train.targets import IGNORE, TrainingVolume, covering, voxel_shares
 
 STRIDE = 2
-TARGETS = ("heat", "class", "offset_z", "offset_y", "offset_x", "label", "density")
-"""Channels of a target, in order: see `CentrePatches`."""
 
 
 class CentrePatches:
-    """Cubes [z, y, x] with targets float32 (7, z/2, y/2, x/2), the channels of TARGETS:
+    """Cubes [z, y, x] with targets float32 (7, z/2, y/2, x/2), whose channels are, in order:
 
     heat: exp(-d^2 / 2 sigma^2), d the distance to the nearest centre and sigma = `spread` voxels; exactly 1 in the
     voxel that holds the centre, NaN where no label is known.
@@ -64,9 +62,8 @@ class CentrePatches:
         ]
         self.groups = [group for group in self.groups if group]
         self.empty = EmptyPlaces(volumes, size=self.size)
-        voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
-        self.share = voxels / voxels.sum()
-        self.epoch = max(1, round(voxels.sum() / self.size**3))
+        self.share = voxel_shares(volumes)
+        self.epoch = covering(volumes, voxels=self.size**3)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented image float32 [z, y, x] and its targets float32 (7, z/2, y/2, x/2)."""
@@ -105,15 +102,10 @@ class CentrePatches:
             else:
                 index, wanted = empty
             wanted = wanted - rng.integers(margin, self.size - margin, size=3)
-            volume = self.volumes[index]
         else:
             index = int(rng.choice(len(self.volumes), p=self.share))
-            volume = self.volumes[index]
-            low = np.array([volume.z_offset, 0, 0]) - self.size // 4
-            high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - (self.size - self.size // 4)
-            wanted = rng.integers(low, np.maximum(high, low) + 1)
-        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
-        return index, np.clip(wanted, 0, room).tolist()
+            wanted = self.volumes[index].anywhere(self.size, rng)
+        return index, self.volumes[index].moved_inside(wanted, self.size)
 
 
 def centre_targets(centers: np.ndarray, labels: np.ndarray, size: int, *, spread: float, reach: float) -> np.ndarray:

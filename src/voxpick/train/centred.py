@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 
-from voxpick.errors import VoxpickError
+from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.losses import weighted_focal
 from voxpick.train.augment import Augmentation
 from voxpick.train.settings import TrainSettings
-from voxpick.train.targets import TrainingVolume, equivalent_radii
+from voxpick.train.targets import TrainingVolume, equivalent_radii, voxel_shares
 
 TRIES = 1000
 LEAST_REACH = 6.0
@@ -47,10 +47,7 @@ def box_options(settings: TrainSettings) -> BoxOptions:
     try:
         return BoxOptions(**settings.options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(BoxOptions.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"training settings: options.{name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("training settings: options.", error, BoxOptions) from error
 
 
 class CentredBoxes:
@@ -92,8 +89,7 @@ class CentredBoxes:
         self.groups = [group for group in groups if len(group)] if balanced else [np.arange(len(rows))]
         self.trees = [cKDTree(volume.centers()) if len(volume.particles) else None for volume in volumes]
         self.known = [volume.known_background() for volume in volumes]
-        voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
-        self.by_voxels = voxels / voxels.sum()
+        self.by_voxels = voxel_shares(volumes)
         self.epoch = max(1, round(len(rows) / (1 - background)))
         if background > 0 and any(known is not None and len(known) == 0 for known in self.known):
             raise VoxpickError("no voxel is known to be background; widen the shell around labelled particles")

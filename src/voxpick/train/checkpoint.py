@@ -35,32 +35,46 @@ class Progress:
     sampling_seconds: float = 0.0
     computing_seconds: float = 0.0
 
+    @property
+    def sampling_share(self) -> float:
+        """Part of the time that went into drawing batches; 0 before the first."""
+        return self.sampling_seconds / max(self.sampling_seconds + self.computing_seconds, 1e-9)
+
     def forget_best(self) -> None:
         """Drop the best validation and its weights."""
         self.best_score, self.best_step, self.best_weights, self.best_validation = -math.inf, 0, None, {}
 
 
-def capture(
-    network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator, progress: Progress, *, fingerprint: str,
-) -> dict[str, Any]:  # fmt: skip
+@dataclass(frozen=True)
+class Trainee:
+    """What steps of training change, besides the `Progress` of the run. average: the moving average of the weights."""
+
+    network: torch.nn.Module
+    average: AveragedModel | None
+    optimiser: torch.optim.Optimizer
+    rng: np.random.Generator
+
+    @property
+    def learned(self) -> torch.nn.Module:
+        """The network to judge and to keep: the moving average, where there is one."""
+        return self.network if self.average is None else self.average.module
+
+
+def capture(trainee: Trainee, progress: Progress, *, fingerprint: str) -> dict[str, Any]:
     """Weights, optimiser, moving average, random states and progress, as data that torch.save and load keep exactly."""
     return {
         "voxpick_checkpoint": FORMAT,
         "fingerprint": fingerprint,
-        "network": _copy(network.state_dict()),
-        "average": None if average is None else _copy(average.state_dict()),
-        "optimiser": copy.deepcopy(optimiser.state_dict()),
-        "numpy_rng": json.dumps(rng.bit_generator.state),
+        "network": _copy(trainee.network.state_dict()),
+        "average": None if trainee.average is None else _copy(trainee.average.state_dict()),
+        "optimiser": copy.deepcopy(trainee.optimiser.state_dict()),
+        "numpy_rng": json.dumps(trainee.rng.bit_generator.state),
         "torch_rng": torch.get_rng_state(),
         "progress": dict(vars(progress)),
     }
 
 
-def restore(
-    state: dict[str, Any], network: torch.nn.Module, average: AveragedModel | None, optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator, *, fingerprint: str,
-) -> Progress:  # fmt: skip
+def restore(state: dict[str, Any], trainee: Trainee, *, fingerprint: str) -> Progress:
     """Put a captured state back. Raises VoxpickError when it belongs to a run with other settings or classes."""
     if not isinstance(state, dict) or state.get("voxpick_checkpoint") != FORMAT:
         raise VoxpickError(f"not a voxpick training checkpoint of format {FORMAT}; {WAY_OUT}")
@@ -72,11 +86,11 @@ def restore(
             f"the checkpoint was made with other settings ({changed}); resume with those it was made with"
         )
     try:
-        network.load_state_dict(state["network"])
-        if average is not None:
-            average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        rng.bit_generator.state = json.loads(state["numpy_rng"])
+        trainee.network.load_state_dict(state["network"])
+        if trainee.average is not None:
+            trainee.average.load_state_dict(state["average"])
+        trainee.optimiser.load_state_dict(state["optimiser"])
+        trainee.rng.bit_generator.state = json.loads(state["numpy_rng"])
         torch.set_rng_state(state["torch_rng"])
         return Progress(**state["progress"])
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

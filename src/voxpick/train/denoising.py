@@ -7,6 +7,7 @@ tomograms are dark and grandmodels bright where there is protein.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
-from voxpick.train.targets import TrainingVolume
+from voxpick.train.targets import TrainingVolume, covering, voxel_shares
 from voxpick.volume import intensity_statistics
 
 COMPARED_SECTIONS = 9
@@ -73,7 +74,7 @@ class SpecimenPatches:
             for volume in volumes
         ]
         self.epoch = int(sum(counts))
-        self.share = _share(volumes)
+        self.share = voxel_shares(volumes)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented image float32 [z, y, x] and its targets float32 (2, z, y, x)."""
@@ -109,9 +110,8 @@ class SlicePatches:
         self.volumes, self.clean, self.augmentation = volumes, _specimens(volumes), augmentation
         smallest = np.min([volume.class_mask.shape[1:] for volume in volumes], axis=0)
         self.window = (1, *np.minimum(smallest, size).tolist())
-        self.share = _share(volumes)
-        voxels = sum(volume.class_mask.size for volume in volumes)
-        self.epoch = max(1, round(voxels / np.prod(self.window)))
+        self.share = voxel_shares(volumes)
+        self.epoch = covering(volumes, voxels=math.prod(self.window))
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented slice and its noise-free density, both float32 [1, y, x]."""
@@ -126,12 +126,6 @@ def _specimens(volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:
     if not volumes:
         raise VoxpickError("no training data; give at least one simulated model directory")
     return [specimen(volume) for volume in volumes]
-
-
-def _share(volumes: Sequence[TrainingVolume]) -> np.ndarray:
-    """Part of the patches that each volume gives: its part of the voxels."""
-    voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
-    return voxels / voxels.sum()
 
 
 def patch_density(clean: TrainingVolume, start: np.ndarray, window: Sequence[int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
-from voxpick.train.checkpoint import Progress, capture, restore
+from voxpick.train.checkpoint import Progress, Trainee, capture, restore
 from voxpick.train.normalisation import settle_normalisation
 from voxpick.train.patches import Sampler, draw_batch
 from voxpick.train.schedules import Budget, budget, learning_rate
@@ -71,44 +71,30 @@ def fit(
     """
     keep_freed_memory()
     device = device or torch.device("cpu")
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
     epoch_steps = max(1, math.ceil(sampler.epoch / settings.batch))
     plan = budget(settings, epoch_steps=epoch_steps)
-    network.to(device).train()
-    set_compute_dtype(network, settings.dtype, device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    average = averaged(network, settings.average_decay) if settings.average_decay else None
-    fingerprint = json.dumps(settings.model_dump(exclude=ADJUSTABLE | _unused(settings)), sort_keys=True)
-    state = Progress() if resume is None else restore(resume, network, average, optimiser, rng, fingerprint=fingerprint)
+    trainee, fingerprint = _untrained(network, settings, device), _fingerprint(settings)
+    state = Progress() if resume is None else restore(resume, trainee, fingerprint=fingerprint)
     if validate is None:
         state.forget_best()
-
     started = time.monotonic() - 60 * state.minutes
     saved = time.monotonic()
 
     def checkpoint() -> None:
         if save is not None:
-            save(capture(network, average, optimiser, rng, state, fingerprint=fingerprint))
-
-    def settle() -> None:
-        if average is not None:
-            settle_normalisation(
-                average.module, sampler, batches=settings.settle_batches, batch=settings.batch, seed=settings.seed,
-                device=device,
-            )  # fmt: skip
+            save(capture(trainee, state, fingerprint=fingerprint))
 
     def check() -> None:
         if state.validated_step == state.step:
             return
-        settle()
+        _settle(trainee, sampler, settings, device)
         if validate is not None:
-            _validate(validate, average.module if average else network, state, log)
+            _validate(validate, trainee.learned, state, log)
             state.minutes = state.validated_minutes = (time.monotonic() - started) / 60
 
     while (spent := plan.progress(state.step, state.minutes)) < 1 and not stop():
         rate = learning_rate(settings, step=state.step, progress=spent, epoch_steps=epoch_steps)
-        _step(network, average, sampler, loss, optimiser, rng, rate, state, settings, device)
+        _step(trainee, sampler, loss, rate, state, settings, device)
         state.minutes = (time.monotonic() - started) / 60
         if state.step % settings.log_steps == 0:
             _log_loss(state, rate, log, epoch_steps)
@@ -123,35 +109,42 @@ def fit(
     if not interrupted:
         check()
     checkpoint()
-    best = (
-        state.best_weights if state.best_weights is not None else (average.module if average else network).state_dict()
-    )
-    network.load_state_dict(best)
+    network.load_state_dict(trainee.learned.state_dict() if state.best_weights is None else state.best_weights)
     network.eval()
-    share = state.sampling_seconds / max(state.sampling_seconds + state.computing_seconds, 1e-9)
     return Fitted(
         step=state.step, minutes=state.minutes, best_score=state.best_score, best_step=state.best_step,
-        best_validation=state.best_validation, interrupted=interrupted, sampling_share=share,
+        best_validation=state.best_validation, interrupted=interrupted, sampling_share=state.sampling_share,
     )  # fmt: skip
 
 
-def _unused(settings: TrainSettings) -> set[str]:
-    """Settings that earlier versions did not have, where they change nothing: their checkpoints can be resumed."""
-    return {
-        name
-        for name in ("stream", "settle_batches", "spectrum", "low_pass", "keep_spectrum")
-        if not getattr(settings, name)
-    }
+def _untrained(network: torch.nn.Module, settings: TrainSettings, device: torch.device) -> Trainee:
+    """The network on its device with a fresh optimiser, random numbers and, if the settings ask for it, average."""
+    torch.manual_seed(settings.seed)
+    network.to(device).train()
+    set_compute_dtype(network, settings.dtype, device)
+    return Trainee(
+        network,
+        averaged(network, settings.average_decay) if settings.average_decay else None,
+        torch.optim.Adam(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay),
+        np.random.default_rng(settings.seed),
+    )
+
+
+def _fingerprint(settings: TrainSettings) -> str:
+    """The settings that a resumed run must share, but those of later versions where they change nothing."""
+    later = ("stream", "settle_batches", "spectrum", "low_pass", "keep_spectrum")
+    unused = {name for name in later if not getattr(settings, name)}
+    return json.dumps(settings.model_dump(exclude=ADJUSTABLE | unused), sort_keys=True)
 
 
 def _step(
-    network: torch.nn.Module, average: AveragedModel | None, sampler: Sampler, loss: Loss,
-    optimiser: torch.optim.Optimizer, rng: np.random.Generator, rate: float, state: Progress, settings: TrainSettings,
+    trainee: Trainee, sampler: Sampler, loss: Loss, rate: float, state: Progress, settings: TrainSettings,
     device: torch.device,
 ) -> None:  # fmt: skip
     """One batch, one update."""
+    network, optimiser = trainee.network, trainee.optimiser
     begun = time.perf_counter()
-    images, labels = draw_batch(sampler, rng, batch=settings.batch)
+    images, labels = draw_batch(sampler, trainee.rng, batch=settings.batch)
     drawn = time.perf_counter()
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -161,8 +154,8 @@ def _step(
     if settings.gradient_clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
     optimiser.step()
-    if average is not None:
-        average.update_parameters(network)
+    if trainee.average is not None:
+        trainee.average.update_parameters(network)
     number = float(value.detach())
     if not math.isfinite(number):
         raise VoxpickError(f"the loss is {number} at step {state.step}; lower learning_rate = {rate:g}")
@@ -171,6 +164,15 @@ def _step(
     state.loss_count += 1
     state.sampling_seconds += drawn - begun
     state.computing_seconds += time.perf_counter() - drawn
+
+
+def _settle(trainee: Trainee, sampler: Sampler, settings: TrainSettings, device: torch.device) -> None:
+    """Measure the normalisation of the averaged network anew, as the settings say."""
+    if trainee.average is not None:
+        settle_normalisation(
+            trainee.average.module, sampler, batches=settings.settle_batches, batch=settings.batch, seed=settings.seed,
+            device=device,
+        )  # fmt: skip
 
 
 def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
@@ -221,15 +223,14 @@ def _validation_due(state: Progress, settings: TrainSettings) -> bool:
 
 def _log_loss(state: Progress, rate: float, log: Callable[[dict[str, float]], None] | None, epoch_steps: int) -> None:
     if log is not None:
-        busy = state.sampling_seconds + state.computing_seconds
         log({
             "step": state.step,
             "minutes": state.minutes,
             "epoch": state.step / epoch_steps,
             "loss": state.loss_sum / state.loss_count,
             "learning_rate": rate,
-            "seconds_per_step": busy / state.step,
-            "sampling_share": state.sampling_seconds / busy,
+            "seconds_per_step": (state.sampling_seconds + state.computing_seconds) / state.step,
+            "sampling_share": state.sampling_share,
         })  # fmt: skip
     state.loss_sum, state.loss_count = 0.0, 0
 

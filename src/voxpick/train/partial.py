@@ -39,18 +39,6 @@ def partly_labelled(
     return replace(volume, known=known)
 
 
-def with_particles(volume: TrainingVolume, rows: Sequence[int] | np.ndarray) -> TrainingVolume:
-    """The volume as if only the particles of these rows had been marked; needs an occupancy mask."""
-    if volume.occupancy is None:
-        raise VoxpickError(f"{volume.tomogram.name}: particles are told apart by an occupancy mask, which is missing")
-    rows = np.asarray(rows, dtype=np.int64)
-    numbers = np.zeros(max(len(volume.particles), int(volume.occupancy.max())) + 1, dtype=np.int32)
-    numbers[rows + 1] = np.arange(1, len(rows) + 1)
-    occupancy = numbers[volume.occupancy]
-    class_mask = np.where(occupancy > 0, volume.class_mask, 0).astype(np.asarray(volume.class_mask).dtype)
-    return replace(volume, class_mask=class_mask, occupancy=occupancy, particles=volume.particles[rows])
-
-
 EMPTY_SHARE = 0.25
 """Of the patches around particles, how many lie around empty places instead, where there are some."""
 

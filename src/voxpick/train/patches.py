@@ -12,7 +12,7 @@ from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
 from voxpick.train.partial import EmptyPlaces
 from voxpick.train.settings import TrainSettings
-from voxpick.train.targets import TrainingVolume, binary_target
+from voxpick.train.targets import TrainingVolume, binary_target, covering, voxel_shares
 
 
 class Sampler(Protocol):
@@ -44,12 +44,11 @@ class SegmentationPatches:
         self.binary = binary
         self.centers = [volume.centers() for volume in volumes]
         self.centred_fraction = centred_fraction if any(len(centers) for centers in self.centers) else 0.0
-        voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
-        self.by_voxels = voxels / voxels.sum()
+        self.by_voxels = voxel_shares(volumes)
         numbers = np.array([len(centers) for centers in self.centers], dtype=np.float64)
         self.by_particles = numbers / max(numbers.sum(), 1)
         self.empty = EmptyPlaces(volumes, size=size)
-        self.epoch = max(1, round(voxels.sum() / size**3))
+        self.epoch = covering(volumes, voxels=size**3)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented image and its labels."""
@@ -64,13 +63,9 @@ class SegmentationPatches:
             wanted = center - offset
         else:
             index = int(rng.choice(len(self.volumes), p=self.by_voxels))
-            volume = self.volumes[index]
-            low = np.array([volume.z_offset, 0, 0]) - self.size // 4
-            high = np.array([volume.z_offset, 0, 0]) + volume.class_mask.shape - (self.size - self.size // 4)
-            wanted = rng.integers(low, np.maximum(high, low) + 1)
-        volume = self.volumes[index]
-        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
-        start, window = np.clip(wanted, 0, room).tolist(), (self.size,) * 3
+            wanted = self.volumes[index].anywhere(self.size, rng)
+        volume, window = self.volumes[index], (self.size,) * 3
+        start = volume.moved_inside(wanted, self.size)
         labels = volume.labels(start, window, touching=self.touching)
         if self.binary:
             labels = binary_target(labels)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from voxpick.errors import VoxpickError
+from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
@@ -38,10 +38,7 @@ def stream_settings(settings: TrainSettings) -> StreamSettings:
     try:
         chosen = StreamSettings(**settings.stream)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(StreamSettings.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"training settings: stream.{name} = {first['input']!r}: {first['msg']}{known}") from error
+        raise wrong_setting("training settings: stream.", error, StreamSettings) from error
     if settings.epochs is not None:
         raise VoxpickError(
             f"epochs is {settings.epochs}, but an endless stream of specimens has none; give --steps or --minutes"

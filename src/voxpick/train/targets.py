@@ -96,6 +96,27 @@ class TrainingVolume:
         """Voxels nearest to the particles' centres: (n, 3) integers."""
         return np.rint(self.particles.voxels(self.tomogram.voxel_size)).astype(np.int64)
 
+    def anywhere(self, size: int, rng: np.random.Generator) -> np.ndarray:
+        """First voxel (3,) of a cube of side `size` drawn over the class mask, at most a quarter of it beyond."""
+        first = np.array([self.z_offset, 0, 0])
+        low, high = first - size // 4, first + self.class_mask.shape - (size - size // 4)
+        return rng.integers(low, np.maximum(high, low) + 1)
+
+    def moved_inside(self, start: np.ndarray, size: int) -> list[int]:
+        """First voxel of a cube that began at `start`, moved into the tomogram as far as it fits there."""
+        return np.clip(start, 0, np.maximum(np.array(self.tomogram.shape) - size, 0)).tolist()
+
+
+def voxel_shares(volumes: Sequence[TrainingVolume]) -> np.ndarray:
+    """Each volume's part of the voxels of all class masks: (volumes,)."""
+    voxels = np.array([volume.class_mask.size for volume in volumes], dtype=np.float64)
+    return voxels / voxels.sum()
+
+
+def covering(volumes: Sequence[TrainingVolume], *, voxels: int) -> int:
+    """How many patches of so many voxels have as many as all class masks: one at least."""
+    return max(1, round(sum(volume.class_mask.size for volume in volumes) / voxels))
+
 
 def touching_voxels(ids: np.ndarray) -> np.ndarray:
     """Voxels that share a face with another particle than their own: bool, `ids` less one voxel on every side."""

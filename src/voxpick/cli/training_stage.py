@@ -1,0 +1,129 @@
+"""The training of one stage, whoever asks for it: its data, what judges it, its run, and the part it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from voxpick.cli.training_data import TrainingData
+    from voxpick.io.run_directory import RunDirectory
+    from voxpick.methods.training_spectrum import OneSpectrum
+    from voxpick.networks.model import Model
+    from voxpick.train.fit import Fitted, Validate
+    from voxpick.train.settings import TrainSettings
+    from voxpick.train.targets import TrainingVolume
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A tomogram to validate on, its folder, and how much of it counts: so many voxels in y and x (0: all)."""
+
+    volume: TrainingVolume
+    folder: Path
+    side: int
+
+
+@dataclass(frozen=True)
+class StageTraining:
+    """A stage whose `model` is to be trained in place. earlier: other stages of the model file, by name."""
+
+    settings: TrainSettings
+    preset: str
+    source: TrainingData
+    model: Model
+    earlier: dict[str, Model]
+    held_out: HeldOut | None
+    device: torch.device
+
+    @cached_property
+    def validate(self) -> Validate | None:
+        """What the stage is judged by, if it can be."""
+        from voxpick.cli.training_validation import make_validation
+        from voxpick.methods.catalogue import find_method
+
+        if self.held_out is None:
+            return None
+        return make_validation(
+            self.held_out.volume, self.model, self.settings, method=find_method(self.settings.method),
+            earlier=self.earlier, side=self.held_out.side,
+        )  # fmt: skip
+
+    @cached_property
+    def one_spectrum(self) -> OneSpectrum:
+        """What brings the tomograms to the spectrum of the model."""
+        from voxpick.methods.training_spectrum import OneSpectrum
+
+        return OneSpectrum(self.model)
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The settings as the run folder keeps them."""
+        return {"preset": self.preset, **self.settings.model_dump()}
+
+    def note_data(self, directory: RunDirectory, *, resumed: bool) -> None:
+        """Write down what the run learns from. Raises VoxpickError where a resumed one began on something else."""
+        from voxpick.cli.training_marks import UNVALIDATED, validation_mark
+
+        judged = self.held_out if self.validate else None
+        mark = UNVALIDATED if judged is None else validation_mark(judged.volume, side=judged.side)
+        marks = {**self.source.marks, "validation": mark}
+        if resumed:
+            directory.require_same_data(marks)
+        else:
+            directory.write_data(self.source.names, marks)
+
+    def run(
+        self, directory: RunDirectory, resume: dict[str, Any] | None, *, title: str, stop: Callable[[], bool],
+        save: Callable[[dict[str, Any]], None],
+    ) -> Fitted:  # fmt: skip
+        """Train, from the checkpoint where there is one; title: of what is trained, for the progress bar.
+
+        Tomograms are brought to one spectrum, the model's if it has one, which the checkpoints hold as well.
+        """
+        from voxpick.cli.progress import progress_bar
+
+        if resume is not None and not self.settings.keep_spectrum:
+            self.model.spectrum = resume.get("spectrum")
+
+        def keep(state: dict[str, Any]) -> None:
+            save({**state, "spectrum": self.model.spectrum})
+
+        with progress_bar(f"training {title}, {'steps' if self.settings.minutes is None else 'seconds'}") as progress:
+            fitted = self.source.run(
+                self._train, checkpoint_seconds=self.settings.checkpoint_seconds, validate=self.validate,
+                log=directory.log, save=keep, resume=resume, stop=stop, device=self.device, progress=progress,
+            )  # fmt: skip
+        directory.close()
+        return fitted
+
+    def _train(self, volumes: list[TrainingVolume], **options: Any) -> Fitted:
+        from voxpick.methods.catalogue import find_method
+
+        taken = volumes if self.settings.keep_spectrum else self.one_spectrum(volumes)
+        return find_method(self.settings.method).train(
+            taken, model=self.model, settings=self.settings, classes=self.source.classes, earlier=self.earlier,
+            **options,
+        )  # fmt: skip
+
+    def write(self, output: Path, fitted: Fitted, *, start: Model | None = None) -> str:
+        """Put the trained stage into the model file; how the training went, in a few words.
+
+        start: what it began with, if that were trained weights.
+        """
+        from voxpick.cli.training_model import describe, write_stage
+
+        validation = None if self.held_out is None else self.held_out.folder
+        describe(
+            self.model, self.settings, self.preset, self.source.names, validation, fitted, str(self.device), start,
+            simulated=self.source.simulated,
+        )  # fmt: skip
+        write_stage(output, self.settings.stage, self.model)
+        best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if self.validate else ""
+        return f"{fitted.step} steps, {fitted.minutes:.1f} minutes{best}"
