@@ -40,6 +40,15 @@ def test_the_same_function_in_fewer_passes(name, layout):
     with torch.inference_mode():
         expected = network(x)
         torch.testing.assert_close(quick(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bfloat16 here")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bfloat16_is_close(name):
+    network = for_inference(trained_like(NETWORKS[name][0]()), CPU)
+    quick, x = fused(network), torch.randn(2, 1, 16, 24, 32)
+    with torch.inference_mode():
+        expected = network(x)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             found = quick(x).float()
     assert (found - expected).abs().max() < 0.05 * expected.abs().max()
