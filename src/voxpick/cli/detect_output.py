@@ -13,6 +13,7 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     from voxpick.detect.pipeline import Detection
     from voxpick.particles import Particles
+    from voxpick.volume import Volume
 
 SUFFIXES = {
     "star": ".star", "csv": ".csv", "shrec": ".txt", "dynamo": ".tbl", "cbox": ".cbox", "imod": ".mod",
