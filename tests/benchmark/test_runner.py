@@ -266,9 +266,13 @@ def test_ctrl_c_asks_the_command_once_and_keeps_its_time(tmp_path):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt) as caught:
-        launch([sys.executable, "-c", code], tmp_path / "log")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt) as caught:
+            launch([sys.executable, "-c", code], tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (tmp_path / "log").read_text() == "asked 1\n"
     assert caught.value.outcome.code == 130
     assert 0.2 < caught.value.outcome.seconds < 20
