@@ -68,7 +68,7 @@ def _detect(
     """Read, detect, write, one tomogram after the other."""
     from voxpick.cli.detect_models import make_detector
     from voxpick.cli.progress import step_bars
-    from voxpick.io.mrc import read_mrc, write_mrc
+    from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     folder = PicksFolder(output, "detect.yaml", formats)
@@ -90,10 +90,7 @@ def _detect(
                 with errors_name_file(path, volume.name), step_bars(path.name) as report:
                     detection = detector(volume, device=where, progress=report)
                 typer.echo(searched(detection), err=True)
-                labelled = detection.segmentation if segmentation else None
-                folder.write(name, path, detection, about)
-                if labelled is not None:
-                    write_mrc(output / f"{name}_segmentation.mrc", labelled)
+                folder.write(name, path, detection, about, segmentation=segmentation)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)

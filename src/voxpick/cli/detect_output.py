@@ -49,19 +49,28 @@ class PicksFolder:
         keep_other_picks(self.path, self.path / self.record, files, patterns, overwrite=overwrite)
         return files
 
-    def write(self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any]) -> None:
-        """Note what the picks are of before they are written, so that a later call knows them as its own."""
+    def write(
+        self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any], *, segmentation: bool = False
+    ) -> None:
+        """Write picks, the class of every voxel if asked for, and last the import list, which names whole files only.
+
+        What the picks are of is noted before, so that a later call knows them as its own.
+        """
         import yaml
 
         from voxpick import __version__
         from voxpick.cli.outputs import recorded_tomograms
         from voxpick.io.atomic import write_text
+        from voxpick.io.mrc import write_mrc
 
         record, volume = self.path / self.record, detection.volume
         held = recorded_tomograms(record, {name: tomogram})
         made_with = {"voxpick": __version__, **about, "settings": detection.settings, "tomograms": held}
         write_text(record, yaml.safe_dump(made_with, sort_keys=False))
+        labelled = detection.segmentation if segmentation else None
         write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
+        if labelled is not None:
+            write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
         write_import_list(self.path, held, self.formats)
 
 
