@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import angles_deg, beads
+from bead_particle import angles_deg, beads
 
 from voxpick.average.align import Alignment, Poses, align
 from voxpick.average.spectra import Spectrum, band, frequencies_of, map_spectrum

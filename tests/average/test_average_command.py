@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import beads
+from bead_particle import beads
 from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import beads
+from bead_particle import beads
 from scipy import ndimage
 
 from voxpick.average.fsc import frequency_grid, shell_correlation, soft_sphere

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import beads
+from bead_particle import beads
 
 from voxpick.average.align import Poses
 from voxpick.average.fsc import shell_correlation, soft_sphere

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import beads
+from bead_particle import beads
 
 from voxpick.average.align import Alignment
 from voxpick.average.parts import Averaging, average_part, average_picks, random_positions

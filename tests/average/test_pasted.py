@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import beads
+from bead_particle import beads
 
 from voxpick.average.pasted import POINT, ball, otsu, outline_of_map, paste
 from voxpick.errors import VoxpickError

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import angles_deg, beads
+from bead_particle import angles_deg, beads
 
 from voxpick.average.align import Alignment, Poses
 from voxpick.average.fsc import shell_correlation, soft_sphere
