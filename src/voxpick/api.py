@@ -115,8 +115,7 @@ def train(
     how = chosen.training_settings(stage or chosen.STAGES[0], preset, settings)
     classes = class_names(volumes)
     model = chosen.create_model(how, classes, voxel_size=worlds[0].tomogram.voxel_size)
-    if not how.keep_spectrum:
-        volumes = OneSpectrum(model)(volumes)
+    volumes = OneSpectrum(model, earlier, keep=how.keep_spectrum)(volumes)
     chosen.train(volumes, model, how, classes=classes, earlier=earlier)
     if how.stage == "classifier":
         model.detection = {**model.detection, "subtomogram": how.patch}

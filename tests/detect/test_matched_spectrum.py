@@ -5,6 +5,7 @@ from scipy.ndimage import convolve, gaussian_filter
 from voxpick.detect import spectrum
 from voxpick.detect.prepare import LEAST_CHANGE, prepare
 from voxpick.detect.settings import DetectSettings
+from voxpick.detect.slab import Slab
 from voxpick.detect.spectrum import amplitudes, change, filtered, gains_to, kernel_of
 from voxpick.volume import Volume
 
@@ -102,3 +103,30 @@ def test_a_tomogram_smaller_than_a_cube_is_left_alone():
     volume = Volume(noise(10, (30, 60, 60)), 10.0)
     assert amplitudes(volume.data, 0.0, 1.0) is None
     assert prepare(volume, 10.0, DetectSettings(slab="off"), spectrum=[1.0] * 24).grid is volume
+
+
+def test_padding_does_not_count():
+    inner = normalised(noise(11, (60, 110, 110)))
+    padded = np.full((60, 220, 220), 0.1, dtype=np.float32)
+    padded[:, 55:165, 55:165] = inner
+    alone, beside = amplitudes(inner, 0.0, 1.0), amplitudes(padded, 0.0, 1.0)
+    assert (np.abs(np.log(beside[3:] / alone[3:])) < 0.5).all()
+
+
+def test_a_single_layer_of_cubes_lies_in_the_middle():
+    data = np.zeros((70, 60, 60), dtype=np.float32)
+    data[11:59] = noise(12, (48, 60, 60))
+    assert amplitudes(data, 0.0, 1.0)[5] == pytest.approx(amplitudes(data[11:59], 0.0, 1.0)[5], rel=0.05)
+
+
+def test_vacuum_does_not_count_whatever_the_slab(monkeypatch):
+    from voxpick.detect import prepare as module
+
+    asked = []
+    monkeypatch.setattr(module, "slab_of", lambda volume, setting="auto": Slab(*asked_for[setting], "as told"))
+    monkeypatch.setattr(module, "matched", lambda *a, measured, **k: asked.append(measured) or (a[0], 0.0, 1.0))
+    asked_for = {"auto": (60, 120), "off": (0, 200), "100:180": (100, 180), "130:190": (130, 190)}
+    volume = Volume(noise(13, (200, 60, 60)), 10.0)
+    for setting in asked_for:
+        prepare(volume, 10.0, DetectSettings(slab=setting), spectrum=[1.0] * 24)
+    assert [(s.start, s.stop) for s in asked] == [(60, 120), (60, 120), (100, 120), (130, 190)]

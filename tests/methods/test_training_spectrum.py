@@ -75,3 +75,27 @@ def test_a_mean_takes_a_few_of_many(monkeypatch, count):
     monkeypatch.setattr(module, "_amplitudes", lambda number: asked.append(number) or np.ones(24))
     assert mean_spectrum(list(range(count))) == [1.0] * 24
     assert 1 <= len(asked) <= 8 and asked[0] == 0
+
+
+def test_stages_of_one_file_share_a_spectrum():
+    wanted = mean_spectrum([training_volume(6, 1.0)])
+    other = training_volume(11, 1.4)
+    later = Model("none", {}, None, [], 10.0)
+    found = OneSpectrum(later, {"first": Model("none", {}, None, [], 10.0, spectrum=wanted)})([other])
+    assert later.spectrum == wanted and found[0] is not other
+    later = Model("none", {}, None, [], 10.0)
+    found = OneSpectrum(later, {"first": Model("none", {}, None, [], 10.0)})([other])
+    assert later.spectrum is None and found[0] is other
+
+
+def test_half_precision_stays_and_all_else_lies_in_a_file():
+    model = Model("none", {}, None, [], 10.0, spectrum=mean_spectrum([training_volume(6, 1.0)]))
+    single = training_volume(12, 1.4)
+    half = training_volume(12, 1.4)
+    half = TrainingVolume(
+        half.tomogram.with_data(half.tomogram.data.astype(np.float16)), half.class_mask, half.particles,
+        intensity=half.intensity,
+    )  # fmt: skip
+    of_single, of_half = OneSpectrum(model)([single, half])
+    assert isinstance(of_single.tomogram.data, np.memmap) and of_half.tomogram.data.dtype == np.float16
+    np.testing.assert_allclose(of_half.tomogram.data, of_single.tomogram.data, atol=0.02)

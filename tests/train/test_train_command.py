@@ -94,6 +94,18 @@ def test_a_model_keeps_the_spectrum_of_its_tomograms_and_that_of_weights_it_bega
     assert load_models(third)["localizer"].spectrum is None
 
 
+def test_a_run_of_an_earlier_version_goes_on_without_a_spectrum(tmp_path):
+    write_toy_model(tmp_path / "model_0", seed=0, shape=(48, 56, 60), thickness=52)
+    arguments = [tmp_path / "model_0", "--output", tmp_path / "a.pt", "--steps", 2, "--set", "patch=12", *SMALL]
+    run(*arguments)
+    checkpoint = tmp_path / "a_localizer_run" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=False)
+    del state["spectrum"]
+    torch.save(state, checkpoint)
+    run(*arguments, "--resume")
+    assert load_models(tmp_path / "a.pt")["localizer"].spectrum is None
+
+
 def test_stopped_and_resumed_equals_uninterrupted(data, tmp_path, monkeypatch):
     arguments = [data / "model_0", "--steps", 6, "--set", "patch=12", *SMALL]
     run(*arguments, "--output", tmp_path / "whole.pt")

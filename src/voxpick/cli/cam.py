@@ -48,6 +48,7 @@ def cam_command(
     from voxpick.cli.outputs import files_of, keep_inputs
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
+    from voxpick.detect.prepare import in_spectrum
     from voxpick.detect.rescale import rescaled, same_voxel_size
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
@@ -75,9 +76,8 @@ def cam_command(
     mean, deviation = intensity_statistics(tomogram)
     columns = []
     for name, found in zip(model, models, strict=True):
-        maps = activations(
-            tomogram.data, centers, found.network, size=size, mean=mean, deviation=deviation, device=device
-        )
+        taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
+        maps = activations(taken.data, centers, found.network, size=size, mean=middle, deviation=spread, device=device)
         columns.append(Column(str(found.provenance.get("method", Path(name).stem)), found.classes, maps))
     hint = "Blue: the class in the picks file; red: another."
     page = build_activation_page(

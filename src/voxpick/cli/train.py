@@ -189,13 +189,14 @@ def _train(
 
 def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:
     """A model of the stage, with the weights of `start` where there is one."""
+    from voxpick.detect.rescale import same_voxel_size
     from voxpick.methods.catalogue import find_method
     from voxpick.train.fine_tuning import take_weights
 
     model = find_method(settings.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
     if start is not None and (new := take_weights(start, model)):
         typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
-    if start is not None and not settings.keep_spectrum:
+    if start is not None and not settings.keep_spectrum and same_voxel_size(start.voxel_size, model.voxel_size):
         model.spectrum = start.spectrum
     return model
 

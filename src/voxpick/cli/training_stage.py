@@ -44,15 +44,30 @@ class StageTraining:
 
     @cached_property
     def validate(self) -> Validate | None:
-        """What the stage is judged by, if it can be."""
+        """What the stage is judged by, if it can be: on the tomogram in the spectrum that training takes."""
+        if self.held_out is None or self._validation(self.held_out.volume) is None:
+            return None
+
+        def validate(network: torch.nn.Module) -> dict[str, float]:
+            judge = self._validation_as_trained
+            assert judge is not None
+            return judge(network)
+
+        return validate
+
+    @cached_property
+    def _validation_as_trained(self) -> Validate | None:
+        assert self.held_out is not None
+        return self._validation(self.one_spectrum.one(self.held_out.volume))
+
+    def _validation(self, volume: TrainingVolume) -> Validate | None:
         from voxpick.cli.training_validation import make_validation
         from voxpick.methods.catalogue import find_method
 
-        if self.held_out is None:
-            return None
+        assert self.held_out is not None
         return make_validation(
-            self.held_out.volume, self.model, self.settings, method=find_method(self.settings.method),
-            earlier=self.earlier, side=self.held_out.side,
+            volume, self.model, self.settings, method=find_method(self.settings.method), earlier=self.earlier,
+            side=self.held_out.side,
         )  # fmt: skip
 
     @cached_property
@@ -60,7 +75,7 @@ class StageTraining:
         """What brings the tomograms to the spectrum of the model."""
         from voxpick.methods.training_spectrum import OneSpectrum
 
-        return OneSpectrum(self.model)
+        return OneSpectrum(self.model, self.earlier, keep=self.settings.keep_spectrum)
 
     @property
     def written(self) -> dict[str, Any]:
@@ -89,7 +104,8 @@ class StageTraining:
         """
         from voxpick.cli.progress import progress_bar
 
-        if resume is not None and not self.settings.keep_spectrum:
+        if resume is not None:
+            self.one_spectrum.keep |= "spectrum" not in resume  # as earlier versions trained
             self.model.spectrum = resume.get("spectrum")
 
         def keep(state: dict[str, Any]) -> None:
@@ -106,10 +122,9 @@ class StageTraining:
     def _train(self, volumes: list[TrainingVolume], **options: Any) -> Fitted:
         from voxpick.methods.catalogue import find_method
 
-        taken = volumes if self.settings.keep_spectrum else self.one_spectrum(volumes)
         return find_method(self.settings.method).train(
-            taken, model=self.model, settings=self.settings, classes=self.source.classes, earlier=self.earlier,
-            **options,
+            self.one_spectrum(volumes), model=self.model, settings=self.settings, classes=self.source.classes,
+            earlier=self.earlier, **options,
         )  # fmt: skip
 
     def write(self, output: Path, fitted: Fitted, *, start: Model | None = None) -> str:

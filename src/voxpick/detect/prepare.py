@@ -58,12 +58,13 @@ class Prepared:
 
 
 def prepare(
-    volume: Volume, voxel_size: float, settings: SharedSettings, *, spectrum: Sequence[float] | None = None
-) -> Prepared:
+    volume: Volume, voxel_size: float, settings: SharedSettings, *, spectrum: Sequence[float] | None = None,
+    whole: bool = False,
+) -> Prepared:  # fmt: skip
     """`volume` on a grid of `voxel_size` A (rescaled with a warning if need be), its slab and its intensities.
 
     spectrum: amplitudes of the tomograms that a model knows (`detect.spectrum`), which it is given where its own differ
-    and the settings do not forbid it; with a warning, too.
+    and the settings do not forbid it; with a warning, too. whole: all of the grid is then of use, not its slab alone.
     Raises VoxpickError for NaN or constant volumes and for a slab that is not within the volume.
     """
     keep_freed_memory()
@@ -79,7 +80,9 @@ def prepare(
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
     mean, deviation = intensity_statistics(grid)
     if settings.match_spectrum == "auto" and spectrum is not None:
-        grid, mean, deviation = matched(grid, sections, spectrum, mean=mean, deviation=deviation)
+        measured = sections if settings.slab == "auto" else _specimen(volume, grid, sections)
+        around = slice(0, grid.shape[0]) if whole else sections
+        grid, mean, deviation = matched(grid, around, spectrum, mean=mean, deviation=deviation, measured=measured)
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)
 
 
@@ -102,14 +105,23 @@ def slab_of(volume: Volume, setting: str = "auto") -> Slab:
     return choose_slab(volume.data, setting, margin=BIN + round(SLAB_MARGIN / volume.voxel_size))
 
 
+def _specimen(volume: Volume, grid: Volume, sections: slice) -> slice:
+    """Those of the sections of the grid that hold specimen, or all where they do not seem to."""
+    found = slab_of(volume).on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
+    both = slice(max(found.start, sections.start), min(found.stop, sections.stop))
+    return both if both.stop > both.start else sections
+
+
 def matched(
-    grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float
-) -> tuple[Volume, float, float]:
+    grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float,
+    measured: slice | None = None,
+) -> tuple[Volume, float, float]:  # fmt: skip
     """The volume with another amplitude spectrum in its `sections`, and the mean and deviation that normalise it.
 
-    The very same where it has this spectrum already, or is too small to say; else there is a warning.
+    measured: the sections whose spectrum is to change, where they are not the same. The very same volume comes back
+    where it has this spectrum already, or is too small to say; else there is a warning.
     """
-    found = gains_needed(grid, sections, spectrum, mean=mean, deviation=deviation)
+    found = gains_needed(grid, measured or sections, spectrum, mean=mean, deviation=deviation)
     if found is None:
         return grid, mean, deviation
     gains, part = found
@@ -120,6 +132,17 @@ def matched(
     )
     around = slice(max(sections.start - SPECTRUM_MARGIN, 0), min(sections.stop + SPECTRUM_MARGIN, grid.shape[0]))
     return filtered(grid, kernel_of(gains), around, mean=mean, deviation=deviation), 0.0, 1.0
+
+
+def in_spectrum(
+    grid: Volume, spectrum: Sequence[float] | None, *, mean: float, deviation: float
+) -> tuple[Volume, float, float]:
+    """As `matched`, all sections of a volume on the model's grid; the very same where the model has no spectrum."""
+    if spectrum is None:
+        return grid, mean, deviation
+    slab = slab_of(grid)
+    measured, whole = slice(slab.start, slab.stop), slice(0, grid.shape[0])
+    return matched(grid, whole, spectrum, mean=mean, deviation=deviation, measured=measured)
 
 
 def gains_needed(

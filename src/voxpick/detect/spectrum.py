@@ -23,6 +23,10 @@ from voxpick.volume import Volume, release
 CUBE = 48
 FREQUENCIES = CUBE // 2
 MOST_CUBES = 250
+LEAST_DEVIATION = 1e-3
+"""Of the tomogram's; a cube with less holds no image and does not count."""
+MOST_PADDING = 0.3
+"""Share of voxels equal to their neighbour, beyond which a cube is taken for a padded border and does not count."""
 MOST_GAIN = 3.0
 """Over the gain where a tomogram's power is; what is not in a tomogram cannot be brought back."""
 REACH = 24
@@ -38,25 +42,30 @@ def amplitudes(data: np.ndarray, mean: float, deviation: float) -> np.ndarray | 
     if min(data.shape) < CUBE:
         return None
     share = min(1.0, (MOST_CUBES / np.prod([1 + (n - CUBE) / (CUBE / 2) for n in data.shape])) ** (1 / 3))
-    starts = [
-        np.linspace(0, n - CUBE, max(1, round(share * (1 + (n - CUBE) / (CUBE / 2))))).astype(int) for n in data.shape
-    ]
+    starts = [_starts(n, round(share * (1 + (n - CUBE) / (CUBE / 2)))) for n in data.shape]
     window = torch.from_numpy(_window())
     rings, counts = _rings()
     powers = []
     for z, y, x in product(*starts):
         cube = np.asarray(data[z : z + CUBE, y : y + CUBE, x : x + CUBE], dtype=np.float32) - np.float32(mean)
         level = float(cube.std())
-        if not level > 0:
+        if level < LEAST_DEVIATION * abs(deviation) or (np.diff(cube, axis=2) == 0).mean() > MOST_PADDING:
             continue
         cube = (cube - cube.mean()) / np.float32(level)
         power = torch.fft.rfftn(torch.from_numpy(cube) * window).abs().square().double().numpy()
         sums = np.bincount(rings, power.ravel(), minlength=FREQUENCIES + 2)[1 : FREQUENCIES + 1]
         powers.append(sums / counts * (level / deviation) ** 2)
-    release(data)
+        release(data)
     if not powers:
         return None
     return np.asarray(np.sqrt(np.median(powers, axis=0) / float(window.square().sum())))
+
+
+def _starts(length: int, number: int) -> np.ndarray:
+    """Where cubes begin along an axis: evenly spread, a single one in the middle."""
+    if number <= 1:
+        return np.array([(length - CUBE) // 2])
+    return np.linspace(0, length - CUBE, number).astype(int)
 
 
 def gains_to(wanted: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -84,23 +93,29 @@ def kernel_of(gains: np.ndarray) -> np.ndarray:
     return kernel.astype(np.float32)
 
 
-def filtered(volume: Volume, kernel: np.ndarray, sections: slice, *, mean: float, deviation: float) -> Volume:
+def filtered(
+    volume: Volume, kernel: np.ndarray, sections: slice, *, mean: float, deviation: float,
+    into: np.ndarray | None = None,
+) -> Volume:  # fmt: skip
     """(volume - mean) / |deviation| convolved with an odd, symmetric kernel in `sections`, and 0 in all others.
 
     Beyond its faces a volume goes on as its mirror image. Block by block, so that a large memory-mapped volume is never
-    in memory as a whole; a large result lies in a temporary file.
+    in memory as a whole. into: an array for the result; else a large one lies in a temporary file.
     """
     reach = len(kernel) // 2
-    result = spacious(volume.shape)
+    result = spacious(volume.shape) if into is None else into
     result[: sections.start] = 0
     result[sections.stop :] = 0
     shape = (sections.stop - sections.start, *volume.shape[1:])
-    for z in range(sections.start, sections.stop, step := _step(shape[0], reach)):
-        deep = slice(z, min(z + step, sections.stop))
-        for y, x in product(*(range(0, n, _step(n, reach)) for n in shape[1:])):
-            part = (deep, *(slice(a, min(a + _step(n, reach), n)) for a, n in zip((y, x), shape[1:], strict=True)))
+    steps = [_step(n, reach) for n in shape]
+    sides = [_smooth(step + 2 * reach) for step in steps]
+    response = torch.fft.rfftn(torch.from_numpy(kernel), s=sides)
+    for z, y in product(range(sections.start, sections.stop, steps[0]), range(0, shape[1], steps[1])):
+        for x in range(0, shape[2], steps[2]):
+            stops = (sections.stop, *shape[1:])
+            part = tuple(slice(a, min(a + step, n)) for a, step, n in zip((z, y, x), steps, stops, strict=True))
             image = (_mirrored(volume.data, part, reach) - np.float32(mean)) / np.float32(abs(deviation))
-            result[part] = _convolved(image, kernel)
+            result[part] = _convolved(image, response, sides, reach)
         release(volume.data)
         release(result)
     return Volume(result, volume.voxel_size, name=volume.name)
@@ -121,14 +136,10 @@ def _mirrored(data: np.ndarray, part: tuple[slice, ...], reach: int) -> np.ndarr
     return np.pad(image, pads, mode="symmetric")
 
 
-def _convolved(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """The part of a convolution that needs no voxel beyond the image."""
-    reach = len(kernel) // 2
-    sides = [_smooth(n) for n in image.shape]
-    filtered = torch.fft.rfftn(torch.from_numpy(image), s=sides)
-    filtered *= torch.fft.rfftn(torch.from_numpy(kernel), s=sides)
-    whole = torch.fft.irfftn(filtered, s=sides).numpy()
-    return np.asarray(whole[tuple(slice(2 * reach, n) for n in image.shape)])
+def _convolved(image: np.ndarray, response: torch.Tensor, sides: list[int], reach: int) -> np.ndarray:
+    """The part of a convolution that needs no voxel beyond the image. response: the kernel's transform of `sides`."""
+    changed = torch.fft.irfftn(torch.fft.rfftn(torch.from_numpy(image), s=sides) * response, s=sides).numpy()
+    return np.asarray(changed[tuple(slice(2 * reach, n) for n in image.shape)])
 
 
 def _smooth(n: int) -> int:

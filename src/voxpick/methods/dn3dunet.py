@@ -225,7 +225,7 @@ def detect(
     """
     denoiser, segmenter = (part_of(models, stage, title="Dn3DUnet") for stage in STAGES)
     settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
-    ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum)
+    ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum, whole=True)
     nz = ready.grid.shape[0]
     wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
     clean = denoise(

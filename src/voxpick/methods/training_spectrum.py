@@ -6,11 +6,12 @@ another colour. Fine-tuning keeps the spectrum of the weights that it begins wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from voxpick.detect.memory import spacious
 from voxpick.detect.prepare import gains_needed, slab_of
 from voxpick.detect.spectrum import amplitudes, filtered, kernel_of
 from voxpick.networks.model import Model
@@ -33,22 +34,33 @@ def mean_spectrum(volumes: Sequence[TrainingVolume]) -> list[float] | None:
 class OneSpectrum:
     """Gives tomograms the spectrum of a model; a model that has none yet gets that of the first ones it is called with.
 
-    A tomogram that was given before, as by a stream, is not filtered again.
+    earlier: other stages of the model file, which share one spectrum; where these have none, tomograms are left alone,
+    as they are where `keep` is set. A tomogram that was given before, as by a stream, is not filtered again.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, earlier: Mapping[str, Model] | None = None, *, keep: bool = False) -> None:
+        shared = [other.spectrum for other in (earlier or {}).values()]
+        if shared and not keep:
+            model.spectrum = shared[0]
+        self.keep = keep or (bool(shared) and shared[0] is None)
         self.model = model
         self.known: list[tuple[TrainingVolume, TrainingVolume]] = []
 
     def __call__(self, volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:
-        """The volumes, those of another spectrum filtered (in memory, large ones in temporary files)."""
+        """The volumes, those of another spectrum filtered; kept in temporary files, or as float16 if they are that."""
+        if self.keep:
+            return list(volumes)
         if self.model.spectrum is None:
             self.model.spectrum = mean_spectrum(volumes)
-        if self.model.spectrum is None:
-            return list(volumes)
         before = {id(given): result for given, result in self.known}
-        self.known = [(given, before.get(id(given)) or _matched(given, self.model.spectrum)) for given in volumes]
+        self.known = [(given, before.get(id(given)) or self.one(given)) for given in volumes]
         return [result for _, result in self.known]
+
+    def one(self, volume: TrainingVolume) -> TrainingVolume:
+        """A volume in the model's spectrum, if there is one by now."""
+        if self.keep or self.model.spectrum is None:
+            return volume
+        return _matched(volume, self.model.spectrum)
 
 
 def _amplitudes(volume: TrainingVolume) -> np.ndarray | None:
@@ -62,6 +74,8 @@ def _matched(volume: TrainingVolume, spectrum: Sequence[float]) -> TrainingVolum
     found = gains_needed(tomogram, slice(slab.start, slab.stop), spectrum, mean=mean, deviation=deviation)
     if found is None:
         return volume
+    half = tomogram.data.dtype == np.float16
+    into = np.empty(tomogram.shape, np.float16) if half else spacious(tomogram.shape, in_memory=0)
     whole = slice(0, tomogram.shape[0])
-    changed = filtered(tomogram, kernel_of(found[0]), whole, mean=mean, deviation=deviation)
+    changed = filtered(tomogram, kernel_of(found[0]), whole, mean=mean, deviation=deviation, into=into)
     return replace(volume, tomogram=changed, intensity=(0.0, 1.0))
