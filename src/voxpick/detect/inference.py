@@ -14,7 +14,8 @@ from torch import nn
 
 from voxpick.errors import VoxpickError
 from voxpick.networks.folding import CONVOLUTIONS, folded
-from voxpick.networks.fusing import fused
+from voxpick.networks.fusing import FusedConvolution, fused
+from voxpick.precision import choose_dtype
 
 WORTH_CONVERTING = 2**24
 """Voxels from which on OpenVINO gains more than converting the network takes."""
@@ -38,24 +39,29 @@ def on_engine(network: nn.Module, engine: str, device: torch.device, *, voxels: 
     """`network`, prepared by `for_inference`, evaluated by 'torch' or 'openvino' (on a CPU).
 
     'auto' takes OpenVINO where it is installed and there are so many voxels to evaluate that it pays, as converting
-    takes seconds (benchmarks/speed/unet.py). Raises VoxpickError for 'openvino' when it is not there.
-    A network that OpenVINO cannot take is evaluated by torch, with a warning. By torch, on a CPU, convolutions take
-    along what follows them (`networks.fusing`).
+    takes seconds, but not where float32 convolutions have kernels with fewer products (benchmarks/speed/unet.py).
+    Raises VoxpickError for 'openvino' when it is not there. A network that OpenVINO cannot take is evaluated by torch,
+    with a warning. By torch, on a CPU, convolutions take along what follows them (`networks.fusing`).
     """
     if device.type != "cpu" or not _convolutional(network):
         return network
-    if engine == "torch":
-        return fused(network)
     installed = importlib.util.find_spec("openvino") is not None
     if engine == "openvino" and not installed:
         raise VoxpickError("detect: engine = openvino, but it is not installed; pip install 'voxpick[openvino]'")
-    if not installed or (engine == "auto" and voxels < WORTH_CONVERTING):
-        return fused(network)
+    quick = fused(network)
+    if engine == "torch" or not installed or (engine == "auto" and (voxels < WORTH_CONVERTING or _few_products(quick))):
+        return quick
     try:
         return OpenVinoNetwork(network)
     except Exception as error:
         _warn(error)
-        return fused(network)
+        return quick
+
+
+def _few_products(network: nn.Module) -> bool:
+    """Whether convolutions of a fused network are done by `networks.winograd`, which float32 alone is."""
+    some = any(isinstance(module, FusedConvolution) and module.fewer_products for module in network.modules())
+    return some and choose_dtype(torch.device("cpu")) == torch.float32
 
 
 class OpenVinoNetwork(nn.Module):

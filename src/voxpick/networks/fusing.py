@@ -1,7 +1,8 @@
-"""Convolutions that apply what follows them, ReLU or a sum and ReLU, while they write their result (oneDNN, on a CPU).
+"""Convolutions that apply what follows them, ReLU or a sum and ReLU, while they write their result, on a CPU.
 
 By themselves these are passes over maps that no cache holds, and take as long as the convolutions where those are done
-in matrix tiles. The operators are those that torch.compile puts in place of the same pattern.
+in matrix tiles. The operators are oneDNN's, those that torch.compile puts in place of the same pattern; in float32 many
+convolutions take fewer products (`networks.winograd`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
+
+from voxpick.networks import winograd
 
 PLACE = torch.channels_last_3d
 
@@ -25,22 +28,43 @@ class FusedConvolution(nn.Module):
         assert not isinstance(convolution.padding, str)
         self.padding, self.stride, self.dilation = convolution.padding, convolution.stride, convolution.dilation
         self.groups = convolution.groups
+        self.fewer_products = winograd.usable(convolution)
         self._ready: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         weight, bias = self._in(dtype)
-        x = x.to(dtype)
+        x, added = x.to(dtype), None if added is None else added.to(dtype)
+        if self.fewer_products and dtype == torch.float32:
+            return winograd.convolve(x, weight, bias, added)
         operator, settings = torch.ops.mkldnn._convolution_pointwise, (self.padding, self.stride, self.dilation)
         if added is None:
             return operator(x, weight, bias, *settings, self.groups, "relu", [], "")
-        return operator.binary(x, added.to(dtype), weight, bias, *settings, self.groups, "add", 1.0, "relu", [], "")
+        return operator.binary(x, added, weight, bias, *settings, self.groups, "add", 1.0, "relu", [], "")
 
     def _in(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | None]:
         if dtype not in self._ready:
-            weight = self.weight.detach().to(dtype).contiguous(memory_format=PLACE)
+            if self.fewer_products and dtype == torch.float32:
+                weight = winograd.packed(self.weight)
+            else:
+                weight = self.weight.detach().to(dtype).contiguous(memory_format=PLACE)
             self._ready[dtype] = (weight, None if self.bias is None else self.bias.detach().to(dtype))
         return self._ready[dtype]
+
+
+class PointConvolution(nn.Module):
+    """A 1x1x1 convolution. In float32 it is a matrix product on maps as they lie, channels last, which torch's own
+    convolution of so few channels would copy first."""
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32:
+            return self.convolution(x)
+        weight = self.convolution.weight.flatten(1)
+        return nn.functional.linear(x.movedim(1, -1), weight, self.convolution.bias).movedim(-1, 1)
 
 
 @runtime_checkable
@@ -66,6 +90,10 @@ def fused(network: nn.Module) -> nn.Module:
         for module in list(changed.modules()):
             if isinstance(module, Fusing):
                 module.fuse()
+        for module in list(changed.modules()):
+            for name, layer in list(module.named_children()):
+                if isinstance(layer, nn.Conv3d) and _is_point(layer) and not isinstance(module, PointConvolution):
+                    setattr(module, name, PointConvolution(layer))
     layers = [module for module in changed.modules() if isinstance(module, FusedConvolution)]
     return changed if layers and all(_agrees(layer) for layer in layers) else network
 
@@ -73,6 +101,10 @@ def fused(network: nn.Module) -> nn.Module:
 def fusible(layer: nn.Module) -> bool:
     """Whether it is a convolution that `FusedConvolution` can take the place of."""
     return isinstance(layer, nn.Conv3d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def _is_point(layer: nn.Conv3d) -> bool:
+    return (*layer.kernel_size, *layer.stride, layer.groups) == (1,) * 7 and layer.padding in ((0, 0, 0), "valid")
 
 
 def _fuse_neighbours(layers: nn.Sequential) -> None:

@@ -138,7 +138,7 @@ class PickNet(nn.Module):
             for k in reversed(range(len(levels) - 1)):
                 here = self.coarse_names[k](x)
                 names = _doubled(here if names is None else names + here)
-                x = self.up[k](F.relu_(_doubled(self.lift[k](x)) + levels[k]))
+                x = self.up[k](F.relu_(_doubled(self.lift[k](x)).add_(levels[k])))
             picks = self.picks(x).float()
             if names is not None:
                 picks = torch.cat([picks[:, :CENTRE_CHANNELS], picks[:, CENTRE_CHANNELS:] + names.float()], 1)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-SOURCE = Path(__file__).with_name("msdnet.cpp")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma")
 _AVX512 = tuple(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))
 _AMX = ("-mamx-tile", "-mamx-bf16")
@@ -76,16 +76,16 @@ def build(instructions: str) -> ctypes.CDLL | None:
     if compiler is None:
         return None
     flags = (*FLAGS, *INSTRUCTIONS[instructions])
-    sources = b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
+    sources = b"".join(path.read_bytes() for path in (*SOURCES, *sorted(Path(__file__).parent.glob("*.h"))))
     digest = hashlib.sha256(sources + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"
-    path = cache_home / f"msdnet-{digest}.so"
+    path = cache_home / f"kernels-{digest}.so"
     try:
         if not path.exists():
             cache_home.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=cache_home) as folder:
                 built = Path(folder) / path.name
-                command = [compiler, *flags, str(SOURCE), "-o", str(built)]
+                command = [compiler, *flags, *map(str, SOURCES), "-o", str(built)]
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
                 built.replace(path)
         return ctypes.CDLL(str(path))

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace msdnet {
+namespace native {
 
 #ifdef __AVX512F__
 
@@ -24,6 +24,7 @@ inline void put_any(void* to, Floats v) { _mm512_storeu_ps(to, v); }
 inline Floats fma(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
 inline Floats fma(Words a, Words b, Floats sum) { return fma(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum); }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+inline Floats less(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
 inline Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
 inline float total(Floats v) { return _mm512_reduce_add_ps(v); }
@@ -55,6 +56,7 @@ inline void put_any(void* to, Floats v) { _mm256_storeu_ps(static_cast<float*>(t
 inline Floats fma(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
 inline Floats fma(Words a, Words b, Floats sum) { return fma(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), sum); }
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats less(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
 inline Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 inline float total(Floats v) {
@@ -104,4 +106,4 @@ void put_pairs(uint32_t* to, uint16_t* first, uint16_t* second, Floats a, Floats
 
 #endif
 
-}  // namespace msdnet
+}  // namespace native
