@@ -1,8 +1,8 @@
 """3x3x3 convolutions in float32 on a CPU by Winograd's way, with a sixth of the products.
 
-Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks, CVPR (arXiv:1509.09308): F(2 x 4 x 4, 3 x 3 x 3),
-nested. The kernels are compiled (`native/winograd.cpp`); sums differ from those of a plain convolution by rounding alone, about
-1e-5 of the largest value. Where a processor computes in bfloat16 that is faster (benchmarks/speed/unet.py).
+Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks, CVPR (arXiv:1509.09308): F(2 x 4 x 4, 3 x 3
+x 3), nested. The kernels are compiled (`native/winograd.cpp`); sums differ from those of a plain convolution by
+rounding alone, about 1e-5 of the largest value. A processor that computes in bfloat16 is left to do so.
 """
 
 from __future__ import annotations
