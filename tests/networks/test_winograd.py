@@ -1,10 +1,13 @@
 """Convolutions with fewer products: the same sums as the plain ones."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from voxpick.networks import fusing, native, winograd
+from voxpick.networks.unet import UNet
 
 PLACE = torch.channels_last_3d
 
@@ -58,6 +61,58 @@ def test_the_same_bits_whatever_the_threads_and_the_layout(kernels):
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, results[0]) for one in results)
+
+
+@pytest.mark.parametrize("sides", [(1, 2, 3), (5, 6, 7), (8, 16, 24)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (32, 48), (64, 16)])
+def test_gradients_are_those_of_a_plain_convolution(kernels, inputs, outputs, sides):
+    torch.manual_seed(1)
+    layer, x, pull = layer_of(inputs, outputs), torch.randn(2, inputs, *sides), torch.randn(2, outputs, *sides)
+    exact = copy.deepcopy(layer).double()
+    winograd.quicken(layer)
+    assert isinstance(layer, winograd.FewProducts)
+    found, wanted = gradients_of(layer, x, pull), gradients_of(exact, x.double(), pull.double())
+    assert all((a - b).abs().max() < 3e-5 * b.abs().max() for a, b in zip(found, wanted, strict=True))
+    again = gradients_of(layer, x, pull)
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True)), "the same bits every time"
+
+
+def gradients_of(layer, x, pull):
+    """Those of the input and of all parameters."""
+    layer.zero_grad()
+    x = x.clone().requires_grad_(True)
+    (layer(x) * pull).sum().backward()
+    return [x.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
+
+
+def test_networks_learn_by_them_and_keep_their_parameters(kernels):
+    torch.manual_seed(0)
+    network = UNet(1, 3, (16, 16, 16), norm=True)
+    names, plain = list(network.state_dict()), copy.deepcopy(network)
+    winograd.quicken(network)
+    assert any(isinstance(module, winograd.FewProducts) for module in network.modules())
+    assert list(network.state_dict()) == names
+    x, losses = torch.randn(1, 1, 16, 16, 16), []
+    for one in (network, plain):
+        loss = one(x).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for a, b in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-2, atol=1e-3 * float(b.grad.abs().max()) + 1e-7)
+
+
+def test_they_stay_out_of_the_way_elsewhere(kernels, monkeypatch):
+    layer = layer_of(32, 32)
+    winograd.quicken(layer)
+    monkeypatch.setattr(winograd, "convolve", None)  # may not be called
+    x = torch.randn(1, 32, 4, 4, 4)
+    with torch.no_grad():
+        layer(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    layer.requires_grad_(False)
+    layer(x)
 
 
 @pytest.mark.parametrize(

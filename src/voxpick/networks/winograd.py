@@ -8,6 +8,8 @@ rounding alone, about 1e-5 of the largest value. A processor that computes in bf
 from __future__ import annotations
 
 import ctypes
+from functools import cache
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -25,6 +27,7 @@ POINTS = (
 )  # fmt: skip
 """The same at 0, 1, -1, 2, -2 and infinity, for four results, along y and x."""
 
+PLACE = torch.channels_last_3d
 SPOTS = len(DEEP_POINTS) * len(POINTS) ** 2
 
 
@@ -45,32 +48,102 @@ def packed(weight: torch.Tensor) -> torch.Tensor:
     Spot along y, x and z, then outputs in pairs of vectors (a single one at the end where their number is odd), then
     input, output.
     """
-    kernels = library()
-    assert kernels is not None
     outputs, inputs = weight.shape[:2]
-    deep, points = torch.tensor(DEEP_POINTS, dtype=torch.float64), torch.tensor(POINTS, dtype=torch.float64)
-    spots = torch.einsum("ai,bj,dz,kczij->abdck", points, points, deep, weight.detach().double())
-    flat = spots.reshape(SPOTS, inputs, outputs).float()
-    pairs = flat.split(2 * kernels.winograd_lanes(), dim=2)
-    return torch.cat([pair.reshape(len(flat), -1) for pair in pairs], dim=1).contiguous()
+    taps = weight.detach().float().reshape(outputs, inputs, -1).permute(2, 1, 0)
+    pairs = taps.split(2 * _kernels().winograd_lanes(), dim=2)
+    return _at_points() @ torch.cat([pair.reshape(len(pair), -1) for pair in pairs], dim=1)
 
 
 def convolve(
-    x: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor | None, added: torch.Tensor | None
-) -> torch.Tensor:
+    x: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor | None = None, added: torch.Tensor | None = None, *,
+    relu: bool = True,
+) -> torch.Tensor:  # fmt: skip
     """relu(convolution(x) + bias + added), float32, channels last.
 
-    x: (b, inputs, z, y, x). weights: as `packed` gives them. bias: (outputs,). added: like the result.
+    x: (b, inputs, z, y, x). weights: as `packed` gives them. bias: (outputs,). added: like the result. relu: False
+    leaves values below 0.
     """
-    kernels = library()
-    assert kernels is not None
-    batch, inputs, *sides = x.shape
-    outputs = weights.numel() // (SPOTS * inputs)
-    place = torch.channels_last_3d
-    result = torch.empty((batch, outputs, *sides), memory_format=place)
-    numbers = torch.tensor([batch, *sides, inputs, outputs, torch.get_num_threads()], dtype=torch.int64)
-    image = x.contiguous(memory_format=place)
-    more = None if added is None else added.contiguous(memory_format=place)
-    tensors = (numbers, image, weights, bias, more, result)
-    kernels.winograd_convolve(*(ctypes.c_void_p(None if one is None else one.data_ptr()) for one in tensors))
+    outputs = weights.numel() // (SPOTS * x.shape[1])
+    result = torch.empty((len(x), outputs, *x.shape[2:]), memory_format=PLACE)
+    more = None if added is None else added.contiguous(memory_format=PLACE)
+    _call(
+        "winograd_convolve", _numbers(x, outputs, relu), x.contiguous(memory_format=PLACE), weights, bias, more, result
+    )
     return result
+
+
+def weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient (outputs, inputs, 3, 3, 3) of the weights of convolution(x), from that of its result.
+
+    x: (b, inputs, z, y, x), gradient: (b, outputs, z, y, x), float32. Sums depend on the number of threads.
+    """
+    inputs, outputs = x.shape[1], gradient.shape[1]
+    sums = torch.zeros(torch.get_num_threads(), SPOTS, inputs, outputs)
+    image, gradient = x.contiguous(memory_format=PLACE), gradient.contiguous(memory_format=PLACE)
+    _call("winograd_weigh", _numbers(x, outputs, False), image, gradient, sums)
+    taps = _at_points().T @ (sums[0] if len(sums) == 1 else sums.sum(0)).reshape(SPOTS, -1)
+    return taps.reshape(3, 3, 3, inputs, outputs).permute(4, 3, 0, 1, 2).contiguous()
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous(memory_format=PLACE)
+        ctx.save_for_backward(x, weight)
+        return convolve(x, packed(weight), relu=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=PLACE)
+        wants_x, wants_weight = ctx.needs_input_grad
+        mirrored = weight.flip(2, 3, 4).transpose(0, 1)
+        return (
+            convolve(gradient, packed(mirrored), relu=False) if wants_x else None,
+            weight_gradient(x, gradient) if wants_weight else None,
+        )
+
+
+class FewProducts(nn.Conv3d):
+    """A convolution that learns by these kernels in float32 on a CPU, and is a plain one otherwise."""
+
+    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        learns = torch.is_grad_enabled() and weight.requires_grad
+        short = input.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        if not learns or short or input.device.type != "cpu":
+            return super()._conv_forward(input, weight, bias)
+        result = cast(torch.Tensor, _Convolution.apply(input, weight))
+        return result if bias is None else result + bias[:, None, None, None]
+
+
+def quicken(network: nn.Module) -> None:
+    """Let the convolutions of a network for which that can be done learn by these kernels, in place.
+
+    Parameters, their names and `state_dict` stay.
+    """
+    for module in network.modules():
+        if type(module) is nn.Conv3d and usable(module):
+            module.__class__ = FewProducts
+
+
+@cache
+def _at_points() -> torch.Tensor:
+    """What the taps (27, z before y before x) of a filter give at the points (SPOTS, y before x before z)."""
+    deep, points = torch.tensor(DEEP_POINTS), torch.tensor(POINTS)
+    return torch.einsum("ai,bj,dz->abdzij", points, points, deep).reshape(SPOTS, 27)
+
+
+def _kernels() -> ctypes.CDLL:
+    kernels = library()
+    assert kernels is not None, "ask `usable` first"
+    return kernels
+
+
+def _numbers(x: torch.Tensor, outputs: int, relu: bool) -> torch.Tensor:
+    batch, inputs, *sides = x.shape
+    return torch.tensor([batch, *sides, inputs, outputs, torch.get_num_threads(), relu], dtype=torch.int64)
+
+
+def _call(name: str, *tensors: torch.Tensor | None) -> None:
+    pointers = [ctypes.c_void_p(None if one is None else one.data_ptr()) for one in tensors]
+    getattr(_kernels(), name)(*pointers)

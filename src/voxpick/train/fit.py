@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
+from voxpick.networks.winograd import quicken
 from voxpick.precision import choose_dtype
 from voxpick.train.checkpoint import Progress, Trainee, capture, restore
 from voxpick.train.normalisation import settle_normalisation
@@ -122,6 +123,8 @@ def _untrained(network: torch.nn.Module, settings: TrainSettings, device: torch.
     torch.manual_seed(settings.seed)
     network.to(device).train()
     set_compute_dtype(network, settings.dtype, device)
+    if device.type == "cpu":
+        quicken(network)
     return Trainee(
         network,
         averaged(network, settings.average_decay) if settings.average_decay else None,

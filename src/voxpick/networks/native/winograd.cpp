@@ -15,21 +15,25 @@ using namespace native;
 constexpr int64_t SIDE = 4, WIDE = 6, SPOTS = WIDE * WIDE;
 constexpr int64_t DEEP = 4;      // planes of spots for two planes of results
 constexpr int64_t BAND = 12;      // tiles whose spots are held at a time; a multiple of ROWS
+constexpr int64_t BROAD = 24;     // the same for gradients of weights, where sums are read and written once a band
 constexpr int64_t MOST = 1024;    // channels
 constexpr int64_t THIN = 4;       // pairs of planes a unit of work has at least, as it begins by changing two more
 constexpr int ROWS = LANES == 16 ? 12 : 6;  // tiles whose sums are in registers, for two vectors of outputs
+constexpr int TAKEN = LANES / 2;            // the same for gradients of weights: inputs
 alignas(64) static const float NOTHING[MOST] = {};
 
 struct Job {
-    int64_t batch, z, y, x, inputs, outputs, threads;
+    int64_t batch, z, y, x, inputs, outputs, threads, cut;  // cut: values below 0 become 0
+    int64_t band;
     const float *weights, *bias, *added;  // as `packed` in winograd.py gives them; null: none
     float* out;
 
     int64_t across() const { return (x + SIDE - 1) / SIDE; }
     int64_t tiles() const { return across() * ((y + SIDE - 1) / SIDE); }
     // Floats from one spot to the next; no power of two, so that the spots of a tile fall into different sets of a cache.
-    int64_t step_in() const { return BAND * inputs + 16; }
-    int64_t step_out() const { return BAND * outputs + 16; }
+    int64_t step_in() const { return band * inputs + 16; }
+    int64_t step_out() const { return band * outputs + 16; }
+    int64_t bands() const { return (tiles() + band - 1) / band; }
 };
 
 // What the filter's taps 1, 2, 3 see of six neighbours, for five points and infinity.
@@ -100,11 +104,11 @@ inline void multiply(const Job& j, const float* from, const float* weights, floa
         for (int k = 0; k < V; ++k) put_any(to + r * j.outputs + k * LANES, sums[r][k]);
 }
 
-// BAND tiles times all weights of a spot.
+// A band of tiles times all weights of a spot.
 inline void multiply_all(const Job& j, const float* from, const float* weights, float* to) {
     for (int64_t k = 0; k < j.outputs;) {
         const int64_t vectors = k + 2 * LANES <= j.outputs ? 2 : 1;
-        for (int64_t t = 0; t < BAND; t += ROWS) {
+        for (int64_t t = 0; t < j.band; t += ROWS) {
             if (vectors == 2) multiply<2>(j, from + t * j.inputs, weights, to + t * j.outputs + k);
             else multiply<1>(j, from + t * j.inputs, weights, to + t * j.outputs + k);
         }
@@ -113,19 +117,24 @@ inline void multiply_all(const Job& j, const float* from, const float* weights, 
     }
 }
 
+// A spot of `size` values changed along z, from four planes.
+inline void change_deep(const float* const (&planes)[DEEP], int64_t at, int64_t size, float* deep) {
+    for (int64_t i = 0; i < size; i += LANES) {
+        Floats d[DEEP];
+        for (int k = 0; k < DEEP; ++k) d[k] = load_any(planes[k] + at + i);
+        put_any(deep + i, less(d[0], d[2]));
+        put_any(deep + size + i, add(d[1], d[2]));
+        put_any(deep + 2 * size + i, less(d[2], d[1]));
+        put_any(deep + 3 * size + i, less(d[1], d[3]));
+    }
+}
+
 // Two planes of spots of results from four of maps. deep: room for DEEP spots of a band of maps, and of results.
 inline void convolve_spots(const Job& j, const float* const (&planes)[DEEP], float* deep, float* (&results)[2]) {
-    const int64_t size_in = BAND * j.inputs, size_out = BAND * j.outputs;
+    const int64_t size_in = j.band * j.inputs, size_out = j.band * j.outputs;
     float* sums = deep + DEEP * size_in;
     for (int64_t spot = 0; spot < SPOTS; ++spot) {
-        for (int64_t i = 0; i < size_in; i += LANES) {
-            Floats d[DEEP];
-            for (int k = 0; k < DEEP; ++k) d[k] = load_any(planes[k] + spot * j.step_in() + i);
-            put_any(deep + i, less(d[0], d[2]));
-            put_any(deep + size_in + i, add(d[1], d[2]));
-            put_any(deep + 2 * size_in + i, less(d[2], d[1]));
-            put_any(deep + 3 * size_in + i, less(d[1], d[3]));
-        }
+        change_deep(planes, spot * j.step_in(), size_in, deep);
         for (int64_t k = 0; k < DEEP; ++k)
             multiply_all(j, deep + k * size_in, j.weights + (spot * DEEP + k) * j.inputs * j.outputs, sums + k * size_out);
         for (int64_t i = 0; i < size_out; i += LANES) {
@@ -158,7 +167,7 @@ inline void finish(const Job& j, const float* spots, int64_t first, int64_t coun
                     const int64_t at = ((plane * j.y + y + a) * j.x + x + b) * j.outputs + k;
                     Floats value = add(voxels[b], start);
                     if (j.added) value = add(value, load_any(j.added + at));
-                    put_any(j.out + at, larger(value, every(0.f)));
+                    put_any(j.out + at, j.cut ? larger(value, every(0.f)) : value);
                 }
             }
         }
@@ -169,11 +178,11 @@ inline void finish(const Job& j, const float* spots, int64_t first, int64_t coun
 inline void convolve(const Job& j, const float* volume, int64_t b, int64_t first, int64_t from, int64_t to) {
     static thread_local std::vector<float> storage;
     const int64_t plane_in = SPOTS * j.step_in(), plane_out = SPOTS * j.step_out();
-    storage.resize(DEEP * plane_in + 2 * plane_out + DEEP * BAND * (j.inputs + j.outputs));
+    storage.resize(DEEP * plane_in + 2 * plane_out + DEEP * j.band * (j.inputs + j.outputs));
     float* results[2] = {storage.data() + DEEP * plane_in, storage.data() + DEEP * plane_in + plane_out};
     float* deep = results[1] + plane_out;
     const auto place = [&](int64_t z) { return storage.data() + (z + DEEP) % DEEP * plane_in; };
-    const int64_t count = std::min(BAND, j.tiles() - first);
+    const int64_t count = std::min(j.band, j.tiles() - first);
     const auto changed = [&](int64_t z) {
         const bool inside = z >= 0 && z < j.z;
         change(j, inside ? volume + z * j.y * j.x * j.inputs : nullptr, first, count, place(z));
@@ -189,6 +198,114 @@ inline void convolve(const Job& j, const float* volume, int64_t b, int64_t first
     }
 }
 
+// What gradients of four voxels give to six spots: `from_spots` backwards.
+inline void back_to_spots(const Floats (&g)[SIDE], Floats* spots) {
+    const Floats p = add(g[0], g[2]), q = add(g[1], g[3]);
+    const Floats r = fma(every(4.f), g[2], g[0]), s = times(every(2.f), fma(every(4.f), g[3], g[1]));
+    spots[0] = g[0];
+    spots[1] = add(p, q);
+    spots[2] = less(p, q);
+    spots[3] = add(r, s);
+    spots[4] = less(r, s);
+    spots[5] = g[3];
+}
+
+// Spots of the gradients of `count` tiles from `first` on of a plane; null: zeros.
+inline void change_back(const Job& j, const float* plane, int64_t first, int64_t count, float* spots) {
+    for (int64_t t = 0; t < count; ++t) {
+        const int64_t y = (first + t) / j.across() * SIDE, x = (first + t) % j.across() * SIDE;
+        for (int64_t k = 0; k < j.outputs; k += LANES) {
+            Floats along_y[WIDE][SIDE];
+            for (int64_t b = 0; b < SIDE; ++b) {
+                Floats column[SIDE], changed[WIDE];
+                for (int64_t a = 0; a < SIDE; ++a) {
+                    const bool inside = plane && y + a < j.y && x + b < j.x;
+                    column[a] = inside ? load_any(plane + ((y + a) * j.x + x + b) * j.outputs + k) : every(0.f);
+                }
+                back_to_spots(column, changed);
+                for (int a = 0; a < WIDE; ++a) along_y[a][b] = changed[a];
+            }
+            float* to = spots + t * j.outputs + k;
+            for (int a = 0; a < WIDE; ++a) {
+                Floats changed[WIDE];
+                back_to_spots(along_y[a], changed);
+                for (int b = 0; b < WIDE; ++b) put_any(to + (a * WIDE + b) * j.step_out(), changed[b]);
+            }
+        }
+    }
+}
+
+// sums [inputs, outputs] += TAKEN inputs times V vectors of outputs' gradients, over a band of tiles.
+template <int V>
+inline void take(const Job& j, const float* values, const float* gradients, float* to) {
+    Floats sums[TAKEN][V];
+    for (int r = 0; r < TAKEN; ++r)
+        for (int k = 0; k < V; ++k) sums[r][k] = load_any(to + r * j.outputs + k * LANES);
+    for (int64_t t = 0; t < j.band; ++t, values += j.inputs, gradients += j.outputs) {
+        Floats g[V];
+        for (int k = 0; k < V; ++k) g[k] = load_any(gradients + k * LANES);
+#pragma GCC unroll 16
+        for (int r = 0; r < TAKEN; ++r) {
+            const Floats value = every(values[r]);
+#pragma GCC unroll 2
+            for (int k = 0; k < V; ++k) sums[r][k] = fma(value, g[k], sums[r][k]);
+        }
+    }
+    for (int r = 0; r < TAKEN; ++r)
+        for (int k = 0; k < V; ++k) put_any(to + r * j.outputs + k * LANES, sums[r][k]);
+}
+
+// Gradients of the weights of all spots from four planes of maps and two of gradients.
+inline void take_all(const Job& j, const float* const (&planes)[DEEP], const float* const (&gradients)[2], float* deep,
+                     float* to) {
+    const int64_t size_in = j.band * j.inputs, size_out = j.band * j.outputs;
+    float* back = deep + DEEP * size_in;
+    for (int64_t spot = 0; spot < SPOTS; ++spot) {
+        change_deep(planes, spot * j.step_in(), size_in, deep);
+        for (int64_t i = 0; i < size_out; i += LANES) {
+            const Floats p = load_any(gradients[0] + spot * j.step_out() + i);
+            const Floats q = load_any(gradients[1] + spot * j.step_out() + i);
+            put_any(back + i, p);
+            put_any(back + size_out + i, add(p, q));
+            put_any(back + 2 * size_out + i, less(p, q));
+            put_any(back + 3 * size_out + i, less(every(0.f), q));
+        }
+        for (int64_t d = 0; d < DEEP; ++d, to += j.inputs * j.outputs)
+            for (int64_t k = 0; k < j.outputs;) {
+                const int64_t vectors = k + 2 * LANES <= j.outputs ? 2 : 1;
+                for (int64_t c = 0; c < j.inputs; c += TAKEN) {
+                    const float *values = deep + d * size_in + c, *g = back + d * size_out + k;
+                    if (vectors == 2) take<2>(j, values, g, to + c * j.outputs + k);
+                    else take<1>(j, values, g, to + c * j.outputs + k);
+                }
+                k += vectors * LANES;
+            }
+    }
+}
+
+// Gradients of weights from one band of tiles of a volume.
+inline void weigh(const Job& j, const float* volume, const float* gradients, int64_t first, float* to) {
+    static thread_local std::vector<float> storage;
+    const int64_t plane_in = SPOTS * j.step_in(), plane_out = SPOTS * j.step_out();
+    storage.assign(DEEP * plane_in + 2 * plane_out + DEEP * j.band * (j.inputs + j.outputs), 0.f);
+    float* back[2] = {storage.data() + DEEP * plane_in, storage.data() + DEEP * plane_in + plane_out};
+    const auto place = [&](int64_t z) { return storage.data() + (z + DEEP) % DEEP * plane_in; };
+    const int64_t count = std::min(j.band, j.tiles() - first), plane = j.y * j.x;
+    const auto changed = [&](int64_t z) {
+        change(j, z >= 0 && z < j.z ? volume + z * plane * j.inputs : nullptr, first, count, place(z));
+    };
+    changed(-1);
+    changed(0);
+    for (int64_t z = 0; z < j.z; z += 2) {
+        changed(z + 1);
+        changed(z + 2);
+        for (int64_t k = 0; k < 2; ++k)
+            change_back(j, z + k < j.z ? gradients + (z + k) * plane * j.outputs : nullptr, first, count, back[k]);
+        const float* const planes[DEEP] = {place(z - 1), place(z), place(z + 1), place(z + 2)};
+        take_all(j, planes, {back[0], back[1]}, back[1] + plane_out, to);
+    }
+}
+
 }  // namespace winograd
 
 extern "C" {
@@ -196,12 +313,13 @@ extern "C" {
 // Channels come in vectors of so many floats.
 int64_t winograd_lanes() { return native::LANES; }
 
-// out = relu(convolution(x) + bias + added) on n = batch, z, y, x, inputs, outputs, threads; channels last, zero-padded.
+// out = convolution(x) + bias + added on n = batch, z, y, x, inputs, outputs, threads, whether values below 0 become 0;
+// channels last, zero-padded.
 void winograd_convolve(const int64_t* n, const float* x, const float* weights, const float* bias, const float* added,
                        float* out) {
     using namespace winograd;
-    const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], weights, bias, added, out};
-    const int64_t bands = (j.tiles() + BAND - 1) / BAND, pairs = (j.z + 1) / 2;
+    const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], BAND, weights, bias, added, out};
+    const int64_t bands = j.bands(), pairs = (j.z + 1) / 2;
     const int64_t wanted = std::max<int64_t>(1, 4 * j.threads / (j.batch * bands));
     const int64_t parts = j.threads > 1 ? std::clamp<int64_t>(pairs / THIN, 1, wanted) : 1;
     native::Team team(j.threads);
@@ -209,6 +327,22 @@ void winograd_convolve(const int64_t* n, const float* x, const float* weights, c
         const int64_t band = unit % bands, part = unit / bands % parts, b = unit / bands / parts;
         const int64_t from = 2 * (pairs * part / parts), to = std::min(j.z, 2 * (pairs * (part + 1) / parts));
         convolve(j, x + b * j.z * j.y * j.x * j.inputs, b, band * BAND, from, to);
+    });
+}
+
+// sums [threads, spots, inputs, outputs], zeros at first: gradients of the weights at the points, from those of the
+// results, each of `threads` parts of the work by itself.
+void winograd_weigh(const int64_t* n, const float* x, const float* gradients, float* sums) {
+    using namespace winograd;
+    const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], 0, BROAD, nullptr, nullptr, nullptr, nullptr};
+    const int64_t units = j.batch * j.bands(), volume = j.z * j.y * j.x;
+    native::Team team(j.threads);
+    team.each(j.threads, [&](int64_t part) {
+        float* to = sums + part * SPOTS * DEEP * j.inputs * j.outputs;
+        for (int64_t u = units * part / j.threads; u < units * (part + 1) / j.threads; ++u) {
+            const int64_t b = u / j.bands();
+            weigh(j, x + b * volume * j.inputs, gradients + b * volume * j.outputs, u % j.bands() * BROAD, to);
+        }
     });
 }
 }
