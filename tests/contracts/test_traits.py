@@ -57,3 +57,11 @@ def test_networks_that_name_voxels_start_at_the_background_in_minutes_alone(name
         value for key, value in model.network.state_dict().items() if key.endswith("bias") and len(value.ravel()) == 3
     ]
     assert bias[-1].ravel().softmax(0).tolist() == pytest.approx([0.9, 0.05, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
+)
+def test_options_that_no_code_would_read_are_refused(name, stage):
+    with pytest.raises(VoxpickError, match="made_up"):
+        METHODS[name].training_settings(stage, changes={"options": {"made_up": 1}})

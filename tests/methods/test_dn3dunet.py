@@ -155,3 +155,19 @@ def test_presets_of_the_paper_and_unknown_names():
         dn3dunet.training_settings("classifier")
     with pytest.raises(VoxpickError, match="unknown option 'alpha' of the denoiser; known: none"):
         dn3dunet.training_settings("denoiser", changes={"options": {"alpha": 1}})
+    with pytest.raises(VoxpickError, match="cross_entropy_weight is -1; give a number from 0 on"):
+        dn3dunet.training_settings("segmenter", changes={"options": {"cross_entropy_weight": -1}})
+
+
+@pytest.mark.parametrize(
+    ("stage", "preset", "changes"),
+    [
+        ("denoiser", "minutes", {"background_weight": 0.1}),
+        ("segmenter", "paper", {"class_weights": [1.0, 2.0, 3.0]}),
+        ("segmenter", "minutes", {"gamma": 1.0}),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(stage, preset, changes):
+    with pytest.raises(VoxpickError, match=f"{next(iter(changes))} = .*: "):
+        dn3dunet.training_settings(stage, preset, changes)
+    assert dn3dunet.training_settings("segmenter", changes={"background_weight": 0.1}).background_weight == 0.1

@@ -119,6 +119,33 @@ def test_unknown_names_are_refused():
         umc.detect(make_volume().tomogram, {})
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "words"),
+    [
+        ("paper", {"options": {"alpha": "x"}}, "options.alpha is 'x'; give a number from 0 on, such as 0.7"),
+        ("paper", {"options": {"denoising_weight": -1}}, "options.denoising_weight is -1"),
+        ("paper", {"options": {"beta": float("nan")}}, "options.beta is nan"),
+        ("paper", {"options": {"flips": "no"}}, "options.flips is 'no'; give true or false"),
+        ("paper", {"options": {"overlap": 1}}, "options.overlap is 1; it is a share of a patch's side, below 1"),
+        ("paper", {"options": {"alpha": 0, "beta": 0.0}}, "are both 0"),
+        ("paper", {"background_weight": 0.1}, "background_weight = 0.1: tversky takes none"),
+        ("paper", {"class_weights": [1.0, 2.0]}, "tversky takes none"),
+        ("minutes", {"gamma": 1.0}, "gamma = 1.0: umc has no focal loss"),
+    ],
+)
+def test_options_out_of_range_and_settings_that_would_change_nothing_are_refused(preset, changes, words):
+    with pytest.raises(VoxpickError, match=words):
+        umc.training_settings("segmenter", preset, changes)
+
+
+def test_weights_of_classes_must_fit():
+    specimen, logits, labels, density = case()
+    for weights, words in (([1.0, 2.0], "the network has 4 outputs"), ([], "0 values"), ([1, 0, 1, 1], "above 0")):
+        loss = umc.make_loss(umc.training_settings("segmenter", changes={"class_weights": weights}))
+        with pytest.raises(VoxpickError, match=words):
+            loss((specimen, logits), torch.stack([labels, density], 1))
+
+
 def test_trained_on_a_toy_it_finds_and_names_both_particles():
     volume, rows = make_volume(), []
     torch.set_num_threads(1)

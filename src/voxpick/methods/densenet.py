@@ -39,11 +39,11 @@ from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, part_of, preset_settings, require_voxel_size
+from voxpick.methods.recipe import new_model, part_of, preset_settings, require_unset, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Fitted, Loss, fit
-from voxpick.train.settings import TrainSettings
+from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.subtomograms import LabelledSubtomograms
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -85,7 +85,7 @@ def training_settings(
     """The settings of the 'classifier' by preset, with changes.
 
     A budget among the changes (minutes, steps or epochs) replaces the preset's. options: background, the share of
-    subtomograms without a particle. Raises VoxpickError for unknown names.
+    subtomograms without a particle. Raises VoxpickError for unknown names and for a gamma, which the loss does not have.
     """
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; {method} has {STAGES[0]} alone, it names what others find")
@@ -94,6 +94,7 @@ def training_settings(
         "loss": "cross_entropy",
     }  # fmt: skip
     settings = preset_settings(stage, values, PRESETS, preset, changes)
+    require_unset(settings, ("gamma",), reason=f"{method} trains with cross_entropy, which takes none")
     _background(settings)
     return settings
 
@@ -106,15 +107,16 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
 
 
 def make_loss(settings: TrainSettings, outputs: int) -> Loss:
-    """Cross-entropy, weighted by class_weights where they are set. Raises VoxpickError for any other loss."""
+    """Cross-entropy, the mean weighted by `class_weights` or, background alone, by `background_weight`.
+
+    Raises VoxpickError for any other loss and for weights that do not fit.
+    """
     if settings.loss != "cross_entropy":
         raise VoxpickError(f"loss is {settings.loss!r}; {settings.method} trains with cross_entropy")
-    if settings.class_weights is not None and len(settings.class_weights) != outputs:
-        raise VoxpickError(f"class_weights has {len(settings.class_weights)} values; the network has {outputs} outputs")
-    alpha = None if settings.class_weights is None else torch.tensor(settings.class_weights)
+    alpha = torch.tensor(output_weights(settings, outputs))
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(logits, labels, weight=None if alpha is None else alpha.to(logits.device))
+        return cross_entropy(logits, labels, weight=alpha.to(logits.device))
 
     return loss
 

@@ -60,7 +60,7 @@ from voxpick.methods.recipe import (
     require_stage,
     require_voxel_size,
 )
-from voxpick.methods.voxel_classes import voxel_cross_entropy
+from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
 from voxpick.train.augment import Augmentation
@@ -132,12 +132,13 @@ DETECTION: dict[str, Any] = {"split": "components", "voting": "majority", "minim
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of a stage ('denoiser' or 'segmenter') by preset, with changes.
 
-    Raises VoxpickError for unknown names.
+    Raises VoxpickError for unknown names, for options that are out of range and for weights that nothing would take.
     """
     require_stage(stage, STAGES, title="Dn3DUnet")
     values = {"method": "dn3dunet", **SETTINGS[stage]}
     settings = preset_settings(stage, values, STAGE_PRESETS[stage], preset, changes)
     require_options(settings, OPTIONS[stage])
+    require_entropy(settings, settings.options.get("cross_entropy_weight", 0.0))
     return settings
 
 

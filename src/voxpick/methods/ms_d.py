@@ -38,7 +38,7 @@ from typing import Any
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import DetectSettings
 from voxpick.methods.recipe import create_class_model as create_model
-from voxpick.methods.recipe import preset_settings, require_stage, require_voxel_size
+from voxpick.methods.recipe import preset_settings, require_options, require_stage, require_voxel_size
 from voxpick.methods.voxel_classes import STAGE, class_loss, class_patches, detect_classes
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted, fit
@@ -88,7 +88,9 @@ PAPER_DETECTION: dict[str, Any] = {
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
     require_stage(stage, STAGES, title="3D MS-D")
-    return preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    require_options(settings, {})
+    return settings
 
 
 def train(

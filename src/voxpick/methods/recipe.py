@@ -3,6 +3,7 @@ of it for methods that name boxes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,13 +56,30 @@ def require_stage(stage: str, stages: Sequence[str], *, title: str) -> None:
 
 
 def require_options(settings: TrainSettings, known: Mapping[str, Any]) -> None:
-    """Raise VoxpickError for an option that the method does not know."""
+    """Raise VoxpickError for an option that the method does not know, or a value of another kind than its default's.
+
+    Switches are true or false; all else are numbers from 0 on.
+    """
     unknown = sorted(set(settings.options) - set(known))
     if unknown:
         raise VoxpickError(
             f"{settings.method}: unknown option {unknown[0]!r} of the {settings.stage}; "
             f"known: {', '.join(known) or 'none'}"
         )
+    for name, value in settings.options.items():
+        switch = isinstance(known[name], bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, bool) if switch else number and 0 <= value < math.inf:
+            continue
+        kind = "true or false" if switch else f"a number from 0 on, such as {known[name]:g}"
+        raise VoxpickError(f"{settings.method}: options.{name} is {value!r}; give {kind}")
+
+
+def require_unset(settings: TrainSettings, names: Sequence[str], *, reason: str) -> None:
+    """Raise VoxpickError where one of the settings `names`, of which the method's loss takes none, was given."""
+    for name in names:
+        if (value := getattr(settings, name)) != TrainSettings.model_fields[name].default:
+            raise VoxpickError(f"{name} = {value}: {reason}")
 
 
 def part_of(models: Mapping[str, Model], stage: str, *, title: str) -> Model:

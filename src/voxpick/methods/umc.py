@@ -48,7 +48,7 @@ from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, tversky
 from voxpick.methods.recipe import create_class_model as create_model
 from voxpick.methods.recipe import part_of, preset_settings, require_options, require_stage, require_voxel_size
-from voxpick.methods.voxel_classes import voxel_cross_entropy
+from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SpecimenPatches
@@ -102,10 +102,19 @@ DETECTION: dict[str, Any] = {
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
-    """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
+    """The settings of the one stage, 'segmenter', by preset, with changes.
+
+    Raises VoxpickError for unknown names, for options that are out of range and for weights that nothing would take.
+    """
     require_stage(stage, STAGES, title="UMC")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
     require_options(settings, OPTIONS)
+    options = {**OPTIONS, **settings.options}
+    if options["overlap"] >= 1:
+        raise VoxpickError(f"umc: options.overlap is {options['overlap']:g}; it is a share of a patch's side, below 1")
+    if options["alpha"] + options["beta"] == 0:
+        raise VoxpickError("umc: options.alpha and options.beta are both 0; then no error counts in Tversky's index")
+    require_entropy(settings, options["cross_entropy_weight"])
     return settings
 
 
