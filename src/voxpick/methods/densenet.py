@@ -18,6 +18,8 @@ The preset 'paper' departs from section 3.2 or reads it as follows:
 - other "techniques mentioned in [20]" than these two are not named, and none is used;
 - loss: not named; cross-entropy of the softmax of section 2.3;
 - intensities: no normalisation is given; each tomogram to mean 0 and deviation 1, as everywhere in this package;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - an epoch: as many subtomograms as there are particles, drawn at random; the paper may have meant each of them once;
 - which weights are taken: those that validate best, where a tomogram is kept out;
 - no augmentation and no shift off the centre, as none is mentioned; weights in float32, bfloat16 in the convolutions
@@ -85,7 +87,7 @@ def training_settings(
     """The settings of the 'classifier' by preset, with changes.
 
     A budget among the changes (minutes, steps or epochs) replaces the preset's. options: background, the share of
-    subtomograms without a particle. Raises VoxpickError for unknown names and for a gamma, which the loss does not have.
+    subtomograms without a particle. Raises VoxpickError for unknown names, and for a gamma: the loss has none.
     """
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; {method} has {STAGES[0]} alone, it names what others find")

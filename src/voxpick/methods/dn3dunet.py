@@ -21,6 +21,8 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
 - generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017) of "[21, 26]"; those that are not
   in the patch as the rarest that is;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side, of the denoised tomograms anew;
+- amplitude spectra: a noisy tomogram of another one than the mean of the training's is brought to it, in training and
+  in detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - which weights are taken: the denoiser's last; of the U-Net's, those that validate best;
 - which connected components: by faces, of all voxels that are more likely a particle than not (or above the threshold
   that validation chose), the most common class each; centroids weighted with the probability; the least size: 30

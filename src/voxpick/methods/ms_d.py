@@ -14,6 +14,8 @@ paper leaves open:
   it, those beyond a face of the tomogram moved inside; an epoch has as many as cover the specimen once;
 - the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed, vote by
   probability) on the middle of the tomogram kept out, at the best of some thresholds;
 - bfloat16 where the processor gains from it.

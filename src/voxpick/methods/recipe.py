@@ -108,7 +108,7 @@ def box_settings(
 ) -> TrainSettings:  # fmt: skip
     """Settings of the one stage, 'classifier', of a method that names boxes.
 
-    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    Raises VoxpickError for unknown names and for options out of range; `create_box_model` for a patch that is no box.
     """
     require_stage(stage, ("classifier",), title=title)
     settings = preset_settings(stage, values, presets, preset, changes)

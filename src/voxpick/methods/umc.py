@@ -18,6 +18,8 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 - random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
   of particles, which no real particle of the other hand matches; the paper's flips are what it did.
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram.
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it.
 - which weights are taken: those that validate best, where a tomogram is kept out (the paper's last training had none).
 - bfloat16 where the processor gains from it.
 Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5,

@@ -75,7 +75,7 @@ def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0
 
 
 def require_entropy(settings: TrainSettings, cross_entropy_weight: float) -> None:
-    """Raise VoxpickError for a gamma, and for weights of classes where no cross-entropy is added that would take them."""
+    """Raise VoxpickError for a gamma, and for weights of classes where no cross-entropy is added to take them."""
     require_unset(settings, ("gamma",), reason=f"{settings.method} has no focal loss")
     if not cross_entropy_weight:
         reason = f"{settings.loss} takes none; only the cross-entropy does that options.cross_entropy_weight adds"

@@ -8,6 +8,8 @@ what is below. The network, and what is open about it: `networks.msdnet`.
 The preset 'paper' departs from it only where it says nothing or contradicts itself (one dilation a layer:
 `networks.msdnet`):
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
   the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
   thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
