@@ -87,7 +87,7 @@ def training_settings(
     """The settings of the 'classifier' by preset, with changes.
 
     A budget among the changes (minutes, steps or epochs) replaces the preset's. options: background, the share of
-    subtomograms without a particle. Raises VoxpickError for unknown names, and for a gamma: the loss has none.
+    subtomograms without a particle. Raises VoxpickError for unknown names and for settings of no use here.
     """
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; {method} has {STAGES[0]} alone, it names what others find")
@@ -97,6 +97,7 @@ def training_settings(
     }  # fmt: skip
     settings = preset_settings(stage, values, PRESETS, preset, changes)
     require_unset(settings, ("gamma",), reason=f"{method} trains with cross_entropy, which takes none")
+    require_unset(settings, ("touching",), reason="a subtomogram has one label, whatever its particle touches")
     _background(settings)
     return settings
 

@@ -60,6 +60,7 @@ from voxpick.methods.recipe import (
     preset_settings,
     require_options,
     require_stage,
+    require_unset,
     require_voxel_size,
 )
 from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
@@ -140,6 +141,8 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     values = {"method": "dn3dunet", **SETTINGS[stage]}
     settings = preset_settings(stage, values, STAGE_PRESETS[stage], preset, changes)
     require_options(settings, OPTIONS[stage])
+    if stage == "denoiser":
+        require_unset(settings, ("touching",), reason="the denoiser learns no labels")
     require_entropy(settings, settings.options.get("cross_entropy_weight", 0.0))
     return settings
 

@@ -95,7 +95,9 @@ def create_class_model(settings: TrainSettings, classes: Sequence[str], *, voxel
 
 
 def create_box_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """As `create_class_model`, of a network that names boxes as large as the patch."""
+    """As `create_class_model`, of a network that names boxes as large as the patch. Raises VoxpickError for others."""
+    if (box := settings.network_settings.get("box", settings.patch)) != settings.patch:
+        raise VoxpickError(f"network_settings.box is {box} and patch {settings.patch}; set patch, the box is as large")
     sided = {**settings.network_settings, "box": settings.patch}
     return create_class_model(
         settings.model_copy(update={"network_settings": sided}), classes, voxel_size=voxel_size
@@ -113,6 +115,7 @@ def box_settings(
     require_stage(stage, ("classifier",), title=title)
     settings = preset_settings(stage, values, presets, preset, changes)
     box_options(settings)
+    require_unset(settings, ("touching",), reason="a box has one label, whatever its particle touches")
     return settings
 
 
@@ -129,9 +132,16 @@ def train_boxes(
 
 
 def new_model(settings: TrainSettings, outputs: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained model, drawn from the seed, with one input channel and the classes `outputs`; voxel_size: A."""
+    """An untrained model, drawn from the seed, with one input channel and the classes `outputs`; voxel_size: A.
+
+    Raises VoxpickError for settings that the network does not take, and for other channels than the data's.
+    """
     torch.manual_seed(settings.seed)
-    network_settings = {"in_channels": 1, "classes": len(outputs), **settings.network_settings}
+    of_data = {"in_channels": 1, "classes": len(outputs)}
+    for name, number in of_data.items():
+        if (given := settings.network_settings.get(name, number)) != number:
+            raise VoxpickError(f"network_settings.{name} is {given}; the data make it {number}, so leave it out")
+    network_settings = {**of_data, **settings.network_settings}
     try:
         return Model.create(settings.network, network_settings, classes=list(outputs), voxel_size=voxel_size)
     except TypeError as error:

@@ -26,7 +26,12 @@ class TrainSettings(BaseModel):
 
     patch: int = Field(64, ge=4, description="side of a training patch")
     batch: int = Field(1, ge=1, description="patches per step")
-    centred_fraction: float = Field(0.5, ge=0, le=1, description="localizer: share of patches around a particle")
+    centred_fraction: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="networks that label voxels or centres, but UMC: share of patches around a particle",
+    )
     jitter: float = Field(2.0, ge=0, description="classifier: largest shift of a subtomogram from the true centre")
     balanced: bool = Field(True, description="classifier: draw each class equally often")
     touching: Literal["keep", "ignore", "background"] = Field(
