@@ -92,6 +92,15 @@ def test_sections_and_inverted_contrast(trained):
     assert turned.particles.centers_zyx == pytest.approx(plain.particles.centers_zyx, abs=2)
 
 
+def test_particles_are_told_apart_class_by_class_where_asked(trained, monkeypatch):
+    volume, models, _ = trained
+    asked, real = [], dn3dunet.detect_in_one_stage
+    monkeypatch.setattr(dn3dunet, "detect_in_one_stage", lambda *a, **k: asked.append(k["per_class"]) or real(*a, **k))
+    for value in (False, True):
+        dn3dunet.detect(volume.tomogram, models, device="cpu", changes={"slab": "off", "per_class": value})
+    assert asked == [False, True]
+
+
 def test_a_few_sections_are_normalised_as_in_training(trained, monkeypatch):
     """Sections outside of the middle half alone would leave zeros to normalise by."""
     volume, models, _ = trained

@@ -6,6 +6,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.methods import umc
+from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.train.targets import IGNORE, TrainingVolume
 from voxpick.volume import Volume, intensity_statistics
@@ -160,3 +161,21 @@ def test_trained_on_a_toy_it_finds_and_names_both_particles():
     order = np.argsort(picks.centers_zyx[:, 1])
     assert picks.centers_zyx[order] == pytest.approx(CENTERS * 10.0 - 5, abs=10)
     assert picks.classes[order].tolist() == ["large", "small"]
+
+
+def test_particles_of_two_classes_that_touch_are_told_apart_where_asked():
+    """A network that calls one half of a block 'large' and the other 'small'."""
+    scores = torch.full((1, 3, *SHAPE), -9.0)
+    scores[:, 0] = 9.0
+    scores[0, :, 6:14, 8:16, 8:28] = -9.0
+    scores[0, 1, 6:14, 8:16, 8:18] = scores[0, 2, 6:14, 8:16, 18:28] = 9.0
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return scores
+
+    model = Model("umc", {}, Fixed(), ["background", "large", "small"], 10.0)
+    changes, volume = {"slab": "off", "match_spectrum": "off", "engine": "torch"}, make_volume().tomogram
+    joined = umc.detect(volume, {"segmenter": model}, changes=changes, device="cpu").particles
+    apart = umc.detect(volume, {"segmenter": model}, changes={**changes, "per_class": True}, device="cpu").particles
+    assert len(joined) == 1 and sorted(apart.classes) == ["large", "small"]

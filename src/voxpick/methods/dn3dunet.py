@@ -240,7 +240,7 @@ def detect(
     )  # fmt: skip
     changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False, "match_spectrum": "off"}
     found = detect_in_one_stage(
-        ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed), per_class=False,
-        device=device, progress=progress,
+        ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed),
+        per_class=settings.per_class, device=device, progress=progress,
     )  # fmt: skip
     return replace(found, volume=volume, slab=ready.slab, settings=settings.model_dump())

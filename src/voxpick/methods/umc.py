@@ -42,15 +42,13 @@ from typing import Any
 
 import torch
 
-from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import DetectSettings
-from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, tversky
 from voxpick.methods.recipe import create_class_model as create_model
-from voxpick.methods.recipe import part_of, preset_settings, require_options, require_stage, require_voxel_size
-from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
+from voxpick.methods.recipe import preset_settings, require_options, require_stage, require_voxel_size
+from voxpick.methods.voxel_classes import detect_classes, require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SpecimenPatches
@@ -174,6 +172,4 @@ def detect(
 
     changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. options: device and progress.
     """
-    model = part_of(models, "segmenter", title="UMC")
-    settings = make_detect_settings([model], changes, defaults=DETECTION)
-    return detect_in_one_stage(volume, model, settings=settings, per_class=False, **options)
+    return detect_classes(volume, models, changes=changes, defaults=DETECTION, **options)
