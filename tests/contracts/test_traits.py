@@ -9,6 +9,8 @@ from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import METHODS
 from voxpick.methods.traits import check_detection, detection_settings, finds, gives_names
 
+STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
+
 
 def test_who_finds_and_who_names():
     assert {name for name, method in METHODS.items() if not finds(method)} == {"densenet", "dilated-densenet"}
@@ -57,3 +59,38 @@ def test_networks_that_name_voxels_start_at_the_background_in_minutes_alone(name
         value for key, value in model.network.state_dict().items() if key.endswith("bias") and len(value.ravel()) == 3
     ]
     assert bias[-1].ravel().softmax(0).tolist() == pytest.approx([0.9, 0.05, 0.05])
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+def test_options_that_no_code_would_read_are_refused(name, stage):
+    with pytest.raises(VoxpickError, match="made_up"):
+        METHODS[name].training_settings(stage, changes={"options": {"made_up": 1}})
+
+
+@pytest.mark.parametrize(("name", "stage"), STAGES)
+@pytest.mark.parametrize(("setting", "words"), [("classes", "the data make it"), ("in_channels", "the data make it 1")])
+def test_channels_that_the_data_do_not_have_are_refused(name, stage, setting, words):
+    changes = {**METHODS[name].TINY[stage]}
+    changes["network_settings"] = {**changes["network_settings"], setting: 20}
+    settings = METHODS[name].training_settings(stage, changes=changes)
+    with pytest.raises(VoxpickError, match=f"network_settings.{setting} is 20; {words}"):
+        METHODS[name].create_model(settings, ["a", "b"], voxel_size=10.0)
+
+
+@pytest.mark.parametrize("name", ["yopo", "resnet3d"])
+def test_a_box_is_as_large_as_the_patch(name):
+    settings = METHODS[name].training_settings("classifier", changes={"network_settings": {"box": 40}})
+    with pytest.raises(VoxpickError, match=r"network_settings\.box is 40 and patch"):
+        METHODS[name].create_model(settings, ["a"], voxel_size=10.0)
+    both = METHODS[name].training_settings("classifier", changes={"patch": 40, "network_settings": {"box": 40}})
+    assert METHODS[name].create_model(both, ["a"], voxel_size=10.0).settings["box"] == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("densenet", "classifier"), ("dilated-densenet", "classifier"), ("dn3dunet", "denoiser"),
+     ("resnet3d", "classifier"), ("yopo", "classifier")],
+)  # fmt: skip
+def test_touching_voxels_are_refused_where_voxels_have_no_labels(name, stage):
+    with pytest.raises(VoxpickError, match="touching = ignore: "):
+        METHODS[name].training_settings(stage, changes={"touching": "ignore"})

@@ -112,6 +112,7 @@ def test_a_class_that_is_not_in_the_batch_counts_as_missed():
         ({"class_weights": [1.0, 2.0]}, "the network has 3 outputs"),
         ({"class_weights": []}, "the network has 3 outputs"),
         ({"class_weights": [1.0, 0.0, 1.0]}, "above 0"),
+        ({"loss": "dice", "class_weights": [1.0, 2.0, 1.0]}, "the Dice loss takes none"),
     ],
 )
 def test_impossible_losses_are_refused(changes, words):
@@ -119,9 +120,12 @@ def test_impossible_losses_are_refused(changes, words):
         class_loss(deepfinder.training_settings("segmenter", "paper", changes), channels=3)
 
 
-def test_unknown_options_are_refused():
+def test_unknown_options_and_values_of_another_kind_are_refused():
     with pytest.raises(VoxpickError, match="unknown option 'dice'"):
         deepfinder.training_settings("segmenter", changes={"options": {"dice": 1}})
+    for option, words in (({"tilt_axis_turns": "no"}, "give true or false"), ({"dice_weight": "1"}, "a number from 0")):
+        with pytest.raises(VoxpickError, match=words):
+            deepfinder.training_settings("segmenter", changes={"options": option})
 
 
 def test_trained_on_a_toy_it_finds_and_names_the_particles_of_another():

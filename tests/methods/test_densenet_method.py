@@ -113,6 +113,8 @@ def test_a_classifier_alone_asks_for_a_localizer():
         ("classifier", {"network_settings": {"growth": 0}}, "growth is 0"),
         ("classifier", {"loss": "focal"}, "trains with cross_entropy"),
         ("classifier", {"class_weights": [1.0]}, "class_weights has 1 values; the network has 3 outputs"),
+        ("classifier", {"class_weights": [1.0, -1.0, 1.0]}, "weights are above 0"),
+        ("classifier", {"gamma": 1.0}, "gamma = 1.0: dilated-densenet trains with cross_entropy"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(stage, changes, message):
@@ -129,3 +131,12 @@ def test_class_weights_enter_the_loss():
     nll = -torch.log_softmax(logits, 1)[torch.arange(6), labels]
     expected = (alpha * nll).sum() / alpha.sum()
     torch.testing.assert_close(densenet.make_loss(settings, 3)(logits, labels), expected)
+
+
+def test_the_weight_of_background_enters_the_loss():
+    settings = densenet.training_settings("classifier", changes={"background_weight": 0.25})
+    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
+    expected = torch.nn.functional.cross_entropy(logits, labels, weight=torch.tensor([0.25, 1.0, 1.0]))
+    torch.testing.assert_close(densenet.make_loss(settings, 3)(logits, labels), expected)
+    plain = densenet.make_loss(densenet.training_settings("classifier"), 3)(logits, labels)
+    torch.testing.assert_close(plain, torch.nn.functional.cross_entropy(logits, labels))

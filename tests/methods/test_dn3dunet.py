@@ -92,6 +92,15 @@ def test_sections_and_inverted_contrast(trained):
     assert turned.particles.centers_zyx == pytest.approx(plain.particles.centers_zyx, abs=2)
 
 
+def test_particles_are_told_apart_class_by_class_where_asked(trained, monkeypatch):
+    volume, models, _ = trained
+    asked, real = [], dn3dunet.detect_in_one_stage
+    monkeypatch.setattr(dn3dunet, "detect_in_one_stage", lambda *a, **k: asked.append(k["per_class"]) or real(*a, **k))
+    for value in (False, True):
+        dn3dunet.detect(volume.tomogram, models, device="cpu", changes={"slab": "off", "per_class": value})
+    assert asked == [False, True]
+
+
 def test_a_few_sections_are_normalised_as_in_training(trained, monkeypatch):
     """Sections outside of the middle half alone would leave zeros to normalise by."""
     volume, models, _ = trained
@@ -155,3 +164,19 @@ def test_presets_of_the_paper_and_unknown_names():
         dn3dunet.training_settings("classifier")
     with pytest.raises(VoxpickError, match="unknown option 'alpha' of the denoiser; known: none"):
         dn3dunet.training_settings("denoiser", changes={"options": {"alpha": 1}})
+    with pytest.raises(VoxpickError, match="cross_entropy_weight is -1; give a number from 0 on"):
+        dn3dunet.training_settings("segmenter", changes={"options": {"cross_entropy_weight": -1}})
+
+
+@pytest.mark.parametrize(
+    ("stage", "preset", "changes"),
+    [
+        ("denoiser", "minutes", {"background_weight": 0.1}),
+        ("segmenter", "paper", {"class_weights": [1.0, 2.0, 3.0]}),
+        ("segmenter", "minutes", {"gamma": 1.0}),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(stage, preset, changes):
+    with pytest.raises(VoxpickError, match=f"{next(iter(changes))} = .*: "):
+        dn3dunet.training_settings(stage, preset, changes)
+    assert dn3dunet.training_settings("segmenter", changes={"background_weight": 0.1}).background_weight == 0.1

@@ -6,6 +6,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.methods import umc
+from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.train.targets import IGNORE, TrainingVolume
 from voxpick.volume import Volume, intensity_statistics
@@ -119,6 +120,33 @@ def test_unknown_names_are_refused():
         umc.detect(make_volume().tomogram, {})
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "words"),
+    [
+        ("paper", {"options": {"alpha": "x"}}, "options.alpha is 'x'; give a number from 0 on, such as 0.7"),
+        ("paper", {"options": {"denoising_weight": -1}}, "options.denoising_weight is -1"),
+        ("paper", {"options": {"beta": float("nan")}}, "options.beta is nan"),
+        ("paper", {"options": {"flips": "no"}}, "options.flips is 'no'; give true or false"),
+        ("paper", {"options": {"overlap": 1}}, "options.overlap is 1; it is a share of a patch's side, below 1"),
+        ("paper", {"options": {"alpha": 0, "beta": 0.0}}, "are both 0"),
+        ("paper", {"background_weight": 0.1}, "background_weight = 0.1: tversky takes none"),
+        ("paper", {"class_weights": [1.0, 2.0]}, "tversky takes none"),
+        ("minutes", {"gamma": 1.0}, "gamma = 1.0: umc has no focal loss"),
+    ],
+)
+def test_options_out_of_range_and_settings_that_would_change_nothing_are_refused(preset, changes, words):
+    with pytest.raises(VoxpickError, match=words):
+        umc.training_settings("segmenter", preset, changes)
+
+
+def test_weights_of_classes_must_fit():
+    specimen, logits, labels, density = case()
+    for weights, words in (([1.0, 2.0], "the network has 4 outputs"), ([], "0 values"), ([1, 0, 1, 1], "above 0")):
+        loss = umc.make_loss(umc.training_settings("segmenter", changes={"class_weights": weights}))
+        with pytest.raises(VoxpickError, match=words):
+            loss((specimen, logits), torch.stack([labels, density], 1))
+
+
 def test_trained_on_a_toy_it_finds_and_names_both_particles():
     volume, rows = make_volume(), []
     torch.set_num_threads(1)
@@ -133,3 +161,21 @@ def test_trained_on_a_toy_it_finds_and_names_both_particles():
     order = np.argsort(picks.centers_zyx[:, 1])
     assert picks.centers_zyx[order] == pytest.approx(CENTERS * 10.0 - 5, abs=10)
     assert picks.classes[order].tolist() == ["large", "small"]
+
+
+def test_particles_of_two_classes_that_touch_are_told_apart_where_asked():
+    """A network that calls one half of a block 'large' and the other 'small'."""
+    scores = torch.full((1, 3, *SHAPE), -9.0)
+    scores[:, 0] = 9.0
+    scores[0, :, 6:14, 8:16, 8:28] = -9.0
+    scores[0, 1, 6:14, 8:16, 8:18] = scores[0, 2, 6:14, 8:16, 18:28] = 9.0
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return scores
+
+    model = Model("umc", {}, Fixed(), ["background", "large", "small"], 10.0)
+    changes, volume = {"slab": "off", "match_spectrum": "off", "engine": "torch"}, make_volume().tomogram
+    joined = umc.detect(volume, {"segmenter": model}, changes=changes, device="cpu").particles
+    apart = umc.detect(volume, {"segmenter": model}, changes={**changes, "per_class": True}, device="cpu").particles
+    assert len(joined) == 1 and sorted(apart.classes) == ["large", "small"]

@@ -83,6 +83,12 @@ def test_unknown_options_and_losses_are_refused():
         voxpick.make_loss(voxpick.training_settings("picker", changes={"loss": "dice"}), 4)
 
 
+@pytest.mark.parametrize(("name", "value"), [("spread", 0), ("class_weight", -1.0), ("reach", "3")])
+def test_options_out_of_range_are_refused(name, value):
+    with pytest.raises(VoxpickError, match=f"options.{name} is {value!r}"):
+        voxpick.training_settings("picker", changes={"options": {name: value}})
+
+
 def test_the_weights_to_ship_are_a_few_megabytes():
     settings = voxpick.training_settings("picker")
     model = voxpick.create_model(settings, [f"c{k}" for k in range(12)], voxel_size=10.0)

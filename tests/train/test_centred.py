@@ -114,6 +114,9 @@ def test_loss_by_hand():
     assert torch.allclose(box_loss(settings, 3)(logits, labels), expected, atol=1e-6)
     with pytest.raises(VoxpickError, match="class_weights has 2 values; the network has 3 outputs"):
         box_loss(make_settings({"class_weights": [1.0, 2.0], "steps": 1}), 3)
+    for weights, words in (([], "0 values"), ([1.0, 0.0, 1.0], "weights are above 0")):
+        with pytest.raises(VoxpickError, match=words):
+            box_loss(make_settings({"class_weights": weights, "steps": 1}), 3)
     with pytest.raises(VoxpickError, match="loss is dice"):
         box_loss(make_settings({"loss": "dice", "steps": 1}), 3)
 

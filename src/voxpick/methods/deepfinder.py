@@ -19,6 +19,8 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 - "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed) on the
   middle of the tomogram kept out, at the best of some thresholds;
 - tiles in detection: up to 176^3 voxels that overlap by 48, 24 of the 31 that the network sees to each side;

@@ -18,6 +18,8 @@ The preset 'paper' departs from section 3.2 or reads it as follows:
 - other "techniques mentioned in [20]" than these two are not named, and none is used;
 - loss: not named; cross-entropy of the softmax of section 2.3;
 - intensities: no normalisation is given; each tomogram to mean 0 and deviation 1, as everywhere in this package;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - an epoch: as many subtomograms as there are particles, drawn at random; the paper may have meant each of them once;
 - which weights are taken: those that validate best, where a tomogram is kept out;
 - no augmentation and no shift off the centre, as none is mentioned; weights in float32, bfloat16 in the convolutions
@@ -39,11 +41,11 @@ from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, part_of, preset_settings, require_voxel_size
+from voxpick.methods.recipe import new_model, part_of, preset_settings, require_unset, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Fitted, Loss, fit
-from voxpick.train.settings import TrainSettings
+from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.subtomograms import LabelledSubtomograms
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
@@ -85,7 +87,7 @@ def training_settings(
     """The settings of the 'classifier' by preset, with changes.
 
     A budget among the changes (minutes, steps or epochs) replaces the preset's. options: background, the share of
-    subtomograms without a particle. Raises VoxpickError for unknown names.
+    subtomograms without a particle. Raises VoxpickError for unknown names and for settings of no use here.
     """
     if stage not in STAGES:
         raise VoxpickError(f"stage is {stage!r}; {method} has {STAGES[0]} alone, it names what others find")
@@ -94,6 +96,8 @@ def training_settings(
         "loss": "cross_entropy",
     }  # fmt: skip
     settings = preset_settings(stage, values, PRESETS, preset, changes)
+    require_unset(settings, ("gamma",), reason=f"{method} trains with cross_entropy, which takes none")
+    require_unset(settings, ("touching",), reason="a subtomogram has one label, whatever its particle touches")
     _background(settings)
     return settings
 
@@ -106,15 +110,16 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
 
 
 def make_loss(settings: TrainSettings, outputs: int) -> Loss:
-    """Cross-entropy, weighted by class_weights where they are set. Raises VoxpickError for any other loss."""
+    """Cross-entropy, the mean weighted by `class_weights` or, background alone, by `background_weight`.
+
+    Raises VoxpickError for any other loss and for weights that do not fit.
+    """
     if settings.loss != "cross_entropy":
         raise VoxpickError(f"loss is {settings.loss!r}; {settings.method} trains with cross_entropy")
-    if settings.class_weights is not None and len(settings.class_weights) != outputs:
-        raise VoxpickError(f"class_weights has {len(settings.class_weights)} values; the network has {outputs} outputs")
-    alpha = None if settings.class_weights is None else torch.tensor(settings.class_weights)
+    alpha = torch.tensor(output_weights(settings, outputs))
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(logits, labels, weight=None if alpha is None else alpha.to(logits.device))
+        return cross_entropy(logits, labels, weight=alpha.to(logits.device))
 
     return loss
 

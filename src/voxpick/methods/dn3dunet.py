@@ -21,6 +21,8 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
 - generalised Dice: classes weighted by 1 / volume^2, as in [21] (Sudre et al. 2017) of "[21, 26]"; those that are not
   in the patch as the rarest that is;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side, of the denoised tomograms anew;
+- amplitude spectra: a noisy tomogram of another one than the mean of the training's is brought to it, in training and
+  in detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - which weights are taken: the denoiser's last; of the U-Net's, those that validate best;
 - which connected components: by faces, of all voxels that are more likely a particle than not (or above the threshold
   that validation chose), the most common class each; centroids weighted with the probability; the least size: 30
@@ -58,9 +60,10 @@ from voxpick.methods.recipe import (
     preset_settings,
     require_options,
     require_stage,
+    require_unset,
     require_voxel_size,
 )
-from voxpick.methods.voxel_classes import voxel_cross_entropy
+from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
 from voxpick.train.augment import Augmentation
@@ -132,12 +135,15 @@ DETECTION: dict[str, Any] = {"split": "components", "voting": "majority", "minim
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of a stage ('denoiser' or 'segmenter') by preset, with changes.
 
-    Raises VoxpickError for unknown names.
+    Raises VoxpickError for unknown names, for options that are out of range and for weights that nothing would take.
     """
     require_stage(stage, STAGES, title="Dn3DUnet")
     values = {"method": "dn3dunet", **SETTINGS[stage]}
     settings = preset_settings(stage, values, STAGE_PRESETS[stage], preset, changes)
     require_options(settings, OPTIONS[stage])
+    if stage == "denoiser":
+        require_unset(settings, ("touching",), reason="the denoiser learns no labels")
+    require_entropy(settings, settings.options.get("cross_entropy_weight", 0.0))
     return settings
 
 
@@ -234,7 +240,7 @@ def detect(
     )  # fmt: skip
     changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False, "match_spectrum": "off"}
     found = detect_in_one_stage(
-        ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed), per_class=False,
-        device=device, progress=progress,
+        ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed),
+        per_class=settings.per_class, device=device, progress=progress,
     )  # fmt: skip
     return replace(found, volume=volume, slab=ready.slab, settings=settings.model_dump())

@@ -14,6 +14,8 @@ paper leaves open:
   it, those beyond a face of the tomogram moved inside; an epoch has as many as cover the specimen once;
 - the loss: cross-entropy, all classes alike; augmentation: none is mentioned;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - which weights are taken: those that validate best, every 60 minutes, by the default detection (watershed, vote by
   probability) on the middle of the tomogram kept out, at the best of some thresholds;
 - bfloat16 where the processor gains from it.
@@ -38,7 +40,7 @@ from typing import Any
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import DetectSettings
 from voxpick.methods.recipe import create_class_model as create_model
-from voxpick.methods.recipe import preset_settings, require_stage, require_voxel_size
+from voxpick.methods.recipe import preset_settings, require_options, require_stage, require_voxel_size
 from voxpick.methods.voxel_classes import STAGE, class_loss, class_patches, detect_classes
 from voxpick.networks.model import Model
 from voxpick.train.fit import Fitted, fit
@@ -88,7 +90,9 @@ PAPER_DETECTION: dict[str, Any] = {
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
     require_stage(stage, STAGES, title="3D MS-D")
-    return preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
+    require_options(settings, {})
+    return settings
 
 
 def train(

@@ -3,6 +3,7 @@ of it for methods that name boxes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -55,13 +56,30 @@ def require_stage(stage: str, stages: Sequence[str], *, title: str) -> None:
 
 
 def require_options(settings: TrainSettings, known: Mapping[str, Any]) -> None:
-    """Raise VoxpickError for an option that the method does not know."""
+    """Raise VoxpickError for an option that the method does not know, or a value of another kind than its default's.
+
+    Switches are true or false; all else are numbers from 0 on.
+    """
     unknown = sorted(set(settings.options) - set(known))
     if unknown:
         raise VoxpickError(
             f"{settings.method}: unknown option {unknown[0]!r} of the {settings.stage}; "
             f"known: {', '.join(known) or 'none'}"
         )
+    for name, value in settings.options.items():
+        switch = isinstance(known[name], bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, bool) if switch else number and 0 <= value < math.inf:
+            continue
+        kind = "true or false" if switch else f"a number from 0 on, such as {known[name]:g}"
+        raise VoxpickError(f"{settings.method}: options.{name} is {value!r}; give {kind}")
+
+
+def require_unset(settings: TrainSettings, names: Sequence[str], *, reason: str) -> None:
+    """Raise VoxpickError where one of the settings `names`, of which the method's loss takes none, was given."""
+    for name in names:
+        if (value := getattr(settings, name)) != TrainSettings.model_fields[name].default:
+            raise VoxpickError(f"{name} = {value}: {reason}")
 
 
 def part_of(models: Mapping[str, Model], stage: str, *, title: str) -> Model:
@@ -77,7 +95,9 @@ def create_class_model(settings: TrainSettings, classes: Sequence[str], *, voxel
 
 
 def create_box_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """As `create_class_model`, of a network that names boxes as large as the patch."""
+    """As `create_class_model`, of a network that names boxes as large as the patch. Raises VoxpickError for others."""
+    if (box := settings.network_settings.get("box", settings.patch)) != settings.patch:
+        raise VoxpickError(f"network_settings.box is {box} and patch {settings.patch}; set patch, the box is as large")
     sided = {**settings.network_settings, "box": settings.patch}
     return create_class_model(
         settings.model_copy(update={"network_settings": sided}), classes, voxel_size=voxel_size
@@ -90,11 +110,12 @@ def box_settings(
 ) -> TrainSettings:  # fmt: skip
     """Settings of the one stage, 'classifier', of a method that names boxes.
 
-    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    Raises VoxpickError for unknown names and for options out of range; `create_box_model` for a patch that is no box.
     """
     require_stage(stage, ("classifier",), title=title)
     settings = preset_settings(stage, values, presets, preset, changes)
     box_options(settings)
+    require_unset(settings, ("touching",), reason="a box has one label, whatever its particle touches")
     return settings
 
 
@@ -111,9 +132,16 @@ def train_boxes(
 
 
 def new_model(settings: TrainSettings, outputs: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained model, drawn from the seed, with one input channel and the classes `outputs`; voxel_size: A."""
+    """An untrained model, drawn from the seed, with one input channel and the classes `outputs`; voxel_size: A.
+
+    Raises VoxpickError for settings that the network does not take, and for other channels than the data's.
+    """
     torch.manual_seed(settings.seed)
-    network_settings = {"in_channels": 1, "classes": len(outputs), **settings.network_settings}
+    of_data = {"in_channels": 1, "classes": len(outputs)}
+    for name, number in of_data.items():
+        if (given := settings.network_settings.get(name, number)) != number:
+            raise VoxpickError(f"network_settings.{name} is {given}; the data make it {number}, so leave it out")
+    network_settings = {**of_data, **settings.network_settings}
     try:
         return Model.create(settings.network, network_settings, classes=list(outputs), voxel_size=voxel_size)
     except TypeError as error:

@@ -27,7 +27,8 @@ What the paper leaves open, or we do otherwise:
 - boxes with a particle are drawn at random, as many an epoch as there are particles; the paper may have shown each
   once. Of its two numbers of boxes only the ratio is set: 23,350 is what its nine tomograms hold;
 - the confidence of a pick, which the paper does not have, is its count as a share of the places in the box;
-- intensities, which weights are taken and bfloat16: as in `methods.ms_d`; sections without specimen are left out.
+- intensities, amplitude spectra and bfloat16: as in `methods.ms_d`; sections without specimen are left out;
+- which weights are taken: those that validate best, every 60 minutes, by this detection, which has no threshold.
 The preset 'minutes' departs from the paper in what it shows the network. The paper's boxes hold a particle's centre or
 nothing within 16 voxels, so that labels of all the places between them are arbitrary, and those are most of what a scan
 asks. Here boxes with a particle are up to 2 voxels off its centre, 0.4 of all boxes are background, and 0.6 of these
@@ -94,7 +95,7 @@ TINY: dict[str, dict[str, Any]] = {
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'classifier', by preset, with changes.
 
-    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    Raises VoxpickError for unknown names and for options out of range.
     """
     return box_settings(stage, SETTINGS, PRESETS, preset, changes, title="3D ResNet")
 

@@ -18,6 +18,8 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 - random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
   of particles, which no real particle of the other hand matches; the paper's flips are what it did.
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram.
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it.
 - which weights are taken: those that validate best, where a tomogram is kept out (the paper's last training had none).
 - bfloat16 where the processor gains from it.
 Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5,
@@ -40,15 +42,13 @@ from typing import Any
 
 import torch
 
-from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import DetectSettings
-from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, tversky
 from voxpick.methods.recipe import create_class_model as create_model
-from voxpick.methods.recipe import part_of, preset_settings, require_options, require_stage, require_voxel_size
-from voxpick.methods.voxel_classes import voxel_cross_entropy
+from voxpick.methods.recipe import preset_settings, require_options, require_stage, require_voxel_size
+from voxpick.methods.voxel_classes import detect_classes, require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SpecimenPatches
@@ -102,10 +102,19 @@ DETECTION: dict[str, Any] = {
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
-    """The settings of the one stage, 'segmenter', by preset, with changes. Raises VoxpickError for unknown names."""
+    """The settings of the one stage, 'segmenter', by preset, with changes.
+
+    Raises VoxpickError for unknown names, for options that are out of range and for weights that nothing would take.
+    """
     require_stage(stage, STAGES, title="UMC")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
     require_options(settings, OPTIONS)
+    options = {**OPTIONS, **settings.options}
+    if options["overlap"] >= 1:
+        raise VoxpickError(f"umc: options.overlap is {options['overlap']:g}; it is a share of a patch's side, below 1")
+    if options["alpha"] + options["beta"] == 0:
+        raise VoxpickError("umc: options.alpha and options.beta are both 0; then no error counts in Tversky's index")
+    require_entropy(settings, options["cross_entropy_weight"])
     return settings
 
 
@@ -163,6 +172,4 @@ def detect(
 
     changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. options: device and progress.
     """
-    model = part_of(models, "segmenter", title="UMC")
-    settings = make_detect_settings([model], changes, defaults=DETECTION)
-    return detect_in_one_stage(volume, model, settings=settings, per_class=False, **options)
+    return detect_classes(volume, models, changes=changes, defaults=DETECTION, **options)

@@ -13,12 +13,12 @@ from voxpick.detect.pipeline import Detection
 from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, dice, weighted_focal
-from voxpick.methods.recipe import part_of
+from voxpick.methods.recipe import part_of, require_unset
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Loss
 from voxpick.train.patches import Sampler, SegmentationPatches
-from voxpick.train.settings import TrainSettings
+from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
@@ -55,12 +55,11 @@ def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0
     """
     if settings.loss not in ("cross_entropy", "focal", "dice"):
         raise VoxpickError(f"loss is {settings.loss!r}; {settings.method} has cross_entropy, focal and dice")
-    weights = settings.class_weights
-    if weights is None:
-        weights = [settings.background_weight] + [1.0] * (channels - 1)
-    if len(weights) != channels or min(weights) <= 0:
-        raise VoxpickError(f"class_weights is {weights}; the network has {channels} outputs, and weights are above 0")
-    alpha = torch.tensor(weights)
+    if settings.loss == "dice":
+        require_unset(
+            settings, ("class_weights",), reason="the Dice loss takes none; train with cross_entropy or focal"
+        )
+    alpha = torch.tensor(output_weights(settings, channels))
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         here = alpha.to(logits.device)
@@ -75,10 +74,17 @@ def class_loss(settings: TrainSettings, *, channels: int, dice_weight: float = 0
     return loss
 
 
+def require_entropy(settings: TrainSettings, cross_entropy_weight: float) -> None:
+    """Raise VoxpickError for a gamma, and for weights of classes where no cross-entropy is added to take them."""
+    require_unset(settings, ("gamma",), reason=f"{settings.method} has no focal loss")
+    if not cross_entropy_weight:
+        reason = f"{settings.loss} takes none; only the cross-entropy does that options.cross_entropy_weight adds"
+        require_unset(settings, ("background_weight", "class_weights"), reason=reason)
+
+
 def voxel_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, settings: TrainSettings) -> torch.Tensor:
     """Mean over voxels, weighted by `class_weights` or, background alone, by `background_weight` (1: all alike)."""
-    weights = settings.class_weights or [settings.background_weight] + [1.0] * (logits.shape[1] - 1)
-    return cross_entropy(logits, labels, class_weights=weights)
+    return cross_entropy(logits, labels, class_weights=output_weights(settings, logits.shape[1]))
 
 
 def detect_classes(

@@ -8,6 +8,8 @@ what is below. The network, and what is open about it: `networks.msdnet`.
 The preset 'paper' departs from it only where it says nothing or contradicts itself (one dilation a layer:
 `networks.msdnet`):
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
+- amplitude spectra: a tomogram of another one than the mean of the training's is brought to it, in training and in
+  detection (docs/decisions/0006); keep_spectrum and match_spectrum leave it;
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
   the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
   thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
@@ -59,12 +61,19 @@ from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, effective_radius_weights, weighted_focal
-from voxpick.methods.recipe import new_model, part_of, preset_settings, require_stage, require_voxel_size
+from voxpick.methods.recipe import (
+    new_model,
+    part_of,
+    preset_settings,
+    require_options,
+    require_stage,
+    require_voxel_size,
+)
 from voxpick.networks.model import Model
 from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.train.fit import Fitted, Loss, fit
 from voxpick.train.patches import make_sampler
-from voxpick.train.settings import TrainSettings
+from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.targets import TrainingVolume, equivalent_radii
 from voxpick.volume import Volume
 
@@ -113,7 +122,9 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     """
     require_stage(stage, STAGES, title="VP-Detector")
     values = {"method": "vp-detector", "network_settings": NETWORK[stage], **PATCH[stage]}
-    return preset_settings(stage, values, PRESETS, preset, changes)
+    settings = preset_settings(stage, values, PRESETS, preset, changes)
+    require_options(settings, {})
+    return settings
 
 
 def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
@@ -133,13 +144,7 @@ def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], cl
     """alpha of every output channel, background first: as set, or from effective radii (section 2.4)."""
     channels = len(classes) + 1 if settings.stage == "classifier" else 2
     if settings.class_weights is not None:
-        if len(settings.class_weights) != channels:
-            raise VoxpickError(
-                f"class_weights has {len(settings.class_weights)} values; the network has {channels} outputs"
-            )
-        if min(settings.class_weights) <= 0:
-            raise VoxpickError(f"class_weights is {settings.class_weights}; weights are above 0")
-        return torch.tensor(settings.class_weights)
+        return torch.tensor(output_weights(settings, channels))
     if settings.stage == "localizer":
         return torch.tensor([settings.background_weight, 1.0])
     return effective_radius_weights(effective_radii_nm(volumes, classes), background=settings.background_weight)

@@ -20,7 +20,8 @@ otherwise:
 - "the whole testing tomogram": sections without specimen are left out (slab = off takes all);
 - the network's other layers, its widths and first weights (He et al. 2015): networks/yopo.py;
 - the order of picks is that of their confidence, P(any particle) times that of the name, which the paper does not have;
-- intensities, which weights are taken and bfloat16: as in `methods.ms_d`.
+- intensities, amplitude spectra and bfloat16: as in `methods.ms_d`;
+- which weights are taken: those that validate best, every 60 minutes, by this detection at every second voxel.
 The preset 'minutes' fits a time budget besides: a rate that falls as a cosine, a moving average of the weights and
 clipped gradients.
 """
@@ -82,7 +83,7 @@ TINY: dict[str, dict[str, Any]] = {
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
     """The settings of the one stage, 'classifier', by preset, with changes.
 
-    Raises VoxpickError for unknown names and for options or patches that the network cannot take.
+    Raises VoxpickError for unknown names and for options out of range.
     """
     return box_settings(stage, SETTINGS, PRESETS, preset, changes, title="YOPO")
 

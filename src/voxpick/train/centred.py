@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.losses import weighted_focal
 from voxpick.train.augment import Augmentation
-from voxpick.train.settings import TrainSettings
+from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.targets import TrainingVolume, equivalent_radii, voxel_shares
 
 TRIES = 1000
@@ -214,13 +214,11 @@ def box_loss(settings: TrainSettings, classes: int) -> Callable[[torch.Tensor, t
     """Cross-entropy, or the focal loss, of logits (b, classes) and labels (b,), weighted by class.
 
     Weights are `class_weights`, or `background_weight` for class 0 and 1 for the others.
-    Raises VoxpickError for another loss and for a wrong number of weights.
+    Raises VoxpickError for another loss and for weights that do not fit.
     """
     if settings.loss not in ("cross_entropy", "focal"):
         raise VoxpickError(f"loss is {settings.loss}; a network that names boxes takes cross_entropy or focal")
-    weights = settings.class_weights or [settings.background_weight, *[1.0] * (classes - 1)]
-    if len(weights) != classes:
-        raise VoxpickError(f"class_weights has {len(weights)} values; the network has {classes} outputs")
+    weights = output_weights(settings, classes)
     gamma = settings.gamma if settings.loss == "focal" else 0.0
 
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

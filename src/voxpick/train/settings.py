@@ -26,7 +26,12 @@ class TrainSettings(BaseModel):
 
     patch: int = Field(64, ge=4, description="side of a training patch")
     batch: int = Field(1, ge=1, description="patches per step")
-    centred_fraction: float = Field(0.5, ge=0, le=1, description="localizer: share of patches around a particle")
+    centred_fraction: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="networks that label voxels or centres, but UMC: share of patches around a particle",
+    )
     jitter: float = Field(2.0, ge=0, description="classifier: largest shift of a subtomogram from the true centre")
     balanced: bool = Field(True, description="classifier: draw each class equally often")
     touching: Literal["keep", "ignore", "background"] = Field(
@@ -104,3 +109,18 @@ def make_settings(values: dict[str, Any]) -> TrainSettings:
             raise VoxpickError(f"training settings: unknown key {key!r}; known are {known}") from error
         given = "" if key == "budget" else f" = {first['input']!r}"
         raise VoxpickError(f"training settings: {key}{given}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def output_weights(settings: TrainSettings, outputs: int) -> list[float]:
+    """Weights in the loss: `class_weights`, or `background_weight` for the first output and 1 for the others.
+
+    Raises VoxpickError for another number of weights than `outputs`, and for one that is not above 0.
+    """
+    weights = settings.class_weights
+    if weights is None:
+        weights = [settings.background_weight] + [1.0] * (outputs - 1)
+    if len(weights) != outputs:
+        raise VoxpickError(f"class_weights has {len(weights)} values; the network has {outputs} outputs")
+    if min(weights) <= 0:
+        raise VoxpickError(f"class_weights is {weights}; weights are above 0")
+    return weights
