@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
@@ -13,6 +14,7 @@ from voxpick.detect.select import apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.calibration import reliability
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 
@@ -49,6 +51,16 @@ def test_the_map_makes_scores_the_chance_of_being_right_and_keeps_their_order(n,
     assert (np.diff(better) > 0).all() and better.min() >= 0 and better.max() <= 1
     again = ScoreMap(**json.loads(json.dumps(found.plain())))
     assert np.array_equal(again(fresh), better)
+
+
+def test_scores_that_all_lie_near_certainty_are_told_apart():
+    """As YOPO's are, whose log odds of 14 make a score of 1 - 8e-7."""
+    rng = np.random.default_rng(2)
+    odds = rng.normal(14, 3, 4000)
+    right = rng.random(4000) < expit(odds - 14)
+    better = fit_score_map(expit(odds), right)(expit(odds))
+    assert reliability(better, right).ece < 0.01
+    assert np.mean(np.abs(better - expit(odds - 14))) < 0.04
 
 
 def test_ends_stay_off_certainty():

@@ -26,6 +26,13 @@ def test_white_noise_has_the_amplitude_of_its_deviation_at_every_frequency():
     np.testing.assert_allclose(amplitudes(data, 5.0, 1.0)[4:], 3.0, rtol=0.03)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e15, 1e30])
+def test_the_unit_of_a_tomogram_does_not_matter(unit):
+    data = noise(5)
+    plain = amplitudes(data, 0.0, 0.2)
+    np.testing.assert_allclose(amplitudes(data * np.float32(unit), 0.0, 0.2 * unit), plain, rtol=1e-5)
+
+
 def test_a_filter_is_measured_by_what_it_does_to_a_tomogram():
     before, after = noise(1), noise(1, sigma=1.4)
     ratio = amplitudes(after, 0.0, 1.0) / amplitudes(before, 0.0, 1.0)

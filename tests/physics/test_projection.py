@@ -85,6 +85,13 @@ def test_slices_equal_scipys_cubic_spline_rotation():
         assert np.abs(result[:, :, y] - expected)[interior].max() < 1e-5
 
 
+@pytest.mark.parametrize(("nz", "nx"), [(2, 7), (3, 8), (4, 12), (20, 40)])
+def test_spline_coefficients_are_scipys_however_thin_the_specimen(nz, nx):
+    rows = np.random.default_rng(3).normal(size=(nz, nx, 5))
+    expected = ndimage.spline_filter1d(ndimage.spline_filter1d(rows, axis=0, mode="mirror"), axis=1, mode="mirror")
+    np.testing.assert_allclose(spline_coefficients(torch.from_numpy(rows)).numpy(), expected, rtol=0, atol=1e-12)
+
+
 def test_slices_average_and_count_voxels():
     ones = torch.ones(SHAPE).transpose(1, 2).contiguous()
     flat = tilted_slices(spline_coefficients(ones), 0.0, width=64, slice_voxels=5)

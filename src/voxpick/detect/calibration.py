@@ -135,9 +135,8 @@ def _isotonic(scores: np.ndarray, right: np.ndarray) -> ScoreMap:
     flat = np.diff(values) == 0
     inner = np.concatenate([[False], flat]) & np.concatenate([flat, [False]])  # within a step: the line is the same
     kept = ~inner
-    return ScoreMap(
-        kind="isotonic", knots=np.round(knots[kept], 6).tolist(), values=np.round(values[kept], 6).tolist(),
-        picks=len(scores),
+    return ScoreMap(  # knots are not rounded: most scores of a saturated network differ by less than 1e-6 from 1
+        kind="isotonic", knots=knots[kept].tolist(), values=np.round(values[kept], 6).tolist(), picks=len(scores)
     )  # fmt: skip
 
 

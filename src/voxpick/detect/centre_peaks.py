@@ -147,7 +147,7 @@ def tile_windows(
         padded = -(-n // multiple) * multiple
         starts = [0]
         while starts[-1] + side < padded:
-            starts.append(min(starts[-1] + side - 2 * halo // multiple * multiple, padded - side))
+            starts.append(min(starts[-1] + side - _overlap(halo, multiple), padded - side))
         seams = [
             0,
             *((a + side + b) // 2 // STRIDE for a, b in pairwise(starts)),
@@ -161,6 +161,11 @@ def tile_windows(
         yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
 
 
+def _overlap(halo: int, multiple: int) -> int:
+    """Voxels that two neighbouring tiles share: a halo of each, rounded up to whole multiples."""
+    return -(-2 * halo // multiple) * multiple
+
+
 def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: int) -> tuple[int, int, int] | None:
     """Sides of tiles of at most `voxels` voxels that cover `shape` with the fewest in all; None if there are none."""
     options = []
@@ -168,7 +173,7 @@ def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: in
         padded = -(-n // multiple) * multiple
         costs = {}
         for side in range(multiple, padded + 1, multiple):
-            step = side - 2 * halo // multiple * multiple
+            step = side - _overlap(halo, multiple)
             if side == padded:
                 costs[side] = side
             elif step > 0:

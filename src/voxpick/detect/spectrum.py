@@ -48,7 +48,7 @@ def amplitudes(data: np.ndarray, mean: float, deviation: float) -> np.ndarray | 
     powers = []
     for z, y, x in product(*starts):
         cube = np.asarray(data[z : z + CUBE, y : y + CUBE, x : x + CUBE], dtype=np.float32) - np.float32(mean)
-        level = float(cube.std())
+        level = float(cube.std(dtype=np.float64))  # squares of values beyond 1e19 are no float32
         if level < LEAST_DEVIATION * abs(deviation) or (np.diff(cube, axis=2) == 0).mean() > MOST_PADDING:
             continue
         cube = (cube - cube.mean()) / np.float32(level)

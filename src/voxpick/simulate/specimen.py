@@ -14,6 +14,8 @@ import torch
 
 ICE_MEAN, ICE_DEVIATION = 0.15, 0.01
 PROTEIN_THRESHOLD = 0.242
+HORIZON = 30
+"""Planes after which a spline filter has forgotten where it began."""
 
 
 def embed_in_ice(
@@ -43,10 +45,10 @@ def _spline_filter(volume: torch.Tensor, axis: int) -> torch.Tensor:
     if n == 1:
         return volume
     planes = list((volume * 6.0).unbind(axis))
-    horizon = min(n, 30)
     first = planes[0].clone()
-    for k in range(1, horizon):
-        first = first + pole**k * planes[k]
+    for k in range(1, HORIZON):
+        mirrored = k % (2 * n - 2)
+        first = first + pole**k * planes[min(mirrored, 2 * n - 2 - mirrored)]
     planes[0] = first
     for k in range(1, n):
         planes[k] = planes[k] + pole * planes[k - 1]
