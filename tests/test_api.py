@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from voxpick.api import detect, evaluate, simulate, train
+from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 
 
@@ -13,9 +14,7 @@ def world():
 
 
 def test_the_truth_scores_1(world):
-    offset = [world.z_offset * world.tomogram.voxel_size, 0, 0]
-    picks = world.particles.with_columns(centers_zyx=world.particles.centers_zyx + offset)
-    score = evaluate(picks, world)
+    score = evaluate(world.tomogram_particles, world)
     assert world.z_offset == 6
     assert (score.f1, score.average_distance) == (1.0, 0.0)
     classes = world.class_mask[tuple(world.particles.voxels(10.0).astype(int).T)]
@@ -36,6 +35,13 @@ def test_train_and_detect_on_arrays(world):
     assert set(picks.classes) <= {"particle"}
 
 
+def test_what_train_makes_by_default_detects(world):
+    """It was taken for a localizer of VP-Detector, whatever method it is of."""
+    model = train([world], steps=2, batch=1, patch=16, network_settings={"widths": [8, 8, 8], "blocks": [1, 1, 1]})
+    picks = detect(world.tomogram, model, turns=False, threshold=0.5)
+    assert set(picks.classes) <= set(model.classes)
+
+
 def test_a_pick_in_the_last_section_is_inside_whatever_is_odd():
     """The tomogram has one section more than a specimen of 21 with as many sections above it as below."""
     world = simulate(seed=3, size_zyx=(21, 24, 32), thickness=32, particles=4)
@@ -43,3 +49,26 @@ def test_a_pick_in_the_last_section_is_inside_whatever_is_odd():
     last = Particles(np.array([[(nz - 1) * 10.0, 100.0, 100.0]]))
     assert (nz - 21) % 2 == 1 and evaluate(last, world).outside == 0
     assert evaluate(Particles(np.array([[nz * 10.0, 100.0, 100.0]])), world).outside == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"size": (48, 56, 64)}, r"size = \(48, 56, 64\): .*; known: size_zyx, voxel_size"),
+        ({"size_zyx": (48, 56)}, r"size_zyx.2 = \(48, 56\): Field required"),
+        (
+            {"size_zyx": (48, 56, 64), "thickness": 40},
+            "^simulate: the tomogram must be at least as thick",
+        ),
+    ],
+)
+def test_wrong_settings_of_a_simulation_are_told_in_one_line(settings, words):
+    """They came as pydantic's errors of several lines, with a link to its manual."""
+    with pytest.raises(VoxpickError, match=words) as caught:
+        simulate(seed=1, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_train_on_is_told():
+    with pytest.raises(VoxpickError, match="no world to train on"):
+        train([])

@@ -10,7 +10,6 @@ GROUND = {
     "volume",
     "particles",
     "geometry",
-    "fourier",
     "allocation",
     "precision",
     "errors",
@@ -20,7 +19,7 @@ GROUND = {
     "__init__",
 }
 SECOND = {"networks", "losses", "ctf", "wedge"}
-TOP = {"cli", "report", "cluster", "__main__"}
+TOP = {"cli", "report", "__main__"}
 
 
 def floor(room: str) -> float:

@@ -23,7 +23,7 @@ from voxpick.volume import Volume, intensity_statistics
 if TYPE_CHECKING:
     from voxpick.evaluate.shrec_score import Shrec20Score
     from voxpick.networks.model import Model
-    from voxpick.simulate.shrec20 import Simulation
+    from voxpick.simulate.shrec20 import Recipe, Simulation
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class World:
     z_offset: int
     simulation: Simulation
 
+    @property
+    def tomogram_particles(self) -> Particles:
+        """The particles with centres in A in the tomogram's frame, as picks have them."""
+        shift = [self.z_offset * self.tomogram.voxel_size, 0, 0]
+        return self.particles.with_columns(centers_zyx=self.particles.centers_zyx + shift)
+
 
 def simulate(
     *, seed: int, structures: dict[str, Any] | None = None, device: str = "cpu", vary: bool = False, **settings: Any
@@ -48,15 +54,15 @@ def simulate(
     """One tomogram by the SHREC'20 recipe; settings are those of `simulate.shrec20.Recipe`.
 
     structures: bead models by name; none takes the built-in twelve. vary: draw SNR, tilts, defocus, ice, crowding and
-    contrast from the seed, around the settings.
+    contrast from the seed, around the settings. Raises VoxpickError for a setting that is unknown or wrong.
     """
     from voxpick.simulate.bank import load_bank
-    from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+    from voxpick.simulate.shrec20 import simulate_shrec20
     from voxpick.simulate.variation import Variation, draw_recipe, varying
 
     bank = load_bank()
     chosen = bank if structures is None else structures
-    recipe = Recipe(**settings)
+    recipe = _recipe(settings)
     if vary:
         recipe = draw_recipe(recipe, list(chosen), Variation(), varying(seed))
     simulation = simulate_shrec20(chosen, recipe, seed=seed, device=device)
@@ -77,6 +83,19 @@ def simulate(
     )
 
 
+def _recipe(settings: dict[str, Any]) -> Recipe:
+    """The recipe of these settings. Raises VoxpickError that names the first wrong one."""
+    from pydantic import ValidationError
+
+    from voxpick.errors import wrong_setting
+    from voxpick.simulate.shrec20 import Recipe
+
+    try:
+        return Recipe(**settings)
+    except ValidationError as error:
+        raise wrong_setting("simulate: ", error, Recipe) from error
+
+
 def train(
     worlds: Sequence[World],
     stage: str | None = None,
@@ -89,19 +108,20 @@ def train(
     """Train one stage of a method, its first if none is named; settings are those of `train.settings`.
 
     earlier: stages that are trained already, by name, for a method whose later stages build on them.
+    Raises VoxpickError without worlds, and for an unknown method, stage or setting.
     """
     from voxpick.methods.catalogue import find_method
     from voxpick.methods.recipe import class_names
     from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.train.targets import TrainingVolume
 
+    if not worlds:
+        raise VoxpickError("there is no world to train on; make some with simulate")
     volumes = [
         TrainingVolume(
             world.tomogram,
             world.class_mask,
-            world.particles.with_columns(
-                centers_zyx=world.particles.centers_zyx + [world.z_offset * world.tomogram.voxel_size, 0, 0]
-            ),
+            world.tomogram_particles,
             world.occupancy,
             z_offset=world.z_offset,
             intensity=intensity_statistics(world.tomogram),
@@ -134,8 +154,9 @@ def detect(
 ) -> Particles:
     """Find and name the particles of a tomogram, most confident first; without models, by the built-in ones.
 
-    settings are those of `detect.pipeline.DetectSettings`. A localizer alone finds without naming.
-    models: trained stages by name, of any method; given together with a classifier, that one names the picks.
+    localizer: what `train` made, of a method whose one stage finds particles; one that does not name them leaves that
+    to the classifier. models: trained stages by name, of any method; given with a classifier, that one names the picks.
+    settings are those of the method's detection, `detect.settings.DetectSettings` and what it adds.
     """
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.methods.catalogue import find_method, method_of
@@ -144,12 +165,16 @@ def detect(
     if localizer is not None and models is not None:
         raise VoxpickError("give either a localizer or the models of a method")
     if localizer is not None:
-        models, name = {"localizer": localizer}, "vp-detector"
-    else:
-        models = models or load_models(builtin_model_path(DEFAULT_METHOD))
-        name = method_of(models)
+        models = {_stage(localizer): localizer}
+    models = models or load_models(builtin_model_path(DEFAULT_METHOD))
+    name = method_of(models)
     found = detect_and_name(volume, find_method(name), models, classifier, changes=settings, device=device)
     return found.particles
+
+
+def _stage(model: Model) -> str:
+    """Which part of a model file this is; one that does not say is a localizer."""
+    return str(model.provenance.get("settings", {}).get("stage", "localizer"))
 
 
 def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20Score:

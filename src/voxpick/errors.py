@@ -18,8 +18,12 @@ class TooMuchForeground(VoxpickError):
 
 
 def wrong_setting(place: str, error: ValidationError, kind: type[BaseModel]) -> VoxpickError:
-    """What pydantic complained of first when settings of a kind were made: `place` with the name, value and reason."""
+    """What pydantic complained of first when settings of a kind were made: `place` with the name, value and reason.
+
+    A complaint of several settings together has no name; then it is `place` and the reason.
+    """
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-    return VoxpickError(f"{place}{name} = {first['input']!r}: {first['msg']}{known}")
+    given = f"{place}{name} = {first['input']!r}" if name else place.rstrip(" .:")
+    return VoxpickError(f"{given}: {first['msg'].removeprefix('Value error, ')}{known}")

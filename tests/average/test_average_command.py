@@ -207,3 +207,21 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
                            (["--shape", "point", "--radius", "90"], "--radius 90: points have none")):  # fmt: skip
         with pytest.raises(VoxpickError, match=message):
             run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "no", *extra)
+
+
+@pytest.mark.parametrize(
+    ("name", "tomograms", "warned"),
+    [("TS_7.star", "TS_7", True), ("own.csv", "tomogram", False), ("own.tbl", "7", False)],
+)
+def test_picks_that_name_another_tomogram_are_used_with_a_warning(place, tmp_path, name, tomograms, warned):
+    """Only `report` told; targets and averages were made of picks of another tomogram without a word."""
+    picks = read_particles(place / "picks.star").with_columns(tomograms=np.full(6, tomograms, dtype=object))
+    write_particles(tmp_path / name, picks, voxel_size=10.0, shape=SHAPE)
+    sphere = ["--shape", "sphere", "--radius", 50]
+    for text in (
+        run("targets", place / "tomo.mrc", tmp_path / name, "-o", tmp_path / "model_0", *sphere),
+        run("average", tmp_path / name, place / "tomo.mrc", "-o", tmp_path / "out", "--iterations", 0, "--box", 28),
+        run("report", place / "tomo.mrc", tmp_path / name, "-o", tmp_path / "page.html"),
+    ):
+        assert ("says its picks are of 'TS_7', not 'tomo'" in text) == warned
+        assert warned or "says its picks" not in text

@@ -46,7 +46,7 @@ trouble = Path(__file__).with_name("trouble")
 for line in trouble.read_text().split("\\n") if trouble.exists() else []:
     what, _, where = line.partition(" ")
     if where and any(where in word for word in words):
-        print("about to fail", flush=True)
+        print("voxpick: error: no room" if what == "error" else "about to fail", flush=True)
         os.kill(os.getpid(), signal.SIGKILL) if what == "kill" else sys.exit(3)
 if command == "simulate":
     for k in range(int(option("--models"))):

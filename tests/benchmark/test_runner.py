@@ -82,6 +82,13 @@ def test_what_fails_leaves_the_others_and_is_tried_again(bench):
     assert "needs the model of vp" in results["named"]["error"]
 
 
+def test_what_a_failed_command_says_is_told(bench):
+    """The exit code alone was, and the reason had to be looked up in a log."""
+    bench.settings(TWO)
+    bench.trouble("error vp/seed_0")
+    assert "failed: no room (exit code 3); see " in bench.run()["vp"]["error"]
+
+
 def test_parts_of_other_entries(bench):
     bench.settings({
         **TWO,

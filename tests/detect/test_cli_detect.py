@@ -66,6 +66,20 @@ def test_picks_are_written_in_every_format(case, capsys):
     assert "first" in table and "second" in table and "small" in table
 
 
+def test_links_to_files_of_one_name_are_imported_by_their_own_names(case):
+    """The list named each by what its link points to, so RELION knew neither and got the last one alone."""
+    folder, volume, _ = case
+    for name in ("TS_01.5", "rec_TS_02"):
+        (folder / name).mkdir()
+        write_mrc(folder / name / "reconstruction.mrc", volume)
+        (folder / f"{name}.mrc").symlink_to(folder / name / "reconstruction.mrc")
+    command(folder, "TS_01.5.mrc", "rec_TS_02.mrc", format="star")
+    listed = starfile.read(folder / "out" / "relion_import.star")
+    assert listed["rlnTomoName"].tolist() == ["TS_01.5", "TS_02"]
+    for name, path in zip(listed["rlnTomoName"], listed["rlnTomoImportParticleFile"], strict=True):
+        assert set(starfile.read(path)["particles"]["rlnTomoName"]) == {name}
+
+
 def test_picks_are_written_for_other_programs(case):
     folder, _, centers = case
     command(folder, "first.mrc", format="dynamo,cbox,imod,deepfinder")

@@ -31,12 +31,14 @@ def test_bad_files_are_named(tmp_path: Path, path: Path, data: np.ndarray) -> No
     raw = path.read_bytes()
     (tmp_path / "cut.mrc").write_bytes(raw[:5000])
     (tmp_path / "text.mrc").write_text("1s3x 10 20 30\n" * 200)
+    (tmp_path / "picture.tif").write_bytes(b"II*\0" + bytes(2000))
     (tmp_path / "tiny.mrc").write_bytes(raw[:100])
     (tmp_path / "empty.mrc").touch()
     (tmp_path / "folder.mrc").mkdir()
     for name, words in {
         "cut.mrc": "truncated: 5000 bytes.*27904",
         "text.mrc": "not an MRC file",
+        "picture.tif": "a TIFF file.*tif2mrc",
         "tiny.mrc": "100 bytes",
         "empty.mrc": "0 bytes",
         "folder.mrc": "is a folder",

@@ -1,9 +1,11 @@
 """The histogram of best scores, and what noise alone would give."""
 
+import re
+
 import numpy as np
 import pytest
 
-from voxpick.match.histogram import score_histogram
+from voxpick.match.histogram import ScoreHistogram, score_histogram
 from voxpick.report.matching_charts import score_charts
 
 
@@ -27,3 +29,11 @@ def test_without_noise_or_scores_there_is_no_curve():
     empty = score_histogram(np.zeros((4, 5, 6)), 0.1, 9)
     assert empty.counts.sum() == 0 and "<svg" in score_charts({"empty": empty})
     assert score_charts({}) == ""
+
+
+@pytest.mark.parametrize(("chance", "anchored"), [(0.3, False), (0.95, True)])
+def test_the_text_of_a_mark_ends_within_the_chart(chance, anchored):
+    """Near the right edge it was cut off."""
+    found = ScoreHistogram(np.linspace(0, 1, 11), np.full(10, 50), None, None, chance, 0.0)
+    mark = re.search("<text[^>]*>once by chance", score_charts({"1bxn": found}))
+    assert mark and ('text-anchor="end"' in mark[0]) == anchored

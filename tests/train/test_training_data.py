@@ -141,7 +141,7 @@ def test_given_weights_name_other_classes(data, tmp_path):
         data / "TS_1.mrc", "--picks", tmp_path / "picks.csv", "--radius", 30, "--from", tmp_path / "a.pt",
         "--output", tmp_path / "b.pt", *method, *still, *FAST,
     )  # fmt: skip
-    assert "new to the network: mine;" in result.output
+    assert "new to the network: mine; it goes on with what it knows of 3cf3\n" in result.output
     before, after = (load_models(tmp_path / name)["segmenter"] for name in ("a.pt", "b.pt"))
     assert after.classes == ["background", "3cf3", "mine"]
     assert after.settings["filters"] == [4, 6]

@@ -13,6 +13,8 @@ from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 
 PROGRAM = (sys.executable, "-m", "voxpick")
+ERROR = "voxpick: error: "
+"""How the last line of a command begins that says what was wrong."""
 
 
 class StepFailed(VoxpickError):
@@ -86,8 +88,10 @@ class Steps:
         record = _add(earlier, outcome, Record(mark, done, 0.0, 0, list(command)))
         self._write(name, record)
         if not done:
-            why = outcome.explain() if outcome.code else f"it made no {makes.name}"
-            raise StepFailed(f"voxpick {command[0]} ({name}) failed: {why}; see {log}", last_lines(log))
+            why, said = outcome.explain() if outcome.code else f"it made no {makes.name}", last_lines(log)
+            if said and said[-1].startswith(ERROR):
+                why = f"{said[-1].removeprefix(ERROR)} ({why})"
+            raise StepFailed(f"voxpick {command[0]} ({name}) failed: {why}; see {log}", said)
         return record
 
     def _write(self, name: str, record: Record) -> None:

@@ -132,10 +132,12 @@ def _require_own_names(names: list[str]) -> None:
 
 def _picks_in(volume: Volume, path: Path, *, alone: bool) -> Particles:
     """The picks of a file that name this tomogram; where it is alone, those that name none as well."""
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.formats import read_particles
 
     if alone:
-        return read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+        picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+        warn_of_another(path, picks, volume.name)
+        return picks
     picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
     return picks[np.asarray(picks.tomograms).astype(str) == volume.name]

@@ -127,11 +127,14 @@ def _write_copick(stem: Path, particles: Particles, voxel_size: float) -> None:
 
 
 def write_import_list(output: Path, tomograms: dict[str, str], formats: list[str]) -> None:
-    """relion_import.star: all STAR files of picks in a folder. tomograms: files by the name of their picks."""
+    """relion_import.star: all STAR files of picks in a folder. tomograms: files by the name of their picks.
+
+    RELION's name comes from that of the picks: the file may be what a link of that name points to.
+    """
     from voxpick.io.mrc import tomogram_name
     from voxpick.io.star import write_import_list as write
 
-    stars = {tomogram_name(path): output / f"{name}.star" for name, path in tomograms.items()}
+    stars = {tomogram_name(f"{name}.mrc"): output / f"{name}.star" for name in tomograms}
     there = {name: path.resolve() for name, path in stars.items() if path.is_file()}
     if "star" in formats and there:
         write(output / IMPORT_LIST, there)

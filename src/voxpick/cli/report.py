@@ -89,6 +89,8 @@ def report_command(
 def _warn_of_strays(particles: Particles, tomogram: Volume, picks: Path, volume: Path) -> None:
     import numpy as np
 
+    from voxpick.cli.truth import warn_of_another
+
     voxels = particles.voxels(tomogram.voxel_size)
     outside = int(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1).sum())
     if outside:
@@ -97,6 +99,4 @@ def _warn_of_strays(particles: Particles, tomogram: Volume, picks: Path, volume:
             "check their unit and frame",
             err=True,
         )
-    names = {str(name) for name in particles.tomograms} if particles.tomograms is not None else set()
-    if len(names) == 1 and picks.suffix.lower() != ".txt" and names != {tomogram.name}:
-        typer.echo(f"voxpick: warning: {picks}: says its picks are of {names.pop()!r}, not {tomogram.name!r}", err=True)
+    warn_of_another(picks, particles, tomogram.name)

@@ -49,7 +49,7 @@ def targets_command(
     from voxpick.average.pasted import paste
     from voxpick.cli.class_values import BACKGROUND
     from voxpick.cli.outputs import keep_existing, keep_inputs
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.atomic import require_writable
     from voxpick.io.mrc import read_mrc, write_mrc
     from voxpick.io.shrec import require_plain_names, write_locations
@@ -64,6 +64,7 @@ def targets_command(
     require_writable(output)
     volume = read_mrc(tomogram, voxel_size=voxel_size)
     particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):
         raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")

@@ -195,7 +195,7 @@ def _untrained(settings: TrainSettings, source: TrainingData, start: Model | Non
 
     model = find_method(settings.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
     if start is not None and (new := take_weights(start, model)):
-        typer.echo(f"new to the network: {', '.join(new)}; what it knows of the other classes is kept")
+        typer.echo(f"new to the network: {', '.join(new)}; {_kept(model.classes, new)}")
     if start is not None and not settings.keep_spectrum and same_voxel_size(start.voxel_size, model.voxel_size):
         model.spectrum = start.spectrum
     return model
@@ -232,8 +232,15 @@ def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[
     return run, state
 
 
+def _kept(classes: list[str], new: list[str]) -> str:
+    """What is left of given weights, of whose classes `new` are none."""
+    known = [name for name in classes if name not in ("background", *new)]
+    return f"it goes on with what it knows of {', '.join(known)}" if known else "it knows none of these classes yet"
+
+
 def _network(model: Model) -> str:
     """The network in one line."""
     parameters = sum(weights.numel() for weights in model.network.parameters())
-    details = model.network.extra_repr()
+    told = model.network.extra_repr().split(", ")
+    details = ", ".join(each for each in told if each != f"parameters={parameters:,}")
     return f"Network: {model.name}, {parameters:,} parameters{f' ({details})' if details else ''}"

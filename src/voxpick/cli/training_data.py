@@ -175,7 +175,7 @@ def _with_balls(
 
 def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> Particles:
     """The picks of one tomogram: of the file in its place, or of the only file, by the tomogram's name."""
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.truth import read_picks, warn_of_another
 
     if len(files) not in (1, count):
         raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
@@ -184,6 +184,7 @@ def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> 
     names: np.ndarray | None = particles.tomograms
     if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
         raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")
+    warn_of_another(path, particles, volume.name)
     return particles
 
 

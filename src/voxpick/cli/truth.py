@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SHREC_SECTIONS = 200
 """Sections of a specimen of SHREC."""
+NAMELESS = (".txt", ".cbox", ".mod")
+"""Files of picks that hold no name of a tomogram."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,19 @@ def read_picks(
     if len(picks) == 0 and not allow_empty:
         raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
     return picks
+
+
+def warn_of_another(path: Path, picks: Particles, tomogram: str) -> None:
+    """A warning where a file names one tomogram, and not this one.
+
+    Numbers say nothing, nor does what readers take where a file has no name.
+    """
+    names = {str(name) for name in picks.tomograms} if picks.tomograms is not None else set()
+    if len(names) != 1 or path.suffix.lower() in NAMELESS:
+        return
+    name = names.pop()
+    if not name.isdigit() and name not in (tomogram, "tomogram"):
+        typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
 
 
 def scored(

@@ -20,6 +20,8 @@ from voxpick.errors import VoxpickError
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 MAX_ANISOTROPY = 0.01
 _OTHER_MODES = {3: "complex 16-bit", 4: "complex Fourier", 101: "4-bit"}
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF and BigTIFF files begin, in either byte order."""
 _IMOD_STAMP, _IMOD_SIGNED = 1146047817, 1
 _GZIP_RATIO = 1032
 """How many times smaller gzip makes a file at most."""
@@ -50,6 +52,8 @@ def read_header(path: str | Path) -> MrcHeader:
         raw = read_bytes(stream, HEADER_DTYPE.itemsize, path)
     if len(raw) < HEADER_DTYPE.itemsize:
         raise VoxpickError(f"{path}: not an MRC file, or truncated: {len(raw)} bytes, the header alone has 1024")
+    if raw[:4] in _TIFF:
+        raise VoxpickError(f"{path}: a TIFF file; make an MRC file of it, for instance with IMOD's tif2mrc")
     orders = [np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(order))[0] for order in _BYTE_ORDERS]
     plausible = [(h, order) for h, order in zip(orders, _BYTE_ORDERS, strict=True) if _is_plausible(h)]
     if not plausible:

@@ -10,6 +10,8 @@ from voxpick.match.histogram import ScoreHistogram
 from voxpick.report.axes import Axes
 from voxpick.report.frame import card
 
+LONGEST = 90
+"""Units of a chart that the longest mark takes, with some room."""
 HINT = (
     "Best score of every voxel over all orientations, on a logarithmic scale. Bars: the tomogram. Line: what noise "
     "alone would give. Where the bars leave the line, particles begin."
@@ -40,9 +42,16 @@ def histogram_chart(found: ScoreHistogram, *, name: str) -> str:
     for value, text in ((found.chance, "once by chance"), (found.lowest, "kept from here")):
         if value is not None and low < value < high:
             content += axes.line((value, value), (0, top), style="iso")
-            content += f'<text class="tick halo" x="{axes.x(value) + 4:.0f}" y="{axes.y(top) + 12:.0f}">{text}</text>'
+            content += _said(axes, value, top, text)
     ticks = [round(t, 2) for t in np.linspace(low, high, 6)]
     return axes.draw(
         content, x_ticks=ticks, y_ticks=list(range(int(top) + 1)), x_label="score", y_label="voxels, power of ten",
         name=f"Histogram of scores: {name}",
     )  # fmt: skip
+
+
+def _said(axes: Axes, x: float, y: float, text: str) -> str:
+    """The text right of a mark at (x, y), or left of it where the chart ends before the text does."""
+    at = axes.x(x)
+    place = f'x="{at + 4:.0f}"' if at + LONGEST < axes.width else f'x="{at - 4:.0f}" text-anchor="end"'
+    return f'<text class="tick halo" {place} y="{axes.y(y) + 12:.0f}">{text}</text>'
