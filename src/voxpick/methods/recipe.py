@@ -55,13 +55,25 @@ def require_stage(stage: str, stages: Sequence[str], *, title: str) -> None:
 
 
 def require_options(settings: TrainSettings, known: Mapping[str, Any]) -> None:
-    """Raise VoxpickError for an option that the method does not know."""
+    """Raise VoxpickError for an option that the method does not know, and for a value of another kind than `known` has.
+
+    known: the options with their defaults; numbers are finite and not below 0.
+    """
     unknown = sorted(set(settings.options) - set(known))
     if unknown:
         raise VoxpickError(
             f"{settings.method}: unknown option {unknown[0]!r} of the {settings.stage}; "
             f"known: {', '.join(known) or 'none'}"
         )
+    for name, value in settings.options.items():
+        switch = isinstance(known[name], bool)
+        if switch != isinstance(value, bool) or not (switch or _is_amount(value)):
+            wanted = "true or false" if switch else "a number from 0 on"
+            raise VoxpickError(f"{settings.method}: options.{name} is {value!r}; it is {wanted}, as {known[name]!r} is")
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < float("inf")
 
 
 def part_of(models: Mapping[str, Model], stage: str, *, title: str) -> Model:

@@ -27,7 +27,14 @@ from voxpick.detect.pipeline import Detection
 from voxpick.detect.scan_settings import CentreSettings, make_scan_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, cross_entropy, tversky
-from voxpick.methods.recipe import new_model, part_of, preset_settings, require_stage, require_voxel_size
+from voxpick.methods.recipe import (
+    new_model,
+    part_of,
+    preset_settings,
+    require_options,
+    require_stage,
+    require_voxel_size,
+)
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS
 from voxpick.train.centre_targets import CentrePatches
@@ -84,9 +91,10 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     """Settings of the one stage, 'picker', by preset, with changes. Raises VoxpickError for names unknown or UNUSED."""
     require_stage(stage, STAGES, title="voxpick")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
-    unknown = sorted(set(settings.options) - set(OPTIONS))
-    if unknown:
-        raise VoxpickError(f"voxpick: unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
+    require_options(settings, OPTIONS)
+    for name in ("spread", "reach"):
+        if not settings.options[name]:
+            raise VoxpickError(f"voxpick: options.{name} is 0; it is a width in voxels, as {OPTIONS[name]} is")
     for name in UNUSED:
         if (value := getattr(settings, name)) != TrainSettings.model_fields[name].default:
             raise VoxpickError(f"{name} = {value}: voxpick's loss takes none; its options are {', '.join(OPTIONS)}")
