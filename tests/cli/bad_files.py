@@ -86,6 +86,7 @@ def _write_picks(here):
         "far.csv": f"{header}3cf3,1e300,60,90\n", "twice.csv": f"x_angstrom,{header}1,3cf3,70,60,90\n",
         "flat.csv": "x_angstrom,y_angstrom\n1,2\n",
         "blocks.star": "data_picks\nloop_\n_rlnCoordinateX\n1\n\ndata_picks\nloop_\n_rlnCoordinateX\n2\n",
+        "halves.star": "data_a\nloop_\n_rlnCoordinateX\n1\n\ndata_b\nloop_\n_rlnCoordinateX\n2\n",
         "score.csv": "x_angstrom,y_angstrom,z_angstrom,score\n1,2,3,7\n",
     }.items():  # fmt: skip
         (here / name).write_text(text)

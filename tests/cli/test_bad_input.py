@@ -45,6 +45,7 @@ PICKS = {
     "text.star": "not a STAR file", "columns.csv": "found a, b", "score.csv": "score is 7", "truth": "",
     "absent.csv": "no such", "far.csv": "lies at x 1e+300", "twice.csv": "two columns x_angstrom",
     "flat.csv": "column 'z_angstrom' is missing", "latin.star": "is not UTF-8", "blocks.star": "two blocks data_picks",
+    "halves.star": "coordinates in two blocks, data_a and data_b",
 }  # fmt: skip
 
 

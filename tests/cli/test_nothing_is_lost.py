@@ -13,6 +13,7 @@ from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.tomograms import check_tomograms
 from voxpick.errors import VoxpickError
+from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
 
@@ -255,6 +256,22 @@ def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
     record = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())
     assert list(record["tomograms"]) == ["good", "second"] and (copy / "picks" / "second.csv").exists()
+
+
+def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, copy):
+    """Else each would drop from the record and the import list what the other has noted."""
+    monkeypatch.setattr(detect_output, "WRITING_SECONDS", 0.0)
+    words = ["match", "good.mrc", "--method", "dog", "--radius", "30", "-o", "picks"]
+    with alone_in(copy / "picks", use="writes picks"):
+        code, lines, _ = run(monkeypatch, capsys, copy, *words)
+    assert code == 2 and "picks: another process writes picks there" in lines[-1]
+    assert list((copy / "picks").iterdir()) == []
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
+def test_a_radius_given_twice_for_a_class_is_refused(monkeypatch, capsys, copy):
+    words = "targets good.mrc good.csv -o masks --radius 3cf3=30 --radius 3cf3=40"
+    refused(monkeypatch, capsys, copy, words.split(), "--radius is given twice for class '3cf3', 30 and 40")
 
 
 def test_a_template_whose_name_no_file_can_hold_is_refused_before_the_search(monkeypatch, capsys, copy):

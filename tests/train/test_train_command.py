@@ -13,6 +13,7 @@ from train_command import run_train
 
 from voxpick.cli.training_data import gather, read_training_volume
 from voxpick.errors import TooMuchForeground, VoxpickError
+from voxpick.io import alone
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models, save_models
 from voxpick.train.fit import fit
@@ -55,6 +56,18 @@ def test_both_stages_end_in_one_file(data, tmp_path):
     assert float(rows[-1]["validation_score"]) <= float(rows[-1]["best_score"])
     written = yaml.safe_load((tmp_path / "model_localizer_run" / "settings.yaml").read_text())
     assert written["patch"] == 16 and written["preset"] == "minutes"
+
+
+def test_a_second_training_into_the_same_run_is_refused(data, tmp_path, monkeypatch):
+    """It would replace the first one's checkpoints and model by its own."""
+    monkeypatch.setattr(alone, "PATIENCE_SECONDS", 0.0)
+    words = [data / "model_0", "--output", tmp_path / "model.pt", "--steps", 1, "--set", "patch=16", *SMALL]
+    with (
+        alone.alone_in(tmp_path / "model_localizer_run", use="trains"),
+        pytest.raises(VoxpickError, match="model_localizer_run: another process trains there"),
+    ):
+        run(*words)
+    assert not list(tmp_path.glob("*/*")) and not (tmp_path / "model.pt").exists()
 
 
 def test_settings_file_of_a_run_repeats_it(data, tmp_path):

@@ -150,6 +150,13 @@ def test_bad_requests_come_before_any_simulation(tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_model_that_no_run_here_made_is_kept(tmp_path):
+    (tmp_path / "deepfinder.pt").write_text("mine")
+    with pytest.raises(VoxpickError, match=r"deepfinder\.pt: exists already; go on with its run by --resume"):
+        run(zoo, "zoo", "train", "deepfinder", "--output", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["deepfinder.pt"]
+
+
 def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
     made = []
 

@@ -57,6 +57,7 @@ def shrec20(
     from voxpick.benchmark.runner import Runner
     from voxpick.benchmark.settings import load_settings
     from voxpick.errors import VoxpickError
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
 
     settings = load_settings(settings_dir)
@@ -77,7 +78,8 @@ def shrec20(
     if tables_only:
         write_tables(runner, outdated=runner.outdated())
     else:
-        _run(runner, only or [])
+        with alone_in(output, use="runs a benchmark"):
+            _run(runner, only or [])
 
 
 def _run(runner: Runner, only: list[str]) -> None:

@@ -16,7 +16,9 @@ def of_class(given: list[str], name: str, option: str) -> str | None:
     if len(common) > 1:
         raise VoxpickError(f"{option} is given twice without a class; write CLASS=value")
     own = [text.partition("=")[2] for text in given if text.partition("=")[0] == name and "=" in text]
-    return own[-1] if own else (common[0] if common else None)
+    if len(own) > 1:
+        raise VoxpickError(f"{option} is given twice for class {name!r}, {own[0]} and {own[1]}; leave out one")
+    return own[0] if own else (common[0] if common else None)
 
 
 def require_known_classes(given: Sequence[str], names: Iterable[str], option: str) -> None:

@@ -26,6 +26,9 @@ COPICK_RUN = "copick/ExperimentRuns/{}"
 
 IMPORT_LIST = "relion_import.star"
 
+WRITING_SECONDS = 600.0
+"""How long the picks of a tomogram wait for those of another that a second process writes into the same folder."""
+
 
 @dataclass(frozen=True)
 class PicksFolder:
@@ -56,23 +59,26 @@ class PicksFolder:
     ) -> None:
         """Note what the picks are of before they are written, so that a later call knows them as its own.
 
+        Other processes that write into the folder are waited for, so that none drops what another has noted.
         labelled: the class of every voxel, for NAME_segmentation.mrc.
         """
         import yaml
 
         from voxpick import __version__
         from voxpick.cli.outputs import recorded_tomograms
+        from voxpick.io.alone import alone_in
         from voxpick.io.atomic import write_text
         from voxpick.io.mrc import write_mrc
 
         record, volume = self.path / self.record, detection.volume
-        held = recorded_tomograms(record, {name: tomogram})
-        made_with = {"voxpick": __version__, **about, "settings": detection.settings, "tomograms": held}
-        write_text(record, yaml.safe_dump(made_with, sort_keys=False))
-        write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
-        if labelled is not None:
-            write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
-        write_import_list(self.path, held, self.formats)
+        with alone_in(self.path, use="writes picks", patience=WRITING_SECONDS):
+            held = recorded_tomograms(record, {name: tomogram})
+            made_with = {"voxpick": __version__, **about, "settings": detection.settings, "tomograms": held}
+            write_text(record, yaml.safe_dump(made_with, sort_keys=False))
+            write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
+            if labelled is not None:
+                write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
+            write_import_list(self.path, held, self.formats)
 
 
 def read_formats(text: str) -> list[str]:

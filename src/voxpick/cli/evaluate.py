@@ -79,7 +79,7 @@ def evaluate_command(
         if json_path.is_dir():
             raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
         in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
-        keep_inputs([json_path], [picks, segmentation, near, *in_folder])
+        keep_inputs([json_path], [picks, segmentation, near, *in_folder], option="--json")
         require_writable(json_path.parent)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")

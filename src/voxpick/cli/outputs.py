@@ -11,13 +11,13 @@ from voxpick.errors import VoxpickError
 OVERWRITE = "add --overwrite to replace it, or give another --output"
 
 
-def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Raise VoxpickError when a file to be written is one that is read."""
+def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None], *, option: str = "--output") -> None:
+    """Raise VoxpickError when a file to be written, which the option names, is one that is read."""
     read = [path for path in inputs if path is not None and path.exists()]
     for output in outputs:
         for path in read:
             if output.exists() and output.samefile(path):
-                raise VoxpickError(f"{output}: is read by this command and would be overwritten; give another --output")
+                raise VoxpickError(f"{output}: is read by this command and would be overwritten; give another {option}")
 
 
 def files_of(place: Path | None) -> list[Path]:

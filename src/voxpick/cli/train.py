@@ -157,7 +157,7 @@ def _train(
     from voxpick.cli.training_marks import require_other_place
     from voxpick.cli.training_model import other_stages
     from voxpick.cli.training_stage import StageTraining
-    from voxpick.cli.training_stop import stopping_on_signals
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
 
@@ -175,16 +175,25 @@ def _train(
     if held_out is not None and stage.validate is None:
         typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
 
+    with alone_in(writing.run_dir, use="trains"):
+        _run(stage, writing, start)
+
+
+def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
+    """Train in the run folder, and write the model once the budget is spent."""
+    from voxpick.cli.training_stop import stopping_on_signals
+
     run, state = _opened(stage, writing)
-    typer.echo(_network(model))
+    typer.echo(_network(stage.model))
     typer.echo(f"Losses and validation scores go to {writing.run_dir / 'log.csv'}")
+    name = stage.settings.stage
     with stopping_on_signals() as stop:
-        fitted = stage.run(run, state, title=f"the {settings.stage}", stop=stop, save=run.save_checkpoint)
+        fitted = stage.run(run, state, title=f"the {name}", stop=stop, save=run.save_checkpoint)
     run.write_settings(stage.written)
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    typer.echo(f"{writing.output}: {settings.stage} after {stage.write(writing.output, fitted, start=start)}")
+    typer.echo(f"{writing.output}: {name} after {stage.write(writing.output, fitted, start=start)}")
 
 
 def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:

@@ -156,23 +156,26 @@ def _make(
     late: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Simulate, train, finish."""
+    from voxpick.cli.outputs import keep_existing
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.cli.zoo_specimens import make_specimens
     from voxpick.cli.zoo_training import train_stages
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
     from voxpick.precision import choose_device
 
     require_writable(output)
     require_writable(data)
+    made = [output / f"{plan.method}{suffix}" for suffix in (".pt", ".md")]
+    keep_existing(made, overwrite=resume, way_out="go on with its run by --resume, or give another --output")
     where = choose_device(device)
     specimens = make_specimens(data, training=training, size=size, device=str(where), stop=late)
     if specimens is None:
         typer.echo(f"{data}: stopped before all specimens were made; go on with --resume")
         raise typer.Exit(0)
-    with stopping_on_signals() as asked:
-        trained = train_stages(
-            plan, specimens, output / plan.method, resume=resume, device=where, stop=lambda: asked() or late()
-        )
+    work = output / plan.method
+    with alone_in(work, use="trains"), stopping_on_signals() as asked:
+        trained = train_stages(plan, specimens, work, resume=resume, device=where, stop=lambda: asked() or late())
     if not trained:
         raise typer.Exit(0 if late() else 130)
     _finish(plan, specimens, output, str(where))

@@ -207,13 +207,17 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     }
     if not tables:
         raise VoxpickError(f"{path}: not a STAR file (no data_ block with a table)")
-    found = next((table for table in tables.values() if PIXELS[0] in table or CENTRED[0] in table), None)
+    placed = {name: table for name, table in tables.items() if PIXELS[0] in table or CENTRED[0] in table}
+    if len(placed) > 1:
+        names = " and ".join(f"data_{name}" for name in list(placed)[:2])
+        raise VoxpickError(f"{path}: has coordinates in two blocks, {names}; join their tables or take one out")
+    found = next(iter(placed.values()), None)
     if found is None:
         columns = [column for table in tables.values() for column in table.columns][:12]
         raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
     if found.columns.duplicated().any():
-        twice = found.columns[found.columns.duplicated()][0]
-        raise VoxpickError(f"{path}: has two columns {twice}; take one out")
+        column = found.columns[found.columns.duplicated()][0]
+        raise VoxpickError(f"{path}: has two columns {column}; take one out")
     return found, tables.get("optics", pd.DataFrame()), tables.get(SIZES_BLOCK, pd.DataFrame())
 
 

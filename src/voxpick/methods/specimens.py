@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
@@ -87,8 +88,12 @@ class SpecimenMaker:
 
 
 def specimen_maker(structures: dict[str, BeadModel], settings: StreamSettings, *, device: str) -> SpecimenMaker:
-    """What makes the specimens of a stream with these settings."""
-    recipe = Recipe(size_zyx=settings.size, thickness=settings.size[0] + 2 * MARGIN)
+    """What makes the specimens of a stream with these settings. Raises VoxpickError for a size that is none."""
+    try:
+        recipe = Recipe(size_zyx=settings.size, thickness=settings.size[0] + 2 * MARGIN)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise VoxpickError(f"training settings: stream.size = {list(settings.size)}: {reason}") from error
     return SpecimenMaker(structures, recipe, Variation() if settings.vary else None, settings.seed, device)
 
 

@@ -93,8 +93,10 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     require_stage(stage, STAGES, title="voxpick")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
     require_options(settings, OPTIONS)
-    if not {**OPTIONS, **settings.options}["spread"]:
-        raise VoxpickError("voxpick: options.spread is 0; a centre's peak has a width")
+    options = {**OPTIONS, **settings.options}
+    for name in ("spread", "reach"):
+        if not options[name]:
+            raise VoxpickError(f"voxpick: options.{name} is 0; it is a width in voxels, as {OPTIONS[name]} is")
     require_unset(settings, UNUSED, reason=f"voxpick's loss takes none; its options are {', '.join(OPTIONS)}")
     return settings
 

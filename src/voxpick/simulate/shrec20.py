@@ -34,6 +34,9 @@ from voxpick.simulate.specimen import ICE_DEVIATION, ICE_MEAN, embed_in_ice, spl
 
 PARTICLES_PER_SPECIMEN = (2400, 2800)
 REFERENCE_AREA = 512 * 512
+MOST_TILTS = 3600
+"""Of a tilt series: far more than anyone takes, and the time goes with them."""
+
 SMALLEST_SIDE = 4
 """Voxels of y and x: images of fewer have no variance to speak of, and the noise is a share of it."""
 
@@ -69,6 +72,8 @@ class Recipe(BaseModel):
     def _wide_enough(cls, size_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
         if min(size_zyx[1:]) < SMALLEST_SIDE:
             raise ValueError(f"y and x must have at least {SMALLEST_SIDE} voxels")
+        if size_zyx[0] < 1:
+            raise ValueError("z must have at least 1 voxel")
         return size_zyx
 
     @field_validator("tilt_step_deg")
@@ -77,6 +82,8 @@ class Recipe(BaseModel):
         limit = info.data.get("tilt_limit_deg")
         if limit is not None and step > 2 * limit:
             raise ValueError(f"the tilts from {-limit:g} to {limit:g} degrees hold no second one; take a smaller step")
+        if limit is not None and 2 * limit / step > MOST_TILTS:
+            raise ValueError(f"more than {MOST_TILTS} tilts from {-limit:g} to {limit:g} degrees; take a larger step")
         return step
 
     @model_validator(mode="after")
