@@ -209,8 +209,8 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
         raise VoxpickError(f"{path}: not a STAR file (no data_ block with a table)")
     placed = {name: table for name, table in tables.items() if PIXELS[0] in table or CENTRED[0] in table}
     if len(placed) > 1:
-        names = " and ".join(f"data_{name}" for name in list(placed)[:2])
-        raise VoxpickError(f"{path}: has coordinates in two blocks, {names}; join their tables or take one out")
+        two = " and ".join(f"data_{name}" for name in list(placed)[:2])
+        raise VoxpickError(f"{path}: has coordinates in two blocks, {two}; join their tables or take one out")
     found = next(iter(placed.values()), None)
     if found is None:
         columns = [column for table in tables.values() for column in table.columns][:12]
