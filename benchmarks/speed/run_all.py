@@ -31,6 +31,7 @@ SCRIPTS = (
     "sliding_window",
     "octopi",
     "unet",
+    "winograd",
     "sampler",
     "simulate",
     "match",

@@ -19,6 +19,9 @@ from voxpick.networks.native import library
 LEAST_CHANNELS, MOST_CHANNELS = 16, 1024
 """With fewer channels changing tiles costs what is saved; for more the kernels have no room."""
 
+LEAST_VOXELS = 4096
+"""Of all images of a batch; with fewer, a training step would take longer over the weights than over the maps."""
+
 DEEP_POINTS = ((1.0, 0.0, 0.0), (1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (0.0, 0.0, 1.0))
 """A filter of three taps at the points 0, 1, -1 and infinity; the paper's matrix G for two results, along z."""
 POINTS = (
@@ -110,7 +113,8 @@ class FewProducts(nn.Conv3d):
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         learns = torch.is_grad_enabled() and weight.requires_grad
         short = input.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        if not learns or short or input.device.type != "cpu":
+        few = input.numel() < LEAST_VOXELS * input.shape[1]
+        if not learns or short or few or input.device.type != "cpu":
             return super()._conv_forward(input, weight, bias)
         result = cast(torch.Tensor, _Convolution.apply(input, weight))
         return result if bias is None else result + bias[:, None, None, None]

@@ -71,11 +71,19 @@ def has_bfloat16() -> bool:
 
 @cache
 def build(instructions: str) -> ctypes.CDLL | None:
-    """The kernels compiled for one of INSTRUCTIONS, or None without a compiler."""
+    """The kernels compiled for one of INSTRUCTIONS, or None without a compiler.
+
+    With OpenMP, whose threads they then share with torch, where the compiler has it; else with threads of their own.
+    """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None
     flags = (*FLAGS, *INSTRUCTIONS[instructions])
+    return _built(compiler, (*flags, "-fopenmp")) or _built(compiler, flags)
+
+
+def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
+    """The library, compiled unless the cache has it; None where that fails, or it cannot be loaded."""
     sources = b"".join(path.read_bytes() for path in (*SOURCES, *sorted(Path(__file__).parent.glob("*.h"))))
     digest = hashlib.sha256(sources + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"

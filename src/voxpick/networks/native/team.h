@@ -60,4 +60,15 @@ class Team {
     const std::function<void(int64_t)>* f_ = nullptr;
 };
 
+// The same for a single job, if possible by the threads that torch has: after its own work those stay awake for some
+// milliseconds, and others would have to share their cores.
+inline void share(int64_t threads, int64_t count, const std::function<void(int64_t)>& f) {
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(std::max<int64_t>(threads, 1)))
+    for (int64_t i = 0; i < count; ++i) f(i);
+#else
+    Team(threads).each(count, f);
+#endif
+}
+
 }  // namespace native

@@ -175,14 +175,15 @@ inline void finish(const Job& j, const float* spots, int64_t first, int64_t coun
 }
 
 // Planes from .. to of a volume, in one band of tiles.
-inline void convolve(const Job& j, const float* volume, int64_t b, int64_t first, int64_t from, int64_t to) {
+inline void convolve(Job j, const float* volume, int64_t b, int64_t first, int64_t from, int64_t to) {
+    const int64_t count = std::min(j.band, j.tiles() - first);
+    j.band = (count + ROWS - 1) / ROWS * ROWS;
     static thread_local std::vector<float> storage;
     const int64_t plane_in = SPOTS * j.step_in(), plane_out = SPOTS * j.step_out();
     storage.resize(DEEP * plane_in + 2 * plane_out + DEEP * j.band * (j.inputs + j.outputs));
     float* results[2] = {storage.data() + DEEP * plane_in, storage.data() + DEEP * plane_in + plane_out};
     float* deep = results[1] + plane_out;
     const auto place = [&](int64_t z) { return storage.data() + (z + DEEP) % DEEP * plane_in; };
-    const int64_t count = std::min(j.band, j.tiles() - first);
     const auto changed = [&](int64_t z) {
         const bool inside = z >= 0 && z < j.z;
         change(j, inside ? volume + z * j.y * j.x * j.inputs : nullptr, first, count, place(z));
@@ -284,13 +285,14 @@ inline void take_all(const Job& j, const float* const (&planes)[DEEP], const flo
 }
 
 // Gradients of weights from one band of tiles of a volume.
-inline void weigh(const Job& j, const float* volume, const float* gradients, int64_t first, float* to) {
+inline void weigh(Job j, const float* volume, const float* gradients, int64_t first, float* to) {
+    const int64_t count = std::min(j.band, j.tiles() - first), plane = j.y * j.x;
+    j.band = count;
     static thread_local std::vector<float> storage;
     const int64_t plane_in = SPOTS * j.step_in(), plane_out = SPOTS * j.step_out();
-    storage.assign(DEEP * plane_in + 2 * plane_out + DEEP * j.band * (j.inputs + j.outputs), 0.f);
+    storage.resize(DEEP * plane_in + 2 * plane_out + DEEP * j.band * (j.inputs + j.outputs));
     float* back[2] = {storage.data() + DEEP * plane_in, storage.data() + DEEP * plane_in + plane_out};
     const auto place = [&](int64_t z) { return storage.data() + (z + DEEP) % DEEP * plane_in; };
-    const int64_t count = std::min(j.band, j.tiles() - first), plane = j.y * j.x;
     const auto changed = [&](int64_t z) {
         change(j, z >= 0 && z < j.z ? volume + z * plane * j.inputs : nullptr, first, count, place(z));
     };
@@ -322,8 +324,7 @@ void winograd_convolve(const int64_t* n, const float* x, const float* weights, c
     const int64_t bands = j.bands(), pairs = (j.z + 1) / 2;
     const int64_t wanted = std::max<int64_t>(1, 4 * j.threads / (j.batch * bands));
     const int64_t parts = j.threads > 1 ? std::clamp<int64_t>(pairs / THIN, 1, wanted) : 1;
-    native::Team team(j.threads);
-    team.each(j.batch * bands * parts, [&](int64_t unit) {
+    native::share(j.threads, j.batch * bands * parts, [&](int64_t unit) {
         const int64_t band = unit % bands, part = unit / bands % parts, b = unit / bands / parts;
         const int64_t from = 2 * (pairs * part / parts), to = std::min(j.z, 2 * (pairs * (part + 1) / parts));
         convolve(j, x + b * j.z * j.y * j.x * j.inputs, b, band * BAND, from, to);
@@ -336,8 +337,7 @@ void winograd_weigh(const int64_t* n, const float* x, const float* gradients, fl
     using namespace winograd;
     const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], 0, BROAD, nullptr, nullptr, nullptr, nullptr};
     const int64_t units = j.batch * j.bands(), volume = j.z * j.y * j.x;
-    native::Team team(j.threads);
-    team.each(j.threads, [&](int64_t part) {
+    native::share(j.threads, j.threads, [&](int64_t part) {
         float* to = sums + part * SPOTS * DEEP * j.inputs * j.outputs;
         for (int64_t u = units * part / j.threads; u < units * (part + 1) / j.threads; ++u) {
             const int64_t b = u / j.bands();
