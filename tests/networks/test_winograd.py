@@ -132,6 +132,25 @@ def test_so_do_those_of_few_or_odd_channels(kernels, channels):
     assert not winograd.usable(layer_of(*channels))
 
 
+@torch.no_grad()
+def test_threads_of_their_own_where_the_compiler_has_no_openmp(monkeypatch):
+    compiled = native._built
+    monkeypatch.setattr(
+        native, "_built", lambda compiler, flags: None if "-fopenmp" in flags else compiled(compiler, flags)
+    )
+    name = next(iter(native.supported()), None)
+    alone = name and native.build.__wrapped__(name)
+    if not alone:
+        pytest.skip("no kernels here")
+    monkeypatch.setattr(winograd, "library", lambda: alone)
+    layer, x, threads = layer_of(16, 32), torch.randn(2, 16, 9, 12, 11), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        torch.testing.assert_close(fewer(layer, x), layer(x).relu(), rtol=1e-4, atol=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_without_kernels_everything_stays_plain(monkeypatch):
     monkeypatch.setattr(winograd, "library", lambda: None)
     assert not winograd.usable(layer_of(32, 32))
