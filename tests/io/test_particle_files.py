@@ -300,3 +300,28 @@ def test_names_that_would_break_a_row_are_refused(tmp_path: Path, name: str, suf
     with pytest.raises(VoxpickError, match=r"cannot hold the name .* quotation marks and tabs"):
         write_particles(tmp_path / f"p{suffix}", picks, voxel_size=VOXEL, shape=SHAPE)
     assert list(tmp_path.iterdir()) == []
+
+
+RELION_3 = """data_
+
+loop_
+_rlnMicrographName
+_rlnCoordinateX
+_rlnCoordinateY
+_rlnCoordinateZ
+_rlnOriginX
+_rlnOriginY
+_rlnOriginZ
+"""
+
+
+def test_shifts_of_relion_3_are_in_pixels_of_its_images(tmp_path):
+    file = tmp_path / "old.star"
+    file.write_text(RELION_3 + "TS_01 10 20 30 1 -2 0.5\n")
+    np.testing.assert_allclose(read_star(file, voxel_size=8.0).centers_zyx, [[236.0, 176.0, 72.0]])
+    camera = RELION_3 + "_rlnDetectorPixelSize\n_rlnMagnification\n"
+    file.write_text(camera + "TS_01 10 20 30 1 -2 0.5 5.0 12500\n")  # images of 4 A, coordinates of 8 A
+    np.testing.assert_allclose(read_star(file, voxel_size=8.0).centers_zyx, [[238.0, 168.0, 76.0]])
+    file.write_text(camera + "TS_01 10 20 30 1 -2 0.5 5.0 0\n")
+    with pytest.raises(VoxpickError, match="rlnMagnification of the particle table is 0"):
+        read_star(file, voxel_size=8.0)

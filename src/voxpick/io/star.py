@@ -31,6 +31,8 @@ PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
 ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
+PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY", "rlnOriginZ"]
+CAMERA = ["rlnDetectorPixelSize", "rlnMagnification"]
 SIZES = ["vpxTomogramSizeXAngst", "vpxTomogramSizeYAngst", "vpxTomogramSizeZAngst"]
 TOMOGRAM_COLUMNS = ("rlnTomoName", "rlnMicrographName")
 CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
@@ -134,8 +136,9 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
 
     voxel_size, shape: A and voxels (z, y, x) of the tomogram. Centred (RELION 5) coordinates need both, unless voxpick
     wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size. Refined
-    shifts (rlnOrigin*Angst) are applied, and rlnTomoSubtomogram* angles combined with rlnAngle*. Figures of merit
-    outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName or rlnClassNumber.
+    shifts (rlnOrigin*Angst, or RELION 3.0's rlnOrigin* in pixels) are applied, and rlnTomoSubtomogram* angles combined
+    with rlnAngle*. Figures of merit outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName
+    or rlnClassNumber.
     A table without rows is no particles. Raises VoxpickError for a missing or foreign file, missing columns, and values
     that are not finite numbers.
     """
@@ -149,7 +152,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     if box is not None:
         rotations = box if rotations is None else box @ rotations
     centers_zyx = _centers_xyz(frame, optics, sizes, path, voxel_size, shape)[:, ::-1]
-    origins = _numbers(frame, ORIGINS, path)
+    origins = _origins(frame, path, voxel_size)
     if origins is not None:
         shifts = origins[:, ::-1]
         centers_zyx = centers_zyx - (shifts if box is None else np.einsum("nij,nj->ni", box, shifts))
@@ -246,6 +249,20 @@ def _centers_xyz(
         return pixels * _of_optics_group(frame, optics, path)
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
+    return pixels * voxel_size
+
+
+def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) -> np.ndarray | None:
+    """Refined shifts in A, x first: (n, 3). RELION 3.0 has them in pixels of its images, whose size its camera says."""
+    origins = _numbers(frame, ORIGINS, path)
+    pixels = _numbers(frame, PIXEL_ORIGINS, path)
+    if origins is not None or pixels is None or not pixels.any():
+        return origins
+    if all(name in frame for name in CAMERA):
+        camera = _above_zero(frame, CAMERA, path, "particle")
+        return pixels * 1e4 * camera[:, :1] / camera[:, 1:]
+    if voxel_size is None:
+        raise VoxpickError(f"{path}: {PIXEL_ORIGINS[0]} is in pixels of unknown size; set it with --voxel-size")
     return pixels * voxel_size
 
 
