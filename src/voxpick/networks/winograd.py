@@ -142,8 +142,9 @@ def quicken(network: nn.Module) -> None:
 @cache
 def _at_points() -> torch.Tensor:
     """What the taps (27, z before y before x) of a filter give at the points (SPOTS, y before x before z)."""
-    made = {"dtype": torch.float32, "device": "cpu"}  # whatever the defaults are
-    deep, points = torch.tensor(DEEP_POINTS, **made), torch.tensor(POINTS, **made)
+    deep, points = (  # whatever the defaults are
+        torch.tensor(numbers, dtype=torch.float32, device="cpu") for numbers in (DEEP_POINTS, POINTS)
+    )
     return torch.einsum("ai,bj,dz->abdzij", points, points, deep).reshape(SPOTS, 27)
 
 
