@@ -1,5 +1,6 @@
 """One process at a time in a folder."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from voxpick.errors import VoxpickError
+from voxpick.io import alone
 from voxpick.io.alone import alone_in
 
 HOLDER = """
@@ -49,3 +51,28 @@ def test_a_file_is_no_folder_to_hold(tmp_path):
         alone_in(tmp_path / "file", use=""),
     ):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_meanwhile_does_not_hold_on(tmp_path):
+    read, write = os.pipe()
+    with alone_in(tmp_path, use="trains", patience=0):
+        child = os.fork()
+        if not child:
+            os.close(write)
+            os.read(read, 1)  # until the parent closes its end
+            os._exit(0)
+    try:
+        with alone_in(tmp_path, use="trains", patience=0):
+            pass
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+        os.close(read)
+
+
+def test_where_there_are_no_locks_no_folder_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(alone, "fcntl", None)
+    monkeypatch.setattr(alone.os, "open", None)  # Windows refuses to open a folder
+    with alone_in(tmp_path / "made", use="trains"):
+        assert (tmp_path / "made").is_dir()

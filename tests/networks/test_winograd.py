@@ -1,6 +1,8 @@
 """Convolutions with fewer products: the same sums as the plain ones."""
 
 import copy
+import ctypes
+import pickle
 
 import pytest
 import torch
@@ -14,10 +16,11 @@ PLACE = torch.channels_last_3d
 
 @pytest.fixture(params=native.INSTRUCTIONS)
 def kernels(request, monkeypatch):
-    """The kernels of every set of instructions that this processor has, in turn."""
+    """The kernels of every set of instructions that this processor has, in turn, for volumes of any size."""
     if request.param not in native.supported() or native.build(request.param) is None:
         pytest.skip(f"no {request.param} kernels here")
     monkeypatch.setattr(winograd, "library", lambda: native.build(request.param))
+    monkeypatch.setattr(winograd, "LEAST_VOXELS", 0)
     return native.build(request.param)
 
 
@@ -65,8 +68,7 @@ def test_the_same_bits_whatever_the_threads_and_the_layout(kernels):
 
 @pytest.mark.parametrize("sides", [(1, 2, 3), (5, 6, 7), (8, 16, 24)])
 @pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (32, 48), (64, 16)])
-def test_gradients_are_those_of_a_plain_convolution(kernels, inputs, outputs, sides, monkeypatch):
-    monkeypatch.setattr(winograd, "LEAST_VOXELS", 1)
+def test_gradients_are_those_of_a_plain_convolution(kernels, inputs, outputs, sides):
     torch.manual_seed(1)
     layer, x, pull = layer_of(inputs, outputs), torch.randn(2, inputs, *sides), torch.randn(2, outputs, *sides)
     exact = copy.deepcopy(layer).double()
@@ -107,6 +109,7 @@ def test_they_stay_out_of_the_way_elsewhere(kernels, monkeypatch):
     layer = layer_of(32, 32)
     winograd.quicken(layer)
     monkeypatch.setattr(winograd, "convolve", None)  # may not be called
+    monkeypatch.setattr(winograd, "LEAST_VOXELS", 4096)
     layer(torch.randn(1, 32, 4, 4, 4))
     x = torch.randn(1, 32, 16, 16, 16)
     with torch.no_grad():
@@ -174,3 +177,87 @@ def test_a_point_convolution_copies_nothing():
     found = fusing.PointConvolution(layer)(x)
     torch.testing.assert_close(found, layer(x), rtol=1e-5, atol=1e-6)
     assert found.is_contiguous(memory_format=PLACE)
+
+
+@torch.no_grad()
+def test_nan_is_not_hidden_by_relu(kernels):
+    layer, x = layer_of(16, 16), torch.randn(1, 16, 5, 6, 7)
+    x[0, 3, 2, 2, 2] = torch.nan
+    assert fewer(layer, x)[layer(x).isnan()].isnan().all()
+
+
+def test_an_empty_batch_stays_empty(kernels):
+    layer, x, threads = layer_of(16, 32), torch.zeros(0, 16, 4, 5, 6, requires_grad=True), torch.get_num_threads()
+    winograd.quicken(layer)
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            result = layer(x)
+            assert result.shape == (0, 32, 4, 5, 6)
+            result.sum().backward()
+    finally:
+        torch.set_num_threads(threads)
+    assert layer.weight.grad.abs().max() == 0
+
+
+def test_what_does_not_fit_is_refused_as_by_a_plain_convolution(kernels):
+    layer = layer_of(32, 32, bias=False)
+    plain = copy.deepcopy(layer)
+    winograd.quicken(layer)
+    for wrong in (torch.randn(1, 16, 4, 4, 4), torch.randn(1, 32, 4, 4, 4, dtype=torch.float64)):
+        for one in (layer, plain):
+            with pytest.raises(RuntimeError):
+                one(wrong)
+    unbatched = torch.randn(32, 4, 5, 6)
+    assert torch.equal(layer(unbatched), plain(unbatched))
+    weights, x = winograd.packed(layer.weight), torch.randn(1, 32, 4, 4, 4)
+    for image, added in ((x[:, :16], None), (x, x[..., :2]), (x[0], None)):
+        with pytest.raises(ValueError, match="32 to 32 channels"):
+            winograd.convolve(image, weights, added=added)
+
+
+def test_a_second_derivative_is_refused(kernels):
+    layer, x = layer_of(16, 16), torch.randn(1, 16, 4, 4, 4, requires_grad=True)
+    winograd.quicken(layer)
+    (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
+@pytest.fixture
+def other_defaults():
+    torch.set_default_dtype(torch.float64)
+    winograd._at_points.cache_clear()
+    yield
+    torch.set_default_dtype(torch.float32)
+    winograd._at_points.cache_clear()
+
+
+def test_neither_autocast_nor_defaults_change_the_format(kernels, other_defaults):
+    layer = layer_of(16, 16).float()
+    x, pull = torch.randn(1, 16, 5, 6, 7).float(), torch.randn(1, 16, 5, 6, 7).float()
+    exact = copy.deepcopy(layer).double()
+    winograd.quicken(layer)
+    here = x.clone().requires_grad_(True)
+    loss = (layer(here) * pull).sum()
+    assert loss.dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss.backward()
+    wanted = gradients_of(exact, x.double(), pull.double())
+    for found, right in zip((here.grad, layer.weight.grad), wanted, strict=False):
+        assert (found - right).abs().max() < 3e-5 * right.abs().max()
+
+
+def test_a_layer_brought_to_where_there_are_no_kernels_is_plain(kernels, monkeypatch):
+    layer, x = layer_of(16, 16), torch.randn(1, 16, 4, 5, 6)
+    plain = copy.deepcopy(layer)
+    winograd.quicken(layer)
+    there = pickle.loads(pickle.dumps(layer))
+    monkeypatch.setattr(winograd, "library", lambda: None)
+    assert torch.equal(there(x), plain(x))
+
+
+def test_sums_of_gradients_take_no_more_room_than_there_is_work(kernels):
+    numbers = winograd._numbers(torch.empty(2, 16, 8, 8, 8), 16, False)
+    numbers[6] = 64  # threads
+    assert kernels.winograd_parts(ctypes.c_void_p(numbers.data_ptr())) == 2

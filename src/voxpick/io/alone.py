@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from voxpick.errors import VoxpickError
@@ -29,18 +29,25 @@ def alone_in(folder: str | Path, *, use: str, patience: float | None = None) -> 
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        handle = os.open(place, os.O_RDONLY)
+        handle = os.open(place, os.O_RDONLY) if fcntl is not None else None  # Windows opens no folders
     except OSError as error:
         raise VoxpickError(f"{folder}: the folder cannot be made or opened ({error.strerror or error})") from error
+    if handle is None:
+        yield
+        return
     try:
         _lock(handle, place, use, time.monotonic() + (PATIENCE_SECONDS if patience is None else patience))
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # closed alone, it would be held by children that were forked meanwhile
+                fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
         os.close(handle)
 
 
 def _lock(handle: int, folder: Path, use: str, deadline: float) -> None:
-    while fcntl is not None:
+    while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return

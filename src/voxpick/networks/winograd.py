@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from voxpick.networks.native import library
 
@@ -45,16 +46,18 @@ def usable(layer: nn.Conv3d) -> bool:
     return plain and alone and all(n % lanes == 0 for n in layer.weight.shape[:2])
 
 
+@torch.autocast("cpu", enabled=False)
 def packed(weight: torch.Tensor) -> torch.Tensor:
-    """Weights (outputs, inputs, 3, 3, 3) at the points, in the order in which `native/winograd.cpp` reads them.
+    """Weights (outputs, inputs, 3, 3, 3) at the points, (SPOTS, inputs, outputs), float32 whatever autocast says.
 
-    Spot along y, x and z, then outputs in pairs of vectors (a single one at the end where their number is odd), then
-    input, output.
+    They lie as `native/winograd.cpp` reads them: spots along y, x and z; within one, outputs in pairs of vectors (a
+    single vector at the end where their number is odd), and within a pair inputs before outputs.
     """
     outputs, inputs = weight.shape[:2]
     taps = weight.detach().float().reshape(outputs, inputs, -1).permute(2, 1, 0)
     pairs = taps.split(2 * _kernels().winograd_lanes(), dim=2)
-    return _at_points() @ torch.cat([pair.reshape(len(pair), -1) for pair in pairs], dim=1)
+    at_points = _at_points() @ torch.cat([pair.reshape(len(pair), -1) for pair in pairs], dim=1)
+    return at_points.view(SPOTS, inputs, outputs)
 
 
 def convolve(
@@ -64,10 +67,14 @@ def convolve(
     """relu(convolution(x) + bias + added), float32, channels last.
 
     x: (b, inputs, z, y, x). weights: as `packed` gives them. bias: (outputs,). added: like the result. relu: False
-    leaves values below 0.
+    leaves values below 0. Raises ValueError for shapes that do not go together.
     """
-    outputs = weights.numel() // (SPOTS * x.shape[1])
-    result = torch.empty((len(x), outputs, *x.shape[2:]), memory_format=PLACE)
+    _, inputs, outputs = weights.shape
+    shape = (len(x), outputs, *x.shape[2:])
+    if x.ndim != 5 or x.shape[1] != inputs or (added is not None and added.shape != shape):
+        other = "" if added is None else f" and {tuple(added.shape)} to add"
+        raise ValueError(f"{inputs} to {outputs} channels: the maps have shape {tuple(x.shape)}{other}")
+    result = torch.empty(shape, dtype=torch.float32, device=x.device, memory_format=PLACE)
     more = None if added is None else added.contiguous(memory_format=PLACE)
     _call(
         "winograd_convolve", _numbers(x, outputs, relu), x.contiguous(memory_format=PLACE), weights, bias, more, result
@@ -75,15 +82,19 @@ def convolve(
     return result
 
 
+@torch.autocast("cpu", enabled=False)
 def weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """The gradient (outputs, inputs, 3, 3, 3) of the weights of convolution(x), from that of its result.
 
-    x: (b, inputs, z, y, x), gradient: (b, outputs, z, y, x), float32. Sums depend on the number of threads.
+    x: (b, inputs, z, y, x), gradient: (b, outputs, z, y, x), float32. The order of summation, and so the last bits,
+    depend on the number of threads.
     """
     inputs, outputs = x.shape[1], gradient.shape[1]
-    sums = torch.zeros(torch.get_num_threads(), SPOTS, inputs, outputs)
+    numbers = _numbers(x, outputs, False)
+    parts = _kernels().winograd_parts(ctypes.c_void_p(numbers.data_ptr()))
+    sums = torch.zeros(parts, SPOTS, inputs, outputs, dtype=torch.float32, device=x.device)
     image, gradient = x.contiguous(memory_format=PLACE), gradient.contiguous(memory_format=PLACE)
-    _call("winograd_weigh", _numbers(x, outputs, False), image, gradient, sums)
+    _call("winograd_weigh", numbers, image, gradient, sums)
     taps = _at_points().T @ (sums[0] if len(sums) == 1 else sums.sum(0)).reshape(SPOTS, -1)
     return taps.reshape(3, 3, 3, inputs, outputs).permute(4, 3, 0, 1, 2).contiguous()
 
@@ -96,6 +107,7 @@ class _Convolution(torch.autograd.Function):
         return convolve(x, packed(weight), relu=False)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=PLACE)
@@ -112,9 +124,10 @@ class FewProducts(nn.Conv3d):
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         learns = torch.is_grad_enabled() and weight.requires_grad
-        short = input.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        few = input.numel() < LEAST_VOXELS * input.shape[1]
-        if not learns or short or few or input.device.type != "cpu":
+        short = not input.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu")
+        fits = input.ndim == 5 and input.shape[1] == weight.shape[1] and input.device.type == "cpu"
+        few = input.numel() < LEAST_VOXELS * weight.shape[1]
+        if not learns or short or few or not fits or not usable(self):  # unpickled, it may be where kernels are not
             return super()._conv_forward(input, weight, bias)
         result = cast(torch.Tensor, _Convolution.apply(input, weight))
         return result if bias is None else result + bias[:, None, None, None]
@@ -133,7 +146,9 @@ def quicken(network: nn.Module) -> None:
 @cache
 def _at_points() -> torch.Tensor:
     """What the taps (27, z before y before x) of a filter give at the points (SPOTS, y before x before z)."""
-    deep, points = torch.tensor(DEEP_POINTS), torch.tensor(POINTS)
+    deep, points = (  # whatever the defaults are
+        torch.tensor(numbers, dtype=torch.float32, device="cpu") for numbers in (DEEP_POINTS, POINTS)
+    )
     return torch.einsum("ai,bj,dz->abdzij", points, points, deep).reshape(SPOTS, 27)
 
 
@@ -145,7 +160,8 @@ def _kernels() -> ctypes.CDLL:
 
 def _numbers(x: torch.Tensor, outputs: int, relu: bool) -> torch.Tensor:
     batch, inputs, *sides = x.shape
-    return torch.tensor([batch, *sides, inputs, outputs, torch.get_num_threads(), relu], dtype=torch.int64)
+    numbers = [batch, *sides, inputs, outputs, torch.get_num_threads(), relu]
+    return torch.tensor(numbers, dtype=torch.int64, device="cpu")
 
 
 def _call(name: str, *tensors: torch.Tensor | None) -> None:

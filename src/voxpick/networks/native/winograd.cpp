@@ -20,6 +20,7 @@ constexpr int64_t MOST = 1024;    // channels
 constexpr int64_t THIN = 4;       // pairs of planes a unit of work has at least, as it begins by changing two more
 constexpr int ROWS = LANES == 16 ? 12 : 6;  // tiles whose sums are in registers, for two vectors of outputs
 constexpr int TAKEN = LANES / 2;            // the same for gradients of weights: inputs
+static_assert(BAND % ROWS == 0 && LANES % TAKEN == 0);
 alignas(64) static const float NOTHING[MOST] = {};
 
 struct Job {
@@ -145,7 +146,8 @@ inline void convolve_spots(const Job& j, const float* const (&planes)[DEEP], flo
     }
 }
 
-// Voxels of a plane from their spots: ReLU of the sum with bias and `added`.
+// Voxels of a plane from their spots: ReLU of the sum with bias and `added`. NaN stays, as the larger of 0 and NaN is
+// the second of the two.
 inline void finish(const Job& j, const float* spots, int64_t first, int64_t count, int64_t plane) {
     for (int64_t t = 0; t < count; ++t) {
         const int64_t y = (first + t) / j.across() * SIDE, x = (first + t) % j.across() * SIDE;
@@ -167,7 +169,7 @@ inline void finish(const Job& j, const float* spots, int64_t first, int64_t coun
                     const int64_t at = ((plane * j.y + y + a) * j.x + x + b) * j.outputs + k;
                     Floats value = add(voxels[b], start);
                     if (j.added) value = add(value, load_any(j.added + at));
-                    put_any(j.out + at, j.cut ? larger(value, every(0.f)) : value);
+                    put_any(j.out + at, j.cut ? larger(every(0.f), value) : value);
                 }
             }
         }
@@ -322,6 +324,7 @@ void winograd_convolve(const int64_t* n, const float* x, const float* weights, c
     using namespace winograd;
     const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], BAND, weights, bias, added, out};
     const int64_t bands = j.bands(), pairs = (j.z + 1) / 2;
+    if (j.batch * bands * pairs == 0) return;  // no voxels
     const int64_t wanted = std::max<int64_t>(1, 4 * j.threads / (j.batch * bands));
     const int64_t parts = j.threads > 1 ? std::clamp<int64_t>(pairs / THIN, 1, wanted) : 1;
     native::share(j.threads, j.batch * bands * parts, [&](int64_t unit) {
@@ -331,15 +334,22 @@ void winograd_convolve(const int64_t* n, const float* x, const float* weights, c
     });
 }
 
-// sums [threads, spots, inputs, outputs], zeros at first: gradients of the weights at the points, from those of the
-// results, each of `threads` parts of the work by itself.
+// Parts that `winograd_weigh` adds up each by itself: one a thread, but no more than there are bands.
+int64_t winograd_parts(const int64_t* n) {
+    using namespace winograd;
+    const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], 0, BROAD, nullptr, nullptr, nullptr, nullptr};
+    return std::clamp<int64_t>(j.batch * j.bands(), 1, std::max<int64_t>(j.threads, 1));
+}
+
+// sums [parts, spots, inputs, outputs], zeros at first: gradients of the weights at the points, from those of the
+// results, as many as `winograd_parts` says.
 void winograd_weigh(const int64_t* n, const float* x, const float* gradients, float* sums) {
     using namespace winograd;
     const Job j{n[0], n[1], n[2], n[3], n[4], n[5], n[6], 0, BROAD, nullptr, nullptr, nullptr, nullptr};
-    const int64_t units = j.batch * j.bands(), volume = j.z * j.y * j.x;
-    native::share(j.threads, j.threads, [&](int64_t part) {
+    const int64_t units = j.batch * j.bands(), volume = j.z * j.y * j.x, parts = winograd_parts(n);
+    native::share(j.threads, parts, [&](int64_t part) {
         float* to = sums + part * SPOTS * DEEP * j.inputs * j.outputs;
-        for (int64_t u = units * part / j.threads; u < units * (part + 1) / j.threads; ++u) {
+        for (int64_t u = units * part / parts; u < units * (part + 1) / parts; ++u) {
             const int64_t b = u / j.bands();
             weigh(j, x + b * volume * j.inputs, gradients + b * volume * j.outputs, u % j.bands() * BROAD, to);
         }
