@@ -1,5 +1,6 @@
 """Full disks, missing memory, leftovers of killed processes; help and version."""
 
+import os
 import resource
 import signal
 from contextlib import contextmanager
@@ -61,6 +62,21 @@ def test_leftovers_of_a_killed_process_are_no_obstacle(monkeypatch, capsys, plac
     assert run(monkeypatch, capsys, place, "simulate", "shrec20", tmp_path, *words.split())[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
     assert (tmp_path / "model_0" / "simulation.yaml").is_file()
+
+
+def test_sigterm_leaves_nothing_half_written(monkeypatch, capsys, place, tmp_path):
+    """It ended the process at once, and a batch system's time limit left hidden halves of files behind."""
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    monkeypatch.setattr("voxpick.io.atomic.os.replace", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        words = ["report", "good.mrc", "good.csv", "--output", tmp_path / "new.html"]
+        code, _, _ = run(monkeypatch, capsys, place, *words)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 130
+    assert ended == [signal.SIGTERM]  # by which the process ends, where nobody else answers it
+    assert not list(tmp_path.iterdir())
 
 
 def test_debug_shows_the_traceback(monkeypatch, place):
