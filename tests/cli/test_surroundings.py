@@ -79,6 +79,20 @@ def test_sigterm_leaves_nothing_half_written(monkeypatch, capsys, place, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_that_is_a_link_to_itself_is_replaced(monkeypatch, capsys, place, tmp_path):
+    """It was a RuntimeError with its traceback."""
+    link = tmp_path / "new.html"
+    link.symlink_to(link)
+    assert run(monkeypatch, capsys, place, "report", "good.mrc", "good.csv", "--output", link)[0] == 0
+    assert link.is_file() and not link.is_symlink()
+
+
+def test_a_model_without_a_classifier_says_how_to_train_one(monkeypatch, capsys, place):
+    """It named '--stage classifier', which the method that is trained unless one is named does not have."""
+    words = ["cam", "good.mrc", "good.csv", "--model", "model.pt"]
+    refused(monkeypatch, capsys, place, words, "holds no classifier", "voxpick train --method densenet")
+
+
 def test_debug_shows_the_traceback(monkeypatch, place):
     monkeypatch.chdir(place)
     monkeypatch.setattr("sys.argv", ["voxpick", "evaluate", "empty.csv", "truth", "--debug"])
