@@ -93,6 +93,16 @@ def test_a_model_without_a_classifier_says_how_to_train_one(monkeypatch, capsys,
     refused(monkeypatch, capsys, place, words, "holds no classifier", "voxpick train --method densenet")
 
 
+def test_a_name_that_is_not_utf8_is_told(monkeypatch, capsys, place, tmp_path):
+    """It was a UnicodeEncodeError with its traceback."""
+    tomogram = tmp_path / os.fsdecode(b"\xe9.mrc")
+    tomogram.write_bytes((place / "good.mrc").read_bytes())
+    words = ["report", tomogram, "good.csv", "--output", tmp_path / "new.html"]
+    code, lines, _ = run(monkeypatch, capsys, place, *words)
+    assert code == 2 and "not UTF-8" in lines[-1] and "rename" in lines[-1]
+    assert not (tmp_path / "new.html").exists()
+
+
 def test_debug_shows_the_traceback(monkeypatch, place):
     monkeypatch.chdir(place)
     monkeypatch.setattr("sys.argv", ["voxpick", "evaluate", "empty.csv", "truth", "--debug"])

@@ -108,6 +108,8 @@ def _one_line(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, (VoxpickError, OSError)):
         return text or type(error).__name__
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in text:  # how Python holds bytes that it cannot read
+        return "the name of a file or folder is not UTF-8, so it cannot be written into a file; rename it"
     if isinstance(error, MemoryError) or any(mark in text for mark in NO_MEMORY):
         return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
     if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line
