@@ -4,6 +4,7 @@ import pytest
 from voxpick.api import detect, evaluate, simulate, train
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
+from voxpick.volume import Volume
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,40 @@ def test_wrong_settings_of_a_simulation_are_told_in_one_line(settings, words):
 def test_nothing_to_train_on_is_told():
     with pytest.raises(VoxpickError, match="no world to train on"):
         train([])
+
+
+ARRAY = np.zeros((8, 8, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda world: detect(ARRAY), "volume is of type ndarray, not a Volume; read one by .*read_mrc"),
+        (lambda world: detect(world), "volume is of type World, not a Volume"),
+        (lambda world: detect(None), "volume is None, not a Volume"),
+        (lambda world: detect(world.tomogram, "mine.pt"), "localizer is of type str, not a Model; .*load_models"),
+        (lambda world: detect(world.tomogram, classifier={}), "classifier is of type dict, not a Model"),
+        (lambda world: detect(world.tomogram, models="mine.pt"), "models is of type str, not a dict"),
+        (lambda world: detect(world.tomogram, models={"picker": "a"}), r"models\['picker'\] is of type str"),
+        (lambda world: detect(world.tomogram, models={}), "models is empty"),
+        (lambda world: evaluate(ARRAY, world), "picks is of type ndarray, not a Particles; .*centers_zyx in A"),
+        (lambda world: evaluate(world.particles, world.particles), "world is of type Particles, not a World"),
+        (lambda world: train(world), r"worlds is of type World; give a list of them, such as \[world\]"),
+        (lambda world: train("data/model_0"), "worlds is of type str; give a list"),
+        (lambda world: train([world, world.tomogram]), r"worlds\[1\] is of type Volume, not a World"),
+        (lambda world: train([world], earlier={"localizer": "a.pt"}), r"earlier\['localizer'\] is of type str"),
+        (lambda world: simulate(seed=None), "seed = None: give a whole number"),
+        (lambda world: simulate(seed=-1), "seed = -1: give a whole number"),
+        (lambda world: simulate(seed=1, structures=["1bxn"]), "structures is of type list, not a dict"),
+        (lambda world: simulate(seed=1, structures={"a": "a.npz"}), r"structures\['a'\] is of type str"),
+        (lambda world: simulate(seed=1, structures={}), "structures is empty"),
+        (lambda world: Volume([[[1.0]]], 10.0), "data of a volume is list; give a NumPy array"),
+        (lambda world: Volume(ARRAY.astype(complex), 10.0), "data of a volume is complex128"),
+        (lambda world: Volume(ARRAY, "10"), "voxel size is '10'; give a number"),
+        (lambda world: Volume(ARRAY, None), "voxel size is None; give a number"),
+    ],
+)
+def test_what_is_given_in_the_wrong_place_is_told_with_the_way_out(world, wrong, words):
+    """Each was an AttributeError or a TypeError from somewhere inside, or was taken without a word."""
+    with pytest.raises(VoxpickError, match=words):
+        wrong(world)

@@ -20,6 +20,10 @@ from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.volume import Volume, intensity_statistics
 
+READ = "read one by voxpick.io.mrc.read_mrc(path), or make one by voxpick.volume.Volume(array_zyx, voxel_size=A)"
+SIMULATE = "make one by voxpick.api.simulate(seed=...)"
+LOAD = "read a file of models by voxpick.io.model.load_models(path), which gives each by the name of its stage"
+
 if TYPE_CHECKING:
     from voxpick.evaluate.shrec_score import Shrec20Score
     from voxpick.networks.model import Model
@@ -62,6 +66,7 @@ def simulate(
 
     bank = load_bank()
     chosen = bank if structures is None else structures
+    _check_seed_and_structures(seed, chosen)
     recipe = _recipe(settings)
     if vary:
         recipe = draw_recipe(recipe, list(chosen), Variation(), varying(seed))
@@ -108,15 +113,15 @@ def train(
     """Train one stage of a method, its first if none is named; settings are those of `train.settings`.
 
     earlier: stages that are trained already, by name, for a method whose later stages build on them.
-    Raises VoxpickError without worlds, and for an unknown method, stage or setting.
+    Raises VoxpickError without worlds, for something else in their place, and for an unknown method, stage or setting.
     """
     from voxpick.methods.catalogue import find_method
     from voxpick.methods.recipe import class_names
     from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.train.targets import TrainingVolume
 
-    if not worlds:
-        raise VoxpickError("there is no world to train on; make some with simulate")
+    _check_worlds(worlds)
+    _check_models("train: earlier", {} if earlier is None else earlier)
     volumes = [
         TrainingVolume(
             world.tomogram,
@@ -157,16 +162,27 @@ def detect(
     localizer: what `train` made, of a method whose one stage finds particles; one that does not name them leaves that
     to the classifier. models: trained stages by name, of any method; given with a classifier, that one names the picks.
     settings are those of the method's detection, `detect.settings.DetectSettings` and what it adds.
+    Raises VoxpickError for other than a Volume and Models, and for a setting that is unknown or wrong.
     """
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.methods.catalogue import find_method, method_of
     from voxpick.methods.naming import detect_and_name
+    from voxpick.networks.model import Model
 
+    _require(volume, Volume, "detect: volume", READ)
+    for what, model in (("localizer", localizer), ("classifier", classifier)):
+        if model is not None:
+            _require(model, Model, f"detect: {what}", f"give what voxpick.api.train made; {LOAD}")
     if localizer is not None and models is not None:
         raise VoxpickError("give either a localizer or the models of a method")
+    if models is not None:
+        _check_models("detect: models", models)
+        if not models:
+            raise VoxpickError("detect: models is empty; leave it out for the built-in ones")
     if localizer is not None:
         models = {_stage(localizer): localizer}
-    models = models or load_models(builtin_model_path(DEFAULT_METHOD))
+    if models is None:
+        models = load_models(builtin_model_path(DEFAULT_METHOD))
     name = method_of(models)
     found = detect_and_name(volume, find_method(name), models, classifier, changes=settings, device=device)
     return found.particles
@@ -178,9 +194,15 @@ def _stage(model: Model) -> str:
 
 
 def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20Score:
-    """Score picks, in the tomogram's frame, as SHREC'20 does."""
+    """Score picks, in the tomogram's frame, as SHREC'20 does.
+
+    Raises VoxpickError for other than Particles and a World.
+    """
     from voxpick.evaluate.shrec import score_shrec
 
+    way = "give what voxpick.api.detect or voxpick.io.formats.read_particles made, or Particles(centers_zyx in A)"
+    _require(picks, Particles, "evaluate: picks", way)
+    _require(world, World, "evaluate: world", SIMULATE)
     return score_shrec(
         picks,
         world.particles,
@@ -191,3 +213,49 @@ def evaluate(picks: Particles, world: World, *, strict: bool = False) -> Shrec20
         frame="tomogram",
         strict=strict,
     )
+
+
+def _require(value: object, kind: type, what: str, way_out: str) -> None:
+    """Raise VoxpickError for an argument that is not of its kind."""
+    if not isinstance(value, kind):
+        raise VoxpickError(f"{what} is {_kind(value)}, not a {kind.__name__}; {way_out}")
+
+
+def _kind(value: object) -> str:
+    """What a value is, for a message."""
+    return "None" if value is None else f"of type {type(value).__name__}"
+
+
+def _check_worlds(worlds: object) -> None:
+    """Raise VoxpickError unless these are worlds, at least one."""
+    if isinstance(worlds, str) or not isinstance(worlds, Sequence):
+        raise VoxpickError(f"train: worlds is {_kind(worlds)}; give a list of them, such as [world]")
+    if not worlds:
+        raise VoxpickError("there is no world to train on; make some with simulate")
+    for k, world in enumerate(worlds):
+        _require(world, World, f"train: worlds[{k}]", SIMULATE)
+
+
+def _check_models(what: str, models: object) -> None:
+    """Raise VoxpickError unless these are models by the names of their stages."""
+    from voxpick.networks.model import Model
+
+    _require(models, dict, what, LOAD)
+    assert isinstance(models, dict)
+    for stage, model in models.items():
+        _require(model, Model, f"{what}[{stage!r}]", LOAD)
+
+
+def _check_seed_and_structures(seed: object, structures: object) -> None:
+    """Raise VoxpickError for a seed that is no whole number from 0 on, and for other than bead models by name."""
+    from voxpick.simulate.structures import BeadModel
+
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise VoxpickError(f"simulate: seed = {seed!r}: give a whole number from 0 on")
+    way = "read a bank by voxpick.cli.structures.read_bank(path)"
+    _require(structures, dict, "simulate: structures", way)
+    assert isinstance(structures, dict)
+    if not structures:
+        raise VoxpickError("simulate: structures is empty; leave it out for the built-in twelve")
+    for name, model in structures.items():
+        _require(model, BeadModel, f"simulate: structures[{name!r}]", way)

@@ -19,7 +19,8 @@ class Volume:
     """A float32 image [z, y, x] (in memory or memory-mapped) with cubic voxels of voxel_size A.
 
     The centre of voxel i lies at i * voxel_size along its axis (docs/geometry.md).
-    Raises VoxpickError for anything but three non-empty dimensions and a positive, finite voxel size.
+    Raises VoxpickError for anything but an array of real numbers with three non-empty dimensions and a positive, finite
+    voxel size.
     """
 
     data: np.ndarray
@@ -27,6 +28,11 @@ class Volume:
     name: str = "tomogram"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.data, np.ndarray) or self.data.dtype.kind not in "biuf":
+            kind = self.data.dtype if isinstance(self.data, np.ndarray) else type(self.data).__name__
+            raise VoxpickError(f"{self.name}: the data of a volume is {kind}; give a NumPy array of real numbers")
+        if isinstance(self.voxel_size, bool) or not isinstance(self.voxel_size, (int, float, np.number)):
+            raise VoxpickError(f"{self.name}: the voxel size is {self.voxel_size!r}; give a number, in A")
         if self.data.ndim != 3:
             raise VoxpickError(
                 f"{self.name}: a volume has 3 dimensions (z, y, x), but this one has shape {self.data.shape}; "

@@ -1,5 +1,6 @@
 """Full disks, missing memory, leftovers of killed processes; help and version."""
 
+import os
 import resource
 import signal
 from contextlib import contextmanager
@@ -61,6 +62,45 @@ def test_leftovers_of_a_killed_process_are_no_obstacle(monkeypatch, capsys, plac
     assert run(monkeypatch, capsys, place, "simulate", "shrec20", tmp_path, *words.split())[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
     assert (tmp_path / "model_0" / "simulation.yaml").is_file()
+
+
+def test_sigterm_leaves_nothing_half_written(monkeypatch, capsys, place, tmp_path):
+    """It ended the process at once, and a batch system's time limit left hidden halves of files behind."""
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    monkeypatch.setattr("voxpick.io.atomic.os.replace", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        words = ["report", "good.mrc", "good.csv", "--output", tmp_path / "new.html"]
+        code, _, _ = run(monkeypatch, capsys, place, *words)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert code == 130
+    assert ended == [signal.SIGTERM]  # by which the process ends, where nobody else answers it
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_is_a_link_to_itself_is_replaced(monkeypatch, capsys, place, tmp_path):
+    """It was a RuntimeError with its traceback."""
+    link = tmp_path / "new.html"
+    link.symlink_to(link)
+    assert run(monkeypatch, capsys, place, "report", "good.mrc", "good.csv", "--output", link)[0] == 0
+    assert link.is_file() and not link.is_symlink()
+
+
+def test_a_model_without_a_classifier_says_how_to_train_one(monkeypatch, capsys, place):
+    """It named '--stage classifier', which the method that is trained unless one is named does not have."""
+    words = ["cam", "good.mrc", "good.csv", "--model", "model.pt"]
+    refused(monkeypatch, capsys, place, words, "holds no classifier", "voxpick train --method densenet")
+
+
+def test_a_name_that_is_not_utf8_is_told(monkeypatch, capsys, place, tmp_path):
+    """It was a UnicodeEncodeError with its traceback."""
+    tomogram = tmp_path / os.fsdecode(b"\xe9.mrc")
+    tomogram.write_bytes((place / "good.mrc").read_bytes())
+    words = ["report", tomogram, "good.csv", "--output", tmp_path / "new.html"]
+    code, lines, _ = run(monkeypatch, capsys, place, *words)
+    assert code == 2 and "not UTF-8" in lines[-1] and "rename" in lines[-1]
+    assert not (tmp_path / "new.html").exists()
 
 
 def test_debug_shows_the_traceback(monkeypatch, place):

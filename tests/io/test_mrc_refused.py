@@ -48,6 +48,34 @@ def test_bad_files_are_named(tmp_path: Path, path: Path, data: np.ndarray) -> No
             read_mrc(tmp_path / name)
 
 
+def test_volumes_of_other_kinds_are_named_with_the_way_out(tmp_path: Path) -> None:
+    """They were no MRC files, or folders, and that was all."""
+    for name, begin in {
+        "v.h5": b"\x89HDF\r\n\x1a\n",
+        "v.em": b"\x06\0\0\x05",
+        "v.npy": b"\x93NUMPY",
+        "v.npz": b"PK\x03\x04",
+    }.items():
+        (tmp_path / name).write_bytes(begin + bytes(2000))
+    for name, mark in {
+        "v2.zarr": ".zgroup",
+        "v3.ome.zarr": "zarr.json",
+        "bare": ".zarray",
+        "broken.zarr": "notes",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / mark).touch()
+    for name, words in {
+        "v.h5": "an HDF5 file.*h5py",
+        "v.em": "not an MRC file.*emfile",
+        "v.npy": "a NumPy file",
+        "v.npz": "a zip or .npz file",
+        **dict.fromkeys(("v2.zarr", "v3.ome.zarr", "bare", "broken.zarr"), "a Zarr store.*level"),
+    }.items():
+        with pytest.raises(VoxpickError, match=rf"{name}.*{words}.*write_mrc"):
+            read_mrc(tmp_path / name)
+
+
 def test_two_four_dimensions_and_fourier_data_are_refused(tmp_path: Path, data: np.ndarray) -> None:
     for name, array, words in (
         ("flat", data[0], "2-D image"),

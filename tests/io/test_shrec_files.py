@@ -109,6 +109,28 @@ def test_an_overwritten_directory_is_there_until_the_new_one_is(
     assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
 
 
+@pytest.mark.parametrize(("when", "kept"), [(".old", "first"), ("model_0", "second")])
+def test_ctrl_c_between_the_two_renames_leaves_one_of_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, kept: str
+) -> None:
+    """Right after the first rename it left the old folder under its hidden name, and none under its own."""
+    target = tmp_path / "model_0"
+    with atomic_directory(target) as folder:
+        (folder / "file").write_text("first")
+    rename = os.replace
+
+    def interrupted(source: Path, destination: Path) -> None:
+        rename(source, destination)
+        if destination.name.endswith(when) and "old" not in source.name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_directory(target, overwrite=True) as folder:
+        (folder / "file").write_text("second")
+    assert (target / "file").read_text() == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
+
+
 def test_bad_models(tmp_path: Path) -> None:
     arrays = model_arrays(np.random.default_rng(1))
     with pytest.raises(VoxpickError, match=r"class_bbox has shape \(12, 20, 27\)"):

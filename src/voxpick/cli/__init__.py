@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -51,6 +57,32 @@ def _version(asked: bool) -> None:
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit code 2."""
+    with _cleaning_up_on_sigterm():
+        _run()
+
+
+@contextmanager
+def _cleaning_up_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a job, remove what is half written, as Ctrl-C does, and then end it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if asked.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)  # so that the one who waits for it sees what ended it
+
+
+def _run() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         sys.exit(build_app()(args=_debug_first(sys.argv[1:]), standalone_mode=False))
@@ -76,6 +108,8 @@ def _one_line(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, (VoxpickError, OSError)):
         return text or type(error).__name__
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in text:  # how Python holds bytes that it cannot read
+        return "the name of a file or folder is not UTF-8, so it cannot be written into a file; rename it"
     if isinstance(error, MemoryError) or any(mark in text for mark in NO_MEMORY):
         return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
     if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line

@@ -102,6 +102,6 @@ def read_classifier(name: str) -> Model:
     if "classifier" not in parts:
         raise VoxpickError(
             f"{path}: holds no classifier (it has: {', '.join(parts) or 'nothing'}); "
-            "train one with 'voxpick train --stage classifier'"
+            "train one with 'voxpick train --method densenet'"
         )
     return parts["classifier"]

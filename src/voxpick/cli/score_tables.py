@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ def print_shrec(score: Shrec20Score) -> None:
     rows = [[name, weight_kda(name), count[name], f1, accuracy[name]] for name, f1 in score.class_f1.items()]
     rows.append(["mean", None, score.particles, score.mean_class_f1, None])
     print_table(f"{rules}: classes", ["class", "kDa", "particles", "F1", "accuracy"], rows)
-    print_table(f"{rules}: mean class F1 by size", list(score.size_groups), [score.size_groups.values()])
+    groups = score.size_groups
+    if not all(math.isnan(f1) for f1 in groups.values()):  # classes of one's own are in no group
+        print_table(f"{rules}: mean class F1 by size", list(groups), [groups.values()])
     matrix = [[name, *counts] for name, counts in zip(score.labels, score.confusion.tolist(), strict=True)]
     shown = matrix if score.strict else matrix[1:]
     print_table(f"{rules}: confusion (rows true, columns claimed; 0 is missed)", ["", *score.labels], shown)

@@ -19,7 +19,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises VoxpickError when the folder cannot be made, the disk refuses the write, or there is a device or a pipe.
     """
     target = Path(path)
-    target = target.resolve() if target.is_symlink() else target
+    target = Path(os.path.realpath(target)) if target.is_symlink() else target
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise VoxpickError(f"{path}: is a device or a pipe, which would be replaced by a file; name a file")
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")

@@ -20,8 +20,17 @@ from voxpick.errors import VoxpickError
 MODES = {0: np.int8, 1: np.int16, 2: np.float32, 6: np.uint16, 12: np.float16}
 MAX_ANISOTROPY = 0.01
 _OTHER_MODES = {3: "complex 16-bit", 4: "complex Fourier", 101: "4-bit"}
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How TIFF and BigTIFF files begin, in either byte order."""
+_TIFF2MRC = "for instance with IMOD's tif2mrc"
+_IN_PYTHON = "in Python by voxpick.io.mrc.write_mrc(path, array, voxel_size=A)"
+_FOREIGN = {
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), ("a TIFF file", "it, " + _TIFF2MRC)),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5 file", f"the volume that h5py reads from it, {_IN_PYTHON}"),
+    b"\x93NUMPY": ("a NumPy file", "it, " + _IN_PYTHON),
+    b"PK\x03\x04": ("a zip or .npz file", "the volume in it, " + _IN_PYTHON),
+}
+"""How files of other kinds begin (TIFF and BigTIFF in either byte order): what they are, and what makes MRC of them."""
+_ZARR_MARKS = (".zgroup", ".zarray", "zarr.json")
+"""A folder with one of these is a Zarr store, of version 2 or 3."""
 _IMOD_STAMP, _IMOD_SIGNED = 1146047817, 1
 _GZIP_RATIO = 1032
 """How many times smaller gzip makes a file at most."""
@@ -45,19 +54,21 @@ def read_header(path: str | Path) -> MrcHeader:
     """Read and check the header and the length of the file. Raises VoxpickError naming the file and the value."""
     path = Path(path)
     if path.is_dir():
-        raise VoxpickError(f"{path}: is a folder; give an MRC file")
+        raise VoxpickError(f"{path}: {_folder(path)}")
     if not path.is_file():
         raise VoxpickError(f"{path}: no such file")
     with open_maybe_gzip(path) as stream:
         raw = read_bytes(stream, HEADER_DTYPE.itemsize, path)
     if len(raw) < HEADER_DTYPE.itemsize:
         raise VoxpickError(f"{path}: not an MRC file, or truncated: {len(raw)} bytes, the header alone has 1024")
-    if raw[:4] in _TIFF:
-        raise VoxpickError(f"{path}: a TIFF file; make an MRC file of it, for instance with IMOD's tif2mrc")
+    for mark, (kind, how) in _FOREIGN.items():
+        if raw.startswith(mark):
+            raise VoxpickError(f"{path}: {kind}; make an MRC file of {how}")
     orders = [np.frombuffer(raw, dtype=HEADER_DTYPE.newbyteorder(order))[0] for order in _BYTE_ORDERS]
     plausible = [(h, order) for h, order in zip(orders, _BYTE_ORDERS, strict=True) if _is_plausible(h)]
     if not plausible:
-        raise VoxpickError(f"{path}: not an MRC file (no valid MRC header in its first 1024 bytes)")
+        hint = f"; make one of an EM file that emfile reads, {_IN_PYTHON}" if path.suffix.lower() == ".em" else ""
+        raise VoxpickError(f"{path}: not an MRC file (no valid MRC header in its first 1024 bytes){hint}")
     fields, order = min(plausible, key=lambda found: _voxels(found[0]))  # bytes have a mode, 0, that reads both ways
     mode = int(fields["mode"])
     if mode not in MODES:
@@ -66,6 +77,13 @@ def read_header(path: str | Path) -> MrcHeader:
     header = _interpret(fields, dtype)
     _check_length(path, header, has_map_id=bytes(fields["map"])[:3] == b"MAP")
     return header
+
+
+def _folder(path: Path) -> str:
+    """What a folder in a volume's place is."""
+    if path.suffix == ".zarr" or any((path / mark).is_file() for mark in _ZARR_MARKS):
+        return f"a Zarr store, maybe an OME-Zarr; make an MRC file of the level that zarr reads from it, {_IN_PYTHON}"
+    return "is a folder; give an MRC file"
 
 
 def _is_plausible(fields: np.void) -> bool:

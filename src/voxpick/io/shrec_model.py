@@ -206,13 +206,16 @@ def _swap(new: Path, target: Path) -> None:
     if not target.exists():
         os.replace(new, target)
         return
-    os.replace(target, old)
     try:
+        os.replace(target, old)
         os.replace(new, target)
-    except BaseException:  # Ctrl-C as well
-        os.replace(old, target)
+    except BaseException:  # Ctrl-C as well, which may come right after either
+        if old.exists() and not target.exists():
+            os.replace(old, target)
         raise
-    shutil.rmtree(old)
+    finally:
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _ids(mask: np.ndarray, smallest: type[np.signedinteger]) -> np.ndarray:
