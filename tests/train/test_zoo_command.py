@@ -82,7 +82,7 @@ def test_a_model_from_specimens_to_card_in_two_sittings(specimens, tmp_path, mon
     assert "| steps x batch x patch | 12 x 4 x 16^3 |" in card and "| F1, published | 0.610 | 0.729 |" in card
     assert run(zoo, "zoo", "card", tmp_path / "deepfinder.pt").output == card
     assert (tmp_path / "deepfinder" / "segmenter" / "checkpoint.pt").stat().st_size < 2**24
-    with pytest.raises(VoxpickError, match="holds an earlier run; go on with it by --resume"):
+    with pytest.raises(VoxpickError, match="exists already; go on with its run by --resume"):
         run(zoo, *common)
 
 
