@@ -40,11 +40,13 @@ SCRIPTS = (
 )
 ARGUMENTS = {
     "big_volume": ["--tiles", "1"],
-    "detect_scaling": ["--seconds", "60"],
-    "allocation": ["--repeats", "2"],
+    "detect_scaling": ["--seconds", "40"],
+    "allocation": ["--repeats", "1"],
     "match": ["--repeats", "1"],
-    "mean_shift": ["--repeats", "2"],
-    "msdnet": ["--repeats", "2"],
+    "mean_shift": ["--repeats", "1"],
+    "msdnet": ["--repeats", "1"],
+    "unet": ["--repeats", "1"],
+    "winograd": ["--repeats", "3"],
     "octopi": ["--repeats", "1", "--shape", "96", "144", "144"],
 }
 
