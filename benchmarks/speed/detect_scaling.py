@@ -68,8 +68,9 @@ def main() -> None:
         return
     rows, began, last, note = [], time.perf_counter(), 0.0, ""
     command = [sys.executable, __file__, "--threads", str(options.threads), "--max-memory", options.max_memory]
-    for k, side in enumerate(options.sides):
-        expected = last * (side / options.sides[k - 1]) ** 3 if k else 0.0
+    known = 0
+    for side in options.sides:
+        expected = last * (side / known) ** 3 if known else 0.0
         if time.perf_counter() - began + expected > options.seconds:
             note += f"{side}^3 was left out: it would have taken about {expected:.0f} s. "
             continue
@@ -79,7 +80,7 @@ def main() -> None:
         if done.returncode:
             sys.exit(done.stderr)
         seen = json.loads(done.stdout.splitlines()[-1])
-        last = seen["find"] + seen["name"]
+        last, known = seen["find"] + seen["name"], side
         rows.append(row(f"detect, {side}^3 voxels", last, peak_gb=seen["peak"], find=seen["find"], name=seen["name"]))
     write(options, rows, note=note)
 
