@@ -43,8 +43,15 @@ def instructions() -> str:
     return " ".join(names)
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor or GPU gains from it, else float32."""
+def choose_dtype(device: torch.device, network: torch.nn.Module | None = None) -> torch.dtype:
+    """bfloat16 where the processor or GPU gains from it, else float32.
+
+    network: what is computed, if known. Without matrix tiles (AMX), one with modules whose `fewer_products` is True
+    (`networks.winograd`) gains more from float32 (docs/decisions/0007).
+    """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    return torch.bfloat16 if has_amx() or has_avx512_bf16() else torch.float32
+    if has_amx():
+        return torch.bfloat16
+    fewer = network is not None and any(getattr(module, "fewer_products", False) for module in network.modules())
+    return torch.bfloat16 if has_avx512_bf16() and not fewer else torch.float32

@@ -78,7 +78,7 @@ def toy(seed=0, shape=(24, 44, 52)):
 
 
 def test_tiled_equals_whole_when_the_halo_holds_the_receptive_field(monkeypatch):
-    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device, network: torch.float32)
     volume, model = toy(shape=(24, 44, 140))
     common = {"slab": "off", "minimum_distance": 0.0, "threshold": 0.3, "engine": "torch"}
     whole = detect_centres(volume, model, settings=CentreSettings(tile=160, **common), device="cpu").particles
@@ -91,7 +91,7 @@ def test_tiled_equals_whole_when_the_halo_holds_the_receptive_field(monkeypatch)
 
 
 def test_turning_the_tomogram_turns_the_picks_when_turns_are_averaged(monkeypatch):
-    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("voxpick.detect.centre_peaks.choose_dtype", lambda device, network: torch.float32)
     volume, model = toy(1, shape=(24, 40, 48))
     settings = CentreSettings(slab="off", turns=True, threshold=0.3, engine="torch")
     found = detect_centres(volume, model, settings=settings, device="cpu").particles

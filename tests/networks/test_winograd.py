@@ -10,6 +10,7 @@ from torch import nn
 
 from voxpick.networks import fusing, native, winograd
 from voxpick.networks.unet import UNet
+from voxpick.precision import choose_dtype
 
 PLACE = torch.channels_last_3d
 
@@ -261,3 +262,15 @@ def test_sums_of_gradients_take_no_more_room_than_there_is_work(kernels):
     numbers = winograd._numbers(torch.empty(2, 16, 8, 8, 8), 16, False)
     numbers[6] = 64  # threads
     assert kernels.winograd_parts(ctypes.c_void_p(numbers.data_ptr())) == 2
+
+
+def test_without_matrix_tiles_such_networks_are_computed_in_float32(monkeypatch):
+    cpu, layer = torch.device("cpu"), nn.Conv3d(16, 16, 3, padding=1)
+    monkeypatch.setattr(winograd, "usable", lambda layer: True)
+    plain, learning, fast = nn.Sequential(layer), nn.Sequential(copy.deepcopy(layer)), fusing.FusedConvolution(layer)
+    winograd.quicken(learning)
+    for tiles, dots in ((False, True), (True, True), (False, False)):
+        monkeypatch.setattr("voxpick.precision.has_amx", lambda tiles=tiles: tiles)
+        monkeypatch.setattr("voxpick.precision.has_avx512_bf16", lambda dots=dots: dots)
+        assert (choose_dtype(cpu) == choose_dtype(cpu, plain) == torch.bfloat16) == (tiles or dots)
+        assert (choose_dtype(cpu, learning) == choose_dtype(cpu, fast) == torch.bfloat16) == tiles

@@ -86,7 +86,7 @@ def evaluate(network: torch.nn.Module, image: torch.Tensor, *, turns: bool = Fal
     """
     total: torch.Tensor | None = None
     chosen = TURNS if turns else TURNS[:1]
-    dtype = choose_dtype(image.device)
+    dtype = choose_dtype(image.device, network)
     for axes in chosen:
         dims = tuple(axis + 2 for axis in axes)
         with torch.autocast(image.device.type, dtype=dtype, enabled=dtype != torch.float32):

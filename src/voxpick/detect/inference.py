@@ -58,10 +58,15 @@ def on_engine(network: nn.Module, engine: str, device: torch.device, *, voxels: 
         return quick
 
 
+def measured(network: nn.Module, engine: nn.Module) -> nn.Module:
+    """What memory is planned by, of a network and `on_engine` of it: OpenVINO would compile for every size tried."""
+    return network if isinstance(engine, OpenVinoNetwork) else engine
+
+
 def _few_products(network: nn.Module) -> bool:
     """Whether convolutions of a fused network are done by `networks.winograd`, which float32 alone is."""
     some = any(isinstance(module, FusedConvolution) and module.fewer_products for module in network.modules())
-    return some and choose_dtype(torch.device("cpu")) == torch.float32
+    return some and choose_dtype(torch.device("cpu"), network) == torch.float32
 
 
 class OpenVinoNetwork(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 from voxpick.detect.budget import check_foreground, plan_tile
 from voxpick.detect.class_voxels import ClassForeground, class_voxels
 from voxpick.detect.foreground import Foreground
-from voxpick.detect.inference import for_inference, on_engine
+from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.pipeline import Detection, Progress
@@ -130,8 +130,8 @@ def _foreground(
     engine = on_engine(network, settings.engine, where, voxels=ready.data.size)
     stored = 2 * (len(model.classes) + 4) * 2  # while the tiles' lists are joined there are two of each
     tile = plan_tile(
-        ready.data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where,
-        stored_bytes=stored,
+        ready.data, measured(network, engine), tile=settings.tile, halo=settings.halo, max_memory=max_memory,
+        device=where, stored_bytes=stored,
     )  # fmt: skip
     found = class_voxels(
         ready.data,

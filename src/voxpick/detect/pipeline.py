@@ -11,7 +11,7 @@ import numpy as np
 
 from voxpick.detect.budget import check_foreground, plan_batch, plan_tile
 from voxpick.detect.classify import Classified, classify
-from voxpick.detect.inference import for_inference, on_engine
+from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.prepare import prepare
@@ -138,7 +138,9 @@ def localise(
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
     network = for_inference(localizer.network, where)
     engine = on_engine(network, settings.engine, where, voxels=data.size)
-    tile = plan_tile(data, network, tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where)
+    tile = plan_tile(
+        data, measured(network, engine), tile=settings.tile, halo=settings.halo, max_memory=max_memory, device=where
+    )
     found = particle_voxels(
         data,
         engine,

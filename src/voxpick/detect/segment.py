@@ -133,7 +133,7 @@ def softmax_map(
         images = torch.nn.functional.pad(images, (0, padding[2], 0, padding[1], 0, padding[0]))
     training = network.training
     network.eval()
-    with _precision(device, dtype):
+    with _precision(device, dtype, network):
         logits = network(images)
     network.train(training)
     logits = (logits if logits.ndim == 2 else logits[:, :, : shape[0], : shape[1], : shape[2]]).float()
@@ -219,8 +219,10 @@ def _rounded(number: int, multiple: int) -> int:
     return number + -number % multiple
 
 
-def _precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
-    dtype = dtype or choose_dtype(device)
+def _precision(
+    device: torch.device, dtype: torch.dtype | None, network: torch.nn.Module
+) -> AbstractContextManager[object]:
+    dtype = dtype or choose_dtype(device, network)
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 

@@ -14,7 +14,7 @@ from voxpick.networks.model import Model, pack, unpack
 
 
 def save_models(path: str | Path, models: dict[str, Model], *, dtype: torch.dtype | None = None) -> None:
-    """Write models by part name to one file."""
+    """Write models by part name to one file; dtype: as for `networks.model.pack`."""
     buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError, a plain write as what it is
     torch.save(pack(models, dtype=dtype), buffer)
     with atomic_path(path) as temporary:
@@ -48,8 +48,10 @@ def load_models(path: str | Path) -> dict[str, Model]:
 def stored_dtype(path: str | Path) -> torch.dtype | None:
     """The number format that the weights of a voxpick model file are kept in; None where there are none."""
     parts = torch.load(path, map_location="cpu", weights_only=True)["parts"].values()
-    kinds = [value.dtype for part in parts for value in part["state"].values() if value.is_floating_point()]
-    return kinds[0] if kinds else None
+    values = [value for part in parts for value in part["state"].values()]
+    if not all(isinstance(value, torch.Tensor) for value in values):
+        return torch.int8
+    return next((value.dtype for value in values if value.is_floating_point()), None)
 
 
 def builtin_model_path(name: str) -> Path:

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from voxpick.errors import VoxpickError
+from voxpick.networks.short_weights import restored, shortened
 
-FORMAT = 1
+FORMAT, SHORT_FORMAT = 1, 2
+"""Of files; the second has weights in 8 bits (`networks.short_weights`)."""
 
 
 @dataclass
@@ -51,14 +53,11 @@ def build_network(name: str, settings: dict[str, Any]) -> torch.nn.Module:
 def pack(models: dict[str, Model], *, dtype: torch.dtype | None = None) -> dict[str, Any]:
     """Models by part name (for VP-Detector 'localizer' and 'classifier') as plain data for `torch.save`.
 
-    dtype: store the weights so (bfloat16 or float16 make the file small); None keeps them as they are.
+    dtype: store the weights so (bfloat16, float16 or int8 make the file small); None keeps them as they are.
     """
     parts = {}
     for part, model in models.items():
-        state = {
-            key: value.detach().cpu().to(dtype) if dtype and value.is_floating_point() else value.detach().cpu()
-            for key, value in model.network.state_dict().items()
-        }
+        state = {key: _stored(value.detach().cpu(), dtype) for key, value in model.network.state_dict().items()}
         parts[part] = {
             "name": model.name,
             "settings": model.settings,
@@ -69,19 +68,25 @@ def pack(models: dict[str, Model], *, dtype: torch.dtype | None = None) -> dict[
             "spectrum": model.spectrum,
             "state": state,
         }
-    return {"voxpick_model": FORMAT, "parts": parts}
+    return {"voxpick_model": SHORT_FORMAT if dtype == torch.int8 else FORMAT, "parts": parts}
+
+
+def _stored(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor | dict[str, torch.Tensor]:
+    if dtype == torch.int8:
+        return shortened(value)
+    return value.to(dtype) if dtype and value.is_floating_point() else value
 
 
 def unpack(data: Any, *, source: str = "model") -> dict[str, Model]:
     """The inverse of `pack`; weights come back as float32. Raises VoxpickError when `data` is no voxpick model."""
-    if not isinstance(data, dict) or data.get("voxpick_model") != FORMAT:
-        raise VoxpickError(f"{source}: not a voxpick model file (format {FORMAT}); train one with 'voxpick train'")
+    if not isinstance(data, dict) or data.get("voxpick_model") not in (FORMAT, SHORT_FORMAT):
+        raise VoxpickError(
+            f"{source}: not a voxpick model file (format {FORMAT} or {SHORT_FORMAT}); train one with 'voxpick train'"
+        )
     models = {}
     for part, entry in data["parts"].items():
         network = build_network(entry["name"], entry["settings"])
-        state = {
-            key: value.float() if torch.is_floating_point(value) else value for key, value in entry["state"].items()
-        }
+        state = {key: restored(value) for key, value in entry["state"].items()}
         network.load_state_dict(state)
         models[part] = Model(
             name=entry["name"],

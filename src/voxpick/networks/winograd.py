@@ -2,7 +2,7 @@
 
 Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks, CVPR (arXiv:1509.09308): F(2 x 4 x 4, 3 x 3
 x 3), nested. The kernels are compiled (`native/winograd.cpp`); sums differ from those of a plain convolution by
-rounding alone, about 1e-5 of the largest value. A processor that computes in bfloat16 is left to do so.
+rounding alone, about 1e-5 of the largest value. A processor with matrix tiles for bfloat16 is left to use them.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ class _Convolution(torch.autograd.Function):
 
 class FewProducts(nn.Conv3d):
     """A convolution that learns by these kernels in float32 on a CPU, and is a plain one otherwise."""
+
+    fewer_products = True
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         learns = torch.is_grad_enabled() and weight.requires_grad

@@ -122,9 +122,9 @@ def _untrained(network: torch.nn.Module, settings: TrainSettings, device: torch.
     """The network on its device with a fresh optimiser, random numbers and, if the settings ask for it, average."""
     torch.manual_seed(settings.seed)
     network.to(device).train()
-    set_compute_dtype(network, settings.dtype, device)
     if device.type == "cpu":
         quicken(network)
+    set_compute_dtype(network, settings.dtype, device)
     return Trainee(
         network,
         averaged(network, settings.average_decay) if settings.average_decay else None,
@@ -191,7 +191,7 @@ def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
 def set_compute_dtype(network: torch.nn.Module, dtype: str, device: torch.device) -> None:
     """Set the number format a network computes in, where it has one; 'auto' as the processor gains from it."""
     if hasattr(network, "compute_dtype"):
-        chosen = choose_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+        chosen = choose_dtype(device, network) if dtype == "auto" else getattr(torch, dtype)
         network.compute_dtype = chosen  # type: ignore[assignment]
 
 
