@@ -16,14 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from voxpick.cli.calibrate import calibrate, print_fit
 from voxpick.cli.zoo_card import card_of
 from voxpick.cli.zoo_scores import machine, summary, tested
 from voxpick.io.atomic import write_text
-from voxpick.io.model import load_models, save_models
+from voxpick.io.model import compact_dtype, load_models, save_models
 from voxpick.networks.model import Model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +44,9 @@ def main() -> None:
     about = [_about(role, folders) for role, folders in roles.items() if folders]
     _require_apart(roles)
     file = options.model.with_suffix(".probe.pt") if options.probe else WEIGHTS / f"{options.name}.pt"
-    save_models(file, load_models(options.model), dtype=torch.float16)
+    trained = load_models(options.model)
+    dtype = compact_dtype(trained)
+    save_models(file, trained, dtype=dtype)
     models = load_models(file)
     about += earlier_training(models)
     print_fit(calibrate(models, options.validation, device="cpu"))
@@ -56,7 +57,7 @@ def main() -> None:
     last = models[list(models)[-1]]
     evaluation = {"tests": rows, "summary": summary(rows), "data": about, "machine": machine("cpu")}
     last.provenance = {**last.provenance, "evaluation": evaluation}
-    save_models(file, models, dtype=torch.float16)
+    save_models(file, models, dtype=dtype)
     write_text(CARDS / f"{options.name}.md", card_of(options.name, models))
     print(summary(rows))
 

@@ -2,7 +2,8 @@
 
 python benchmarks/speed/winograd.py [--threads 2] [--repeats 5]
 Single layers have as many channels going out as coming in; both add bias and ReLU. `largest_difference` is that to
-oneDNN's result, as a part of its largest value. A training step is forward and backward, two patches of 64^3 voxels.
+oneDNN's result, as a part of its largest value. A training step is forward and backward, two patches of 64^3 voxels. Where
+the processor computes in bfloat16, the network is timed beside oneDNN in that as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from voxpick.detect.inference import for_inference
 from voxpick.networks import winograd
 from voxpick.networks.fusing import FusedConvolution, fused
 from voxpick.networks.picknet import PickNet
+from voxpick.precision import has_amx, has_avx512_bf16
 
 LAYERS = ((16, (64, 80, 80)), (32, (64, 80, 80)), (48, (32, 40, 40)), (64, (32, 40, 40)), (128, (16, 24, 24)))
 SHIPPED: dict[str, Any] = {"widths": [32, 64, 128], "blocks": [2, 3, 2]}
@@ -38,7 +40,7 @@ def main() -> None:
     if winograd.library() is None:
         sys.exit("winograd: no compiled kernels here (they need AVX2 and a C++ compiler)")
     rows = [line for channels, sides in LAYERS for line in layer(channels, sides, options.repeats)]
-    write(options, [*rows, tile(options.repeats), step(options.repeats)])
+    write(options, [*rows, *tile(options.repeats), *step(options.repeats)])
 
 
 def layer(channels: int, sides: tuple[int, int, int], repeats: int) -> list[dict[str, Any]]:
@@ -62,16 +64,32 @@ def layer(channels: int, sides: tuple[int, int, int], repeats: int) -> list[dict
     return [*rows, row(f"{what}, gradient of the weights", seconds, peer="oneDNN", peer_seconds=longer)]
 
 
-def tile(repeats: int) -> dict[str, Any]:
+def tile(repeats: int) -> list[dict[str, Any]]:
     """The network on a tile of a tomogram."""
     network, image = for_inference(PickNet(**SHIPPED).eval(), torch.device("cpu")), torch.randn(TILE)
     ours, peer = fused(network), without_kernels(lambda: fused(network))
     with torch.inference_mode():
-        seconds, longer = alternating([lambda: ours(image), lambda: peer(image)], repeats=repeats)
-    return row("PickNet on a tile, float32", seconds, peer="oneDNN", peer_seconds=longer)
+        return compared("PickNet on a tile", lambda: ours(image), lambda: peer(image), repeats)
 
 
-def step(repeats: int) -> dict[str, Any]:
+def compared(what: str, ours: Callable[[], Any], peer: Callable[[], Any], repeats: int) -> list[dict[str, Any]]:
+    """Ours in float32 beside oneDNN in float32, and in bfloat16 where the processor knows it."""
+
+    def in_bfloat16() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            peer()
+
+    peers = {"oneDNN": peer}
+    if has_amx() or has_avx512_bf16():
+        peers["oneDNN, bfloat16"] = in_bfloat16
+    seconds, *longer = alternating([ours, *peers.values()], repeats=repeats)
+    return [
+        row(f"{what}, float32", seconds, peer=name, peer_seconds=others)
+        for name, others in zip(peers, longer, strict=True)
+    ]
+
+
+def step(repeats: int) -> list[dict[str, Any]]:
     """Its training step."""
     ours, peer, images = PickNet(**SHIPPED), PickNet(**SHIPPED), torch.randn(PATCHES)
     winograd.quicken(ours)
@@ -83,8 +101,7 @@ def step(repeats: int) -> dict[str, Any]:
 
         return work
 
-    seconds, longer = alternating([learn(ours), learn(peer)], repeats=repeats)
-    return row("PickNet, a training step, float32", seconds, peer="oneDNN", peer_seconds=longer)
+    return compared("PickNet, a training step", learn(ours), learn(peer), repeats)
 
 
 def without_kernels(make: Callable[[], Any]) -> Any:

@@ -183,17 +183,16 @@ def _make(
 
 def _finish(plan: Plan, specimens: Specimens, output: Path, device: str) -> None:
     """Calibrate and test the weights as they are stored, and write model and card."""
-    import torch
-
     from voxpick.cli.calibrate import calibrate, print_fit
     from voxpick.cli.fit_confidence import NothingFound
     from voxpick.cli.zoo_card import card_of
     from voxpick.cli.zoo_scores import machine, summary, tested
     from voxpick.io.atomic import write_text
-    from voxpick.io.model import load_models, save_models
+    from voxpick.io.model import compact_dtype, load_models, save_models
 
-    file = output / f"{plan.method}.pt"
-    save_models(file, load_models(output / plan.method / "model.pt"), dtype=torch.float16)
+    file, trained = output / f"{plan.method}.pt", load_models(output / plan.method / "model.pt")
+    dtype = compact_dtype(trained)
+    save_models(file, trained, dtype=dtype)
     models = load_models(file)
     try:
         print_fit(calibrate(models, specimens.validation, device=device))
@@ -208,7 +207,7 @@ def _finish(plan: Plan, specimens: Specimens, output: Path, device: str) -> None
         **last.provenance,
         "evaluation": {"tests": rows, "summary": summary(rows), "data": about, "machine": machine(device)},
     }
-    save_models(file, models, dtype=torch.float16)
+    save_models(file, models, dtype=dtype)
     write_text(output / f"{plan.method}.md", card_of(plan.method, models))
     f1, named = (_with_spread(summary(rows)[key]) for key in ("F1", "mean class F1"))
     typer.echo(f"{file}: F1 {f1}, mean class F1 {named} over {len(rows)} test specimens; card in {plan.method}.md")

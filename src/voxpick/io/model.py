@@ -12,6 +12,8 @@ from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path
 from voxpick.networks.model import Model, pack, unpack
 
+MANY_WEIGHTS = 1_000_000
+
 
 def save_models(path: str | Path, models: dict[str, Model], *, dtype: torch.dtype | None = None) -> None:
     """Write models by part name to one file; dtype: as for `networks.model.pack`."""
@@ -43,6 +45,15 @@ def load_models(path: str | Path) -> dict[str, Model]:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise VoxpickError(f"{path}: a damaged voxpick model file ({type(error).__name__}: {reason})") from error
+
+
+def compact_dtype(models: dict[str, Model]) -> torch.dtype:
+    """The number format of a file to pass around: float16, or 8 bits where that would be megabytes more.
+
+    Neither changes what is found (docs/models).
+    """
+    weights = sum(parameter.numel() for model in models.values() for parameter in model.network.parameters())
+    return torch.int8 if weights > MANY_WEIGHTS else torch.float16
 
 
 def stored_dtype(path: str | Path) -> torch.dtype | None:
