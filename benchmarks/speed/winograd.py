@@ -2,8 +2,8 @@
 
 python benchmarks/speed/winograd.py [--threads 2] [--repeats 5]
 Single layers have as many channels going out as coming in; both add bias and ReLU. `largest_difference` is that to
-oneDNN's result, as a part of its largest value. A training step is forward and backward, two patches of 64^3 voxels. Where
-the processor computes in bfloat16, the network is timed beside oneDNN in that as well.
+oneDNN's result, as a part of its largest value. A training step is forward and backward, two patches of 64^3 voxels.
+Where the processor computes in bfloat16, the network is timed beside oneDNN in that as well.
 """
 
 from __future__ import annotations
