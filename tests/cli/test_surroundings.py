@@ -116,7 +116,7 @@ def test_help_keeps_the_defaults(monkeypatch, capsys, place, words):
     monkeypatch.setattr("sys.argv", ["voxpick", *words.split(), "--help"])
     with pytest.raises(SystemExit):
         main()
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
     default = {
         "simulate shrec20": "as many as x",
         "detect": "the model's",

@@ -33,6 +33,7 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # help in boxes takes as long to import as all the rest of it
     )
 
     @app.callback()

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("agreement")(agreement_command)
+    app.command("agreement", short_help="Compare two pickings: both, either alone, and their overlap.")(
+        agreement_command
+    )
 
 
 def agreement_command(

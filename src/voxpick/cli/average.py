@@ -21,7 +21,7 @@ WRITTEN = ("map.mrc", "half1.mrc", "half2.mrc", "fsc.csv", "picks.star", "report
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("average")(average_command)
+    app.command("average", short_help="Align and average picks; half maps and their FSC.")(average_command)
 
 
 def average_command(

@@ -25,7 +25,7 @@ def _group() -> None:
     """Train and score methods side by side."""
 
 
-@app.command()
+@app.command(short_help="Train methods, score them on unseen tomograms, compare.")
 def shrec20(
     settings_dir: Annotated[
         Path, typer.Argument(help="Folder with benchmark.yaml and one YAML file per entry, as in benchmarks/shrec20/.")

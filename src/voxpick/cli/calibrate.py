@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("calibrate")(calibrate_command)
+    app.command("calibrate", short_help="Make scores mean what they say: 0.8 is right 8 times in 10.")(
+        calibrate_command
+    )
 
 
 def calibrate_command(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("cam")(cam_command)
+    app.command("cam", short_help="Show which parts of a particle a classifier goes by.")(cam_command)
 
 
 def cam_command(

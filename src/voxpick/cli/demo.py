@@ -20,7 +20,7 @@ FIRST_SEED = 1_000_000_000
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("demo")(demo)
+    app.command("demo", short_help="Simulate a tomogram, pick it, score it, write a report.")(demo)
 
 
 def demo(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("detect")(detect_command)
+    app.command("detect", short_help="Find particles in tomograms and name them, with confidences.")(detect_command)
 
 
 def detect_command(

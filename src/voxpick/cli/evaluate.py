@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("evaluate")(evaluate_command)
+    app.command("evaluate", short_help="Score picks against the truth.")(evaluate_command)
 
 
 UNUSED = {

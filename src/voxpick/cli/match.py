@@ -61,7 +61,7 @@ OUTPUT = typer.Option("--output", "-o", help="Folder that receives the picks.")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("match")(match_command)
+    app.command("match", short_help="Find particles of known structure by template matching.")(match_command)
 
 
 def match_command(

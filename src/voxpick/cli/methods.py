@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("methods")(methods_command)
+    app.command("methods", short_help="List the methods, or show what one of them is made of.")(methods_command)
 
 
 def methods_command(

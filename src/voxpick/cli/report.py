@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("report")(report_command)
+    app.command("report", short_help="Write one HTML file: slices with picks, and charts.")(report_command)
 
 
 def report_command(

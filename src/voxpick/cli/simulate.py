@@ -36,7 +36,7 @@ def _group() -> None:
     """Make tomograms with known truth."""
 
 
-@app.command()
+@app.command(short_help="Tomograms by the recipe of the SHREC'20 benchmark.")
 def shrec20(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Folder that receives model_0, model_1, ...")],

@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Make the molecules to simulate from structure files, and list them.", no_args_is_help=True
     )
-    group.command("build")(build)
-    group.command("list")(list_bank)
-    app.add_typer(group, name="structures")
+    group.command("build", short_help="Turn a structure file into a compact bead model.")(build)
+    group.command("list", short_help="List the structures of a bank.")(list_bank)
+    app.add_typer(group, name="structures", short_help="Make or list the molecules to simulate from.")
 
 
 def build(

@@ -18,7 +18,7 @@ SHAPES = ("pasted", "sphere", "point")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("targets")(targets_command)
+    app.command("targets", short_help="Make training masks from positions.")(targets_command)
 
 
 def targets_command(

@@ -34,7 +34,7 @@ Example: voxpick train data/model_0 data/model_1 --validation data/model_2 --min
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
-    @app.command("train", help=HELP)
+    @app.command("train", short_help="Teach a network to find particles, to name them, or both.", help=HELP)
     def train_command(
         data: list[Path] = typer.Argument(
             None, help="Folders model_N, made by 'voxpick simulate'; or tomograms (MRC), with --picks."

@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, help="Models that come with voxpick: lis
 
 def register(parent: typer.Typer) -> None:
     """Add this command group."""
-    parent.add_typer(app, name="zoo")
+    parent.add_typer(app, name="zoo", short_help="Models that come with voxpick: list, show, train them.")
 
 
 @app.callback()
@@ -36,7 +36,7 @@ def _group() -> None:
     """Models that come with voxpick: list them, read their cards, train them."""
 
 
-@app.command("list")
+@app.command("list", short_help="List the models in the package, with their scores.")
 def list_command() -> None:
     """List the models in the package, with their scores on tomograms kept out of training."""
     from rich.console import Console
@@ -57,7 +57,7 @@ def list_command() -> None:
         typer.echo(f"Not in the package, to be made by 'voxpick zoo train NAME': {', '.join(missing)}")
 
 
-@app.command("card")
+@app.command("card", short_help="Show a model card: data, seeds, minutes, scores, licence.")
 def card_command(
     name: Annotated[str, typer.Argument(help="A model in the package, by name, or a model file.")],
     output: Annotated[
@@ -81,7 +81,7 @@ def card_command(
         typer.echo(f"{output}: card of {path}")
 
 
-@app.command("train")
+@app.command("train", short_help="Make a model of the zoo from nothing.")
 def train_command(
     name: Annotated[str, typer.Argument(help=f"What to train: {', '.join(ZOO)}.")],
     minutes: Annotated[
