@@ -28,16 +28,18 @@ def main() -> None:
         "Made by `benchmarks/accuracy/few_labels_page.py` from what `few_labels.py` measured; do not edit by hand.",
         "",
         "Networks that learnt from nothing but tomograms and the positions of so many particles of each class",
-        "([how](training.md#on-your-own-picks)): no masks, no validation, all else in the tomograms not labelled. In",
-        "the row 'all', every particle is labelled, and what is none is background. F1 is at the method's own",
-        "threshold, best F1 with the `--min-score` that suits the test tomogram best. After +-: half the spread over",
-        "the seeds that drew the labels, where there are several. Where the labelled classes are not all that the",
-        "tomograms hold, the others count as false when they are picked: nothing told the network that they are not",
-        "wanted. So recall and class F1 say what was learned, and F1 what is left to do.",
-        "",
+        "([how](training.md#on-your-own-picks)): no masks, no validation, all else in the tomograms not labelled.",
+        "F1 is at the method's own threshold, best F1 with the `--min-score` that suits the test tomogram best. Where",
+        "the labelled classes are not all that the tomograms hold, the others count as false when they are picked:",
+        "nothing told the network that they are not wanted. So recall and class F1 say what was learned, and F1 what",
+        "is left to do.",
     ]
-    for source in options.sources:
-        lines += section(json.loads(source.read_text()))
+    tables = [line for source in options.sources for line in section(json.loads(source.read_text()))]
+    if any(line.startswith("| all |") for line in tables):
+        lines.append("In the row 'all', every particle is labelled, and what is none is background.")
+    if any("+-" in line for line in tables):
+        lines.append("After +-: half the spread over the seeds that drew the labels.")
+    lines += ["", *tables]
     options.page.write_text("\n".join(lines) + "\n")
 
 

@@ -18,10 +18,11 @@ NOT_QUIET = "**Not quiet:** other work kept cores busy; these figures are too sl
 HEAD = """# Speed
 
 Made by `python benchmarks/speed/table.py` from the JSON files in benchmarks/speed, which
-`python benchmarks/speed/run_all.py` writes. Each row was measured in one process, alternating with its peer, and the
+the scripts there write (`run_all.py` runs the short ones). NAME_amx: an Intel with AMX; NAME_avx2: an AMD without bf16;
+NAME alone: an AMD with AVX512-BF16 (Zen 4). Each row was measured in one process, alternating with its peer, and the
 shortest time counts (medians for MSDNet). "Busy" is how many cores were at work just before and just after: above 0.5
 the machine was not quiet, the figures are too slow and their section says so. In sections without it "load" is the
-average of the last minute, the benchmark itself included.
+average of the last minute, the benchmark itself included. A commit tells which code was timed.
 """
 NUMBERS = {
     "engine_mb": "tensors {:.0f} MiB",

@@ -69,7 +69,7 @@ def simulate(
     _check_seed_and_structures(seed, chosen)
     recipe = _recipe(settings)
     if vary:
-        recipe = draw_recipe(recipe, list(chosen), Variation(), varying(seed))
+        recipe = draw_recipe(recipe, chosen, Variation(), varying(seed))
     simulation = simulate_shrec20(chosen, recipe, seed=seed, device=device)
     order = list(bank) if all(name in bank for name in chosen) else list(chosen)
     packing, voxel_size = simulation.packing, simulation.recipe.voxel_size

@@ -5,7 +5,9 @@ import pytest
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
+from voxpick.simulate.bank import load_bank
 from voxpick.simulate.packing import Packing, pack
+from voxpick.simulate.shrec20 import Recipe, pack_specimen, particle_number
 from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, stamp
 
 
@@ -89,3 +91,16 @@ def test_what_reaches_over_the_edge_of_x_stays_in_the_field():
     over = ((packing.centers_zyx[:, 2] < 5) | (packing.centers_zyx[:, 2] > 54)).any()
     assert over
     assert packing.field[:, :, : packing.rim].sum() + packing.field[:, :, -packing.rim :].sum() > 0
+
+
+@pytest.mark.parametrize("shape", [(200, 96, 96), (60, 128, 128), (36, 128, 128), (200, 24, 24)])
+def test_as_many_as_shrec_has_by_default_but_large_ones_only_as_find_room(shape):
+    recipe, rng = Recipe(size_zyx=shape, thickness=256), np.random.default_rng(3)
+    area = shape[1] * shape[2] / 512**2
+    large = {"ribosome": shell(120.0, n=40_000)}
+    number = particle_number(large, recipe, rng)
+    assert 1 <= number < 1500 * area + 1
+    assert len(pack_specimen(large, recipe, rng).class_index) >= 1
+    if shape[0] == 200:
+        of_shrec = particle_number(load_bank(), recipe, rng)
+        assert round(2400 * area) <= of_shrec <= round(2799 * area)

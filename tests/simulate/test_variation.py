@@ -12,11 +12,12 @@ from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 from voxpick.simulate.variation import Variation, draw_recipe, varying
 
 NAMES = ["3cf3", "1bxn"]
+BANK = load_bank(NAMES)
 SMALL = Recipe(size_zyx=(60, 40, 48), particles=4, thickness=64, tilt_step_deg=20.0)
 
 
 def test_same_seed_same_recipe_another_seed_another():
-    first, again, other = (draw_recipe(Recipe(), NAMES, Variation(), varying(s)) for s in (4, 4, 5))
+    first, again, other = (draw_recipe(Recipe(), BANK, Variation(), varying(s)) for s in (4, 4, 5))
     assert first == again
     assert first.snr != other.snr
 
@@ -24,7 +25,7 @@ def test_same_seed_same_recipe_another_seed_another():
 def test_all_ranges_are_respected_and_filled():
     rng, variation = np.random.default_rng(1), Variation()
     given = Recipe(size_zyx=(200, 128, 256), voxel_size=8.0)
-    drawn = [draw_recipe(given, NAMES, variation, rng) for _ in range(300)]
+    drawn = [draw_recipe(given, BANK, variation, rng) for _ in range(300)]
     particles = [2400 * 0.4 * 128 * 256 / 512**2, 2800 * 1.1 * 128 * 256 / 512**2]
     ranges = {name: getattr(variation, name) for name in ("snr", "defocus_um", "tilt_limit_deg", "tilt_step_deg")}
     ranges |= {"envelope_decay": (0.25, 0.55), "ice_mean": (0.12, 0.18), "ice_deviation": (0.005, 0.015)}
@@ -55,13 +56,13 @@ def test_contrast_of_a_structure_that_is_not_there_is_refused():
 def test_tilts_are_symmetric():
     rng = np.random.default_rng(2)
     for _ in range(50):
-        angles = draw_recipe(Recipe(), NAMES, Variation(), rng).tilt_angles()
+        angles = draw_recipe(Recipe(), BANK, Variation(), rng).tilt_angles()
         assert angles[-1] == pytest.approx(-angles[0])
 
 
 def test_a_range_without_room_keeps_its_step():
     variation = Variation(tilt_limit_deg=(50.0, 50.0), tilt_step_deg=(3.0, 3.0))
-    assert draw_recipe(Recipe(), NAMES, variation, np.random.default_rng(0)).tilt_step_deg == 3.0
+    assert draw_recipe(Recipe(), BANK, variation, np.random.default_rng(0)).tilt_step_deg == 3.0
 
 
 @pytest.mark.parametrize("wrong", [{"snr": (0.01, 0.002)}, {"crowding": (0.0, 1.0)}, {"ice": (1.0, 2.0)}])
@@ -105,7 +106,7 @@ def test_varied_command_records_the_recipe_of_each_model(tmp_path):
     recipes = [Recipe(**record["recipe"]) for record in records]
     seeds = [int(np.random.SeedSequence([7, k]).generate_state(1)[0]) for k in (0, 1)]
     given = Recipe(size_zyx=(60, 40, 48), thickness=64, particles=4)
-    assert recipes == [draw_recipe(given, NAMES, Variation(), varying(s)) for s in seeds]
+    assert recipes == [draw_recipe(given, BANK, Variation(), varying(s)) for s in seeds]
     assert recipes[0].snr != recipes[1].snr
     assert Variation(**records[0]["variation"]) == Variation()
 
@@ -113,7 +114,7 @@ def test_varied_command_records_the_recipe_of_each_model(tmp_path):
 def test_a_varied_world_is_drawn_from_its_seed():
     world = simulate(seed=3, structures=load_bank(NAMES), vary=True, size_zyx=(40, 30, 36), particles=2, thickness=40)
     given = Recipe(size_zyx=(40, 30, 36), particles=2, thickness=40)
-    assert world.simulation.recipe == draw_recipe(given, NAMES, Variation(), varying(3))
+    assert world.simulation.recipe == draw_recipe(given, BANK, Variation(), varying(3))
 
 
 def test_vary_refuses_what_it_would_draw_over(tmp_path):

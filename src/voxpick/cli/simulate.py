@@ -47,7 +47,10 @@ def shrec20(
         int | None, typer.Option(help="Voxels of the tomogram along z.", show_default="as many as x")
     ] = None,
     particles: Annotated[
-        int | None, typer.Option(help="Particles per tomogram.", show_default="2400 to 2799 on 512 x 512 voxels")
+        int | None,
+        typer.Option(
+            help="Particles per tomogram.", show_default="2400 to 2799 on 512 x 512 voxels, fewer of large structures"
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Structures to place, by name, comma-separated.", show_default="all")

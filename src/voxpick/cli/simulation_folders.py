@@ -35,7 +35,7 @@ class Series:
         if self.variation is None:
             return self.recipe
         rng = varying(model_seed(self.seed, number))
-        return draw_recipe(self.recipe, list(self.bank), self.variation, rng)
+        return draw_recipe(self.recipe, self.bank, self.variation, rng)
 
     def record(self, number: int) -> dict[str, Any]:
         """What simulation.yaml says of one tomogram."""

@@ -20,6 +20,7 @@ def tested(models: dict[str, Model], folders: Sequence[Path], *, device: str) ->
     from voxpick.methods.catalogue import find_method, method_of
 
     method, rows = find_method(method_of(models)), []
+    alone = len({folder.name for folder in folders}) == len(folders)
     for folder in folders:
         truth, tomogram = read_truth(folder), open_model(folder).reconstruction
         start = time.perf_counter()
@@ -33,7 +34,8 @@ def tested(models: dict[str, Model], folders: Sequence[Path], *, device: str) ->
             for kind, entry in numbers["calibration"].items()
         }
         rows.append({
-            "tomogram": folder.name, "seconds": seconds, "table3": numbers["localisation"],
+            "tomogram": folder.name if alone else f"{folder.resolve().parent.name}/{folder.name}",
+            "seconds": seconds, "table3": numbers["localisation"],
             **{key: numbers[key] for key in ("class_f1", "class_accuracy", "mean_class_f1")},
             "calibration": calibration,
         })  # fmt: skip

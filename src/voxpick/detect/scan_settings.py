@@ -34,7 +34,8 @@ class CentreSettings(PlaceSettings):
     minimum_distance: float = Field(80.0, ge=0, description="A; picks closer than this to a better one are left out")
     turns: bool = Field(False, description="mean over the four half turns that keep the wedge; four times the time")
     engine: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="what evaluates the network; auto takes OpenVINO, if installed, for large volumes in bf16"
+        "auto",
+        description="what evaluates the network; auto takes OpenVINO, if there, where that is faster",
     )
 
 

@@ -63,7 +63,7 @@ class DetectSettings(SharedSettings):
     batch: int = Field(4, ge=1, description="subtomograms at a time")
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
-        description="what evaluates U-Nets and the like; auto takes OpenVINO, if installed, for large volumes in bf16",
+        description="what evaluates U-Nets and the like; auto takes OpenVINO, if there, where that is faster",
     )
 
 

@@ -50,7 +50,7 @@ def load_models(path: str | Path) -> dict[str, Model]:
 def compact_dtype(models: dict[str, Model]) -> torch.dtype:
     """The number format of a file to pass around: float16, or 8 bits where that would be megabytes more.
 
-    Neither changes what is found (docs/models).
+    What that costs: docs/decisions/0008.
     """
     weights = sum(parameter.numel() for model in models.values() for parameter in model.network.parameters())
     return torch.int8 if weights > MANY_WEIGHTS else torch.float16

@@ -76,7 +76,7 @@ class SpecimenMaker:
             seed = int(np.random.SeedSequence([self.seed, number, STREAM, attempt]).generate_state(1)[0])
             recipe = self.recipe
             if self.variation is not None:
-                recipe = draw_recipe(recipe, list(ids), self.variation, varying(seed))
+                recipe = draw_recipe(recipe, self.structures, self.variation, varying(seed))
             try:
                 simulation = simulate_shrec20(self.structures, recipe, seed=seed, device=self.device)
             except VoxpickError as error:

@@ -217,13 +217,18 @@ def _simulated(models: Mapping[str, Model]) -> bool:
     """
     parts = [model.provenance for model in models.values()]
     before = [run for made in parts for run in _earlier(made) if "training_data" in run]
-    return all(_made_of_simulated(made) for made in [*parts, *before])
+    told = any(_told_simulated(made) for made in parts)
+    return all(_made_of_simulated(made, told=told) for made in parts) and all(map(_made_of_simulated, before))
 
 
-def _made_of_simulated(made: Mapping[str, Any]) -> bool:
-    """simulated: what training wrote down; before it did, seeds or the lines about the data told."""
+def _made_of_simulated(made: Mapping[str, Any], *, told: bool = False) -> bool:
+    """simulated: what training wrote down; before, seeds or the lines about the data told (told: of the file)."""
     if "simulated" in made or "data_seeds" in made:
         return bool(made.get("simulated", True))
+    return told or _told_simulated(made)
+
+
+def _told_simulated(made: Mapping[str, Any]) -> bool:
     lines = made.get("evaluation", {}).get("data", ())
     return any(line.startswith("training:") and "simulated" in line for line in lines)
 

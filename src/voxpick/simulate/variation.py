@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voxpick.simulate.packing import Beads
 from voxpick.simulate.shrec20 import Recipe, particle_number
 
 Range = tuple[float, float]
@@ -45,12 +46,14 @@ class Variation(BaseModel):
         return self
 
 
-def draw_recipe(given: Recipe, names: Sequence[str], variation: Variation, rng: np.random.Generator) -> Recipe:
-    """A recipe around `given` for structures of these names; the same generator state gives the same recipe.
+def draw_recipe(
+    given: Recipe, structures: Mapping[str, Beads], variation: Variation, rng: np.random.Generator
+) -> Recipe:
+    """A recipe around `given` for these structures; the same generator state gives the same recipe.
 
     Tilts stay symmetric about 0: the step is one that divides the limit, wherever its range holds such a one.
     """
-    particles = given.particles or particle_number(given.size_zyx, rng)
+    particles = given.particles or particle_number(structures, given, rng)
     limit, step = _tilts(variation, rng)
     changes = {
         "snr": math.exp(rng.uniform(*np.log(variation.snr))),
@@ -62,7 +65,9 @@ def draw_recipe(given: Recipe, names: Sequence[str], variation: Variation, rng: 
         "ice_mean": float(given.ice_mean * rng.uniform(*variation.ice_mean)),
         "ice_deviation": float(given.ice_deviation * rng.uniform(*variation.ice_deviation)),
         "structural_noise": float(given.structural_noise * rng.uniform(*variation.structural_noise)),
-        "contrast": {name: given.contrast.get(name, 1.0) * float(rng.uniform(*variation.contrast)) for name in names},
+        "contrast": {
+            name: given.contrast.get(name, 1.0) * float(rng.uniform(*variation.contrast)) for name in structures
+        },
     }
     return Recipe.model_validate({**given.model_dump(), **changes})
 
