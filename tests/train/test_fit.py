@@ -6,7 +6,7 @@ import torch
 
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
-from voxpick.train.fit import fit
+from voxpick.train.fit import fit, loss_of
 from voxpick.train.patches import make_sampler
 from voxpick.train.settings import make_settings
 from voxpick.train.targets import TrainingVolume
@@ -58,9 +58,9 @@ def test_loss_falls(volume, one_thread, stage, classes, goal):
     assert rows[-1]["loss"] < goal < rows[0]["loss"]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step"])
-def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedule):
-    values = {"average_decay": 0.9, "validate_steps": 7, "schedule": schedule, "decay_epoch": 2}
+@pytest.mark.parametrize(("schedule", "mixup"), [("cosine", 0.0), ("step", 0.0), ("cosine", 0.5)])
+def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedule, mixup):
+    values = {"average_decay": 0.9, "validate_steps": 7, "schedule": schedule, "decay_epoch": 2, "mixup": mixup}
 
     def validate(network):
         return {"score": float(next(network.parameters()).detach().abs().sum())}
@@ -82,6 +82,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedu
         assert torch.equal(expected, found)
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses == [row["loss"] for row in first_rows + second_rows if "loss" in row]
+
+
+def test_mixing_learns_sums_of_neighbours_by_the_labels_of_both():
+    torch.manual_seed(2)
+    network, images = toy_network(), torch.randn(3, 1, 5, 6, 7)
+    labels = torch.randint(2, (3, 5, 6, 7))
+    share = np.random.default_rng(8).beta(0.4, 0.4)
+    mixed = torch.stack([share * images[k] + (1 - share) * images[(k - 1) % 3] for k in range(3)])
+    others = torch.stack([labels[(k - 1) % 3] for k in range(3)])
+    expected = share * cross_entropy(network(mixed), labels) + (1 - share) * cross_entropy(network(mixed), others)
+    found = loss_of(network, images, labels, cross_entropy, np.random.default_rng(8), 0.4)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(
+        loss_of(network, images, labels, cross_entropy, np.random.default_rng(8), 0.0),
+        cross_entropy(network(images), labels),
+    )
 
 
 def test_checkpoint_survives_the_disk(volume, one_thread, tmp_path):

@@ -20,6 +20,8 @@ def test_unknown_key_is_refused_by_name():
         ({"batch": "many"}, "batch = 'many'"),
         ({"minutes": 3, "steps": 4}, "give one budget, not minutes and steps"),
         ({"touching": "maybe"}, "touching = 'maybe'"),
+        ({"mixup": 0.5, "batch": 1}, "mixup = 0.5 .* take batch = 2 or more"),
+        ({"mixup": -1}, "mixup = -1"),
     ],
 )
 def test_bad_values_are_refused(values, message):

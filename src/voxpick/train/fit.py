@@ -135,7 +135,7 @@ def _untrained(network: torch.nn.Module, settings: TrainSettings, device: torch.
 
 def _fingerprint(settings: TrainSettings) -> str:
     """The settings that a resumed run must share, but those of later versions where they change nothing."""
-    later = ("stream", "settle_batches", "spectrum", "low_pass", "keep_spectrum")
+    later = ("stream", "settle_batches", "spectrum", "low_pass", "keep_spectrum", "mixup")
     unused = {name for name in later if not getattr(settings, name)}
     return json.dumps(settings.model_dump(exclude=ADJUSTABLE | unused), sort_keys=True)
 
@@ -152,7 +152,7 @@ def _step(
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    value = loss(network(images.to(device)), labels.to(device))
+    value = loss_of(network, images.to(device), labels.to(device), loss, trainee.rng, settings.mixup)
     value.backward()
     if settings.gradient_clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -167,6 +167,22 @@ def _step(
     state.loss_count += 1
     state.sampling_seconds += drawn - begun
     state.computing_seconds += time.perf_counter() - drawn
+
+
+def loss_of(
+    network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, loss: Loss, rng: np.random.Generator,
+    mixup: float,
+) -> torch.Tensor:  # fmt: skip
+    """The loss of a batch; with `mixup`, of sums of each image and the next one, by the labels of both.
+
+    Zhang, Cisse, Dauphin and Lopez-Paz (2018), mixup: Beyond Empirical Risk Minimization, ICLR, for losses that are no
+    cross-entropy of mixed labels: the losses are mixed.
+    """
+    if not mixup:
+        return loss(network(images), labels)
+    share = float(rng.beta(mixup, mixup))
+    output = network(share * images + (1 - share) * images.roll(1, 0))
+    return share * loss(output, labels) + (1 - share) * loss(output, labels.roll(1, 0))
 
 
 def _settle(trainee: Trainee, sampler: Sampler, settings: TrainSettings, device: torch.device) -> None:

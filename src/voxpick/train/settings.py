@@ -50,6 +50,9 @@ class TrainSettings(BaseModel):
         0.0, ge=0, description="strength of random changes of a patch's amplitude spectrum (train.spectrum)"
     )
     low_pass: float = Field(0.0, ge=0, le=1, description="share of patches whose high frequencies are cut off")
+    mixup: float = Field(
+        0.0, ge=0, description="learn sums of two patches of a batch, shares drawn from Beta(mixup, mixup); 0: none"
+    )
 
     loss: Literal["focal", "cross_entropy", "dice", "generalised_dice", "tversky", "squared_error"] = "focal"
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss")
@@ -94,6 +97,12 @@ class TrainSettings(BaseModel):
         given = [name for name in ("minutes", "steps", "epochs") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"give one budget, not {' and '.join(given)}")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_mix(self) -> TrainSettings:
+        if self.mixup and self.batch < 2:
+            raise ValueError(f"mixup = {self.mixup:g} mixes the patches of a batch; take batch = 2 or more, not 1")
         return self
 
 
