@@ -156,7 +156,8 @@ def test_folders_of_one_specimen_are_refused(bench):
 
 
 @pytest.mark.parametrize(
-    "name, entries", [("replica", 16), ("ablations", 9), ("robustness", 3), ("claims", 7), ("resnet3d", 4), ("augmentation", 4)]
+    "name, entries",
+    [("replica", 16), ("ablations", 9), ("robustness", 3), ("claims", 7), ("resnet3d", 4), ("augmentation", 4)],
 )
 def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
