@@ -7,8 +7,8 @@ on the same specimens (same particles, places and noise seeds); tomograms of oth
 are rescaled by `detect`. Decoys are structures that the model does not know, placed among the particles as one more
 class each; picks on them are false. --letter adds specimens of letter.py, a generator without our code. What is done is
 kept in --work and skipped by a second call. Models named with --unmatched are also tried where a tomogram's amplitude
-spectrum would be brought to theirs, without that; --at-once ends a call after so many seconds. The page is made by
-generalisation_page.py.
+spectrum would be brought to theirs, without that; --at-once ends a call after so many seconds, and --add keeps what
+--output says of other models. The page is made by generalisation_page.py.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=float, default=float("inf"), help="Seconds after which nothing is begun.")
     parser.add_argument("--unmatched", nargs="+", default=[], help="Which models to try with their spectrum off, too.")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--add", action="store_true", help="Keep the rows that --output has of other models.")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     device, deadline = str(choose_device(options.device)), time.monotonic() + options.at_once
@@ -106,7 +107,7 @@ def main() -> None:
         for name, about in models.items():
             rows.append({"model": name, **measured(folder, about, LETTER, set(), device=device)})
             print(json.dumps({k: v for k, v in rows[-1].items() if k != "class_f1"}), flush=True)
-    result = {
+    result: dict[str, Any] = {
         "letter": len(options.letter),
         "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
         "decoys": {name: model.source for name, model in decoys.items()},
@@ -114,7 +115,20 @@ def main() -> None:
         "conditions": {name: CONDITIONS[name] for name in options.only}, "machine": machine(), "device": device,
         "models": {name: about["card"] for name, about in models.items()}, "rows": rows,
     }  # fmt: skip
+    if options.add and options.output.is_file():
+        add_others(result, json.loads(options.output.read_text()))
     options.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def add_others(result: dict[str, Any], earlier: dict[str, Any]) -> None:
+    """Put the models of an earlier result that are not in this one behind them, with what they were measured on."""
+    alike = ("letter", "seed", "specimens", "extent_a", "particles", "decoys", "conditions")
+    if different := [name for name in alike if earlier[name] != result[name]]:
+        sys.exit(f"--add: the earlier result has other {', '.join(different)}")
+    others = {name: card for name, card in earlier["models"].items() if name not in result["models"]}
+    for name, card in others.items():
+        result["models"][name] = {**card, "machine": card.get("machine", earlier["machine"])}
+    result["rows"] += [row for row in earlier["rows"] if row["model"] in others]
 
 
 def read_decoys(files: Sequence[Path]) -> tuple[dict[str, BeadModel], str]:

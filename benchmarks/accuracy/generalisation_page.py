@@ -75,7 +75,10 @@ def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[
     if "f1_unmatched" in rows[0]:
         heads += ("F1, spectrum as it is", "mean class F1, spectrum as it is")
         keys += ("f1_unmatched", "mean_class_f1_unmatched")
-    lines = [f"## {name}", "", f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}...", ""]
+    about = f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}..."
+    if found := card.get("machine"):
+        about += f" Measured earlier, on {found['processor']}, commit {found['commit']}."
+    lines = [f"## {name}", "", about, ""]
     shipped = builtin_models().get(name)
     if shipped is not None and hashlib.sha256(shipped.read_bytes()).hexdigest()[:16] != card["sha256"]:
         lines += ["The package holds later weights of this name; these figures are of the earlier ones.", ""]
