@@ -109,7 +109,7 @@ def main() -> None:
             print(json.dumps({k: v for k, v in rows[-1].items() if k != "class_f1"}), flush=True)
     result: dict[str, Any] = {
         "letter": len(options.letter),
-        "seed": options.seed, "specimens": options.specimens, "extent_a": EXTENT_A, "particles": PARTICLES,
+        "seed": options.seed, "specimens": options.specimens, "extent_a": list(EXTENT_A), "particles": PARTICLES,
         "decoys": {name: model.source for name, model in decoys.items()},
         "skipped": {DECOYS: skipped} if skipped else {},
         "conditions": {name: CONDITIONS[name] for name in options.only}, "machine": machine(), "device": device,
