@@ -36,7 +36,7 @@ def main() -> None:
             scores = tested(load_models(path), options.tomograms, device="cpu")
             rows += [{"stored": str(stored_dtype(path)), "bytes": path.stat().st_size, **row} for row in scores]
             print(source.name, str(stored_dtype(path)), json.dumps(summary(scores)), flush=True)
-    result = {"model": options.model, "machine": machine("cpu"), "rows": rows}
+    result = {"model": Path(options.model).name, "machine": machine("cpu"), "rows": rows}
     options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
