@@ -110,7 +110,7 @@ def train(
     earlier: dict[str, Model] | None = None,
     **settings: Any,
 ) -> Model:
-    """Train one stage of a method, its first if none is named; settings are those of `train.settings`.
+    """Train one stage of a method, its first if none is named, on the CPU; settings are those of `train.settings`.
 
     earlier: stages that are trained already, by name, for a method whose later stages build on them.
     Raises VoxpickError without worlds, for something else in their place, and for an unknown method, stage or setting.
@@ -138,6 +138,8 @@ def train(
     if not chosen.STAGES:
         raise VoxpickError(f"{method} learns nothing, so there is nothing to train")
     how = chosen.training_settings(stage or chosen.STAGES[0], preset, settings)
+    if how.stream:
+        raise VoxpickError(f"train: stream = {how.stream}; give worlds, or train with `voxpick train --stream`")
     classes = class_names(volumes)
     model = chosen.create_model(how, classes, voxel_size=worlds[0].tomogram.voxel_size)
     volumes = OneSpectrum(model, earlier, keep=how.keep_spectrum)(volumes)

@@ -84,20 +84,28 @@ def read_sections(data: np.ndarray, window: slice = slice(None)) -> Iterator[tup
 def intensity_statistics(volume: Volume) -> tuple[float, float]:
     """Mean and standard deviation of the central half of each axis, where the specimen is.
 
-    Reads one z-slice at a time, so a memory-mapped volume stays on disk. Raises VoxpickError for NaN, infinite
-    or constant data.
+    Reads one z-slice at a time, so a memory-mapped volume stays on disk. Raises VoxpickError for NaN and infinite
+    values anywhere, and for constant data.
     """
     nz, ny, nx = volume.shape
-    inner_y, inner_x = _central_half(ny), _central_half(nx)
+    inner_z, inner_y, inner_x = (_central_half(n) for n in (nz, ny, nx))
     count, total, squares = 0, 0.0, 0.0
-    for _, whole in read_sections(volume.data, _central_half(nz)):
+    for z, whole in read_sections(volume.data):
+        if whole.dtype.kind == "f" and not np.isfinite(whole).all():
+            y, x = np.argwhere(~np.isfinite(whole))[0]
+            raise VoxpickError(
+                f"{volume.name}: holds NaN or infinite values, such as {whole[y, x]} at z {z}, y {y}, x {x}; replace "
+                "them before picking"
+            )
+        if not inner_z.start <= z < inner_z.stop:
+            continue
         section = np.asarray(whole[inner_y, inner_x], dtype=np.float64)
         count += section.size
         total += float(section.sum())
         squares += float(np.square(section).sum())
     mean = total / count
     if not np.isfinite(squares):
-        raise VoxpickError(f"{volume.name}: the volume holds NaN or infinite values; replace them before picking")
+        raise VoxpickError(f"{volume.name}: holds values too large to be squared; scale them before picking")
     variance = squares / count - mean**2
     if variance <= 1e-12 * max(squares / count, 1e-300):
         raise VoxpickError(f"{volume.name}: the volume is constant ({mean:g}); there is nothing to pick")

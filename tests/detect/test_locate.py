@@ -90,3 +90,14 @@ def test_a_large_component_is_split_in_blocks_as_in_one(monkeypatch):
     assert len(blocks) == len(whole) > 200
     distance = np.linalg.norm(blocks.centers[:, None] - whole.centers, axis=2).min(axis=1)
     assert distance.max() < 0.1 and blocks.sizes.sum() == whole.sizes.sum()
+
+
+def test_a_ring_is_found_by_mean_shift_though_nothing_is_at_its_middle():
+    z, y, x = np.indices((9, 48, 48))
+    ring = (np.abs(np.hypot(y - 23, x - 23) - 14) < 1.5) & (np.abs(z - 4) < 2)
+    alone = locate(ring, split="mean-shift", bandwidth=6.0)
+    assert len(alone) > 0 and len(alone.voxels) == ring.sum()
+    ring[2:7, 2:6, 42:46] = True
+    both = locate(ring, split="mean-shift", bandwidth=6.0)
+    corner = np.linalg.norm(both.centers - [4, 3.5, 43.5], axis=1)
+    assert both.sizes[corner.argmin()] == 5 * 4 * 4, "the ring's voxels are not given to what lies elsewhere"

@@ -1,3 +1,4 @@
+import errno
 import tracemalloc
 from dataclasses import replace
 
@@ -11,16 +12,21 @@ from voxpick.detect.budget import (
     FOREGROUND_BYTES,
     MEAN_SHIFT_BYTES,
     check_foreground,
+    foreground_watch,
+    plan_batch,
     plan_tile,
 )
+from voxpick.detect.class_voxels import class_voxels
 from voxpick.detect.components import labelled, opened
 from voxpick.detect.foreground import connected, foreground_of, opened_foreground
 from voxpick.detect.locate import locate
-from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes
+from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes, spacious
 from voxpick.detect.segment import particle_voxels, probabilities
 from voxpick.detect.slab import section_skewness
-from voxpick.errors import VoxpickError
+from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io.mrc import read_mrc, write_mrc
+from voxpick.networks.resnet3d import ResNet3D
+from voxpick.networks.yopo import YOPO
 from voxpick.volume import Volume, intensity_statistics, release
 
 SHAPE = (28, 52, 60)
@@ -122,3 +128,45 @@ def test_a_bound_that_cannot_be_met_says_what_is_needed():
         plan_tile(volume, BlobNetwork(), tile=64, halo=8, max_memory=2**20, device=torch.device("cpu"))
     with pytest.raises(VoxpickError, match=r"10\.0% of the volume lies above the threshold"):
         check_foreground(10**8, (1000, 1000, 1000), split="watershed", max_memory=2**30, threshold=0.5)
+
+
+def test_values_that_are_no_numbers_are_named_wherever_they_are():
+    data = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    data[1, 2, 3] = np.nan
+    with pytest.raises(VoxpickError, match="holds NaN or infinite values, such as nan at z 1, y 2, x 3"):
+        intensity_statistics(Volume(data, 10.0))
+
+
+def test_too_much_foreground_ends_the_search_at_the_tile_that_shows_it():
+    seen = []
+    watch = foreground_watch((1000, 1000, 1000), split="watershed", max_memory=2**32, threshold=0.5)
+    with pytest.raises(TooMuchForeground, match=r"of the volume and more lie above the threshold of 0\.5"):
+        for number in range(0, 10**9, 10**7):
+            seen.append(number)
+            watch(number)
+    assert 3 < len(seen) < 10
+
+    def stop(number):
+        raise TooMuchForeground(f"{number} voxels")
+
+    dark = np.full(SHAPE, -9.0, np.float32)
+    settings = {"tile": (28, 28, 28), "halo": 2, "device": "cpu", "watch": stop}
+    for merge in ("crop", "border"):
+        with pytest.raises(TooMuchForeground, match=r"[1-9]\d* voxels"):
+            particle_voxels(dark, BlobNetwork(), merge=merge, **settings)
+    with pytest.raises(TooMuchForeground, match=r"[1-9]\d* voxels"):
+        class_voxels(dark, BlobNetwork(), **settings)
+
+
+@pytest.mark.parametrize("network", [YOPO(classes=3, box=24, widths=[4, 6], hidden=5), ResNet3D(classes=3, box=32)])
+def test_a_network_of_boxes_can_name_what_another_found(network):
+    assert plan_batch(network, size=network.box, batch=4, max_memory=2**33, device=torch.device("cpu")) == 4
+
+
+def test_a_disk_without_room_is_named(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(VoxpickError, match=r"no room for a temporary file of 1M.*set TMPDIR"):
+        spacious((8, 256, 128), in_memory=0)

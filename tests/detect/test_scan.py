@@ -18,7 +18,7 @@ from voxpick.detect.memory import LiveBytes
 from voxpick.detect.peaks import Places, confident, detect_peaks, spaced
 from voxpick.detect.prepare import prepare
 from voxpick.detect.scan import best_counts, make_grid, peak_bytes_of, plan_scan, scan
-from voxpick.detect.scan_settings import ConsensusSettings, PeakSettings, make_scan_settings
+from voxpick.detect.scan_settings import CentreSettings, ConsensusSettings, PeakSettings, make_scan_settings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.networks.resnet3d import ResNet3D
@@ -201,3 +201,22 @@ def test_unknown_settings_are_named():
     with pytest.raises(VoxpickError, match=r"detect: halo = 3: .*; known: .*tile"):
         make_scan_settings(PeakSettings, dark_model(), {"halo": 3})
     assert make_scan_settings(PeakSettings, dark_model(subtomogram=24)).minimum_distance == 140
+
+
+def test_a_scan_leaves_the_format_of_a_network_in_training_as_it_was():
+    network = YOPO(classes=3, box=8, widths=[4, 6], hidden=5)
+    network.compute_dtype = torch.bfloat16
+    ready = prepare(
+        Volume(np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32), 10.0), 10.0, PeakSettings()
+    )
+    for _ in scan(ready, network, make_grid(ready, 4), tile=32, max_memory=4 * GIGA, device=CPU, dtype=torch.float32):
+        assert network.compute_dtype == torch.bfloat16
+
+
+def test_a_lower_threshold_than_the_models_own_is_not_undone_by_what_it_keeps():
+    model = dark_model(threshold=0.2, lowest_location=0.37)
+    assert make_scan_settings(CentreSettings, model).lowest_location == 0.37
+    assert make_scan_settings(CentreSettings, model, {"threshold": 0.25}).lowest_location == 0.25
+    assert make_scan_settings(CentreSettings, model, {"threshold": 0.5}).lowest_location == 0.37
+    both = make_scan_settings(CentreSettings, model, {"threshold": 0.25, "lowest_location": 0.3})
+    assert both.lowest_location == 0.3

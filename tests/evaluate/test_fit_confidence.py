@@ -126,3 +126,17 @@ def test_cross_validation_does_not_flatter():
     right = rng.random(400) < scores
     held_out = cross_validated(scores, right)
     assert held_out.picks == 400 and held_out.brier > reliability(scores, right).brier - 0.01
+
+
+@pytest.mark.parametrize("aim", ["located", "named"])
+def test_picks_of_one_class_without_a_name_get_scores_that_mean_what_they_say(aim):
+    """Their score is a product with a class score, which the map of the place alone would leave as it is."""
+    picks, truth = specimen(np.random.default_rng(5), n=200)
+    one = picks.with_columns(classes=np.full(len(picks), "particle", dtype=object))
+    fitted = fit_confidence([(one, truth)], aim=aim)
+    assert list(fitted.before) == ["located"] and "calibration" in fitted.named
+    again, other = specimen(np.random.default_rng(6), n=200)
+    kept = applied(fitted, again.with_columns(classes=np.full(len(again), "particle", dtype=object)))
+    right = right_picks(kept, judged(kept, other)[0].hit_ids)
+    assert abs(kept.scores.mean() - right.mean()) < 0.08
+    assert len(kept) < len(again)

@@ -5,7 +5,9 @@ from torch import nn
 from voxpick.detect.inference import WORTH_CONVERTING, OpenVinoNetwork, for_inference, on_engine
 from voxpick.errors import VoxpickError
 from voxpick.networks.folding import folded
+from voxpick.networks.picknet import PickNet
 from voxpick.networks.unet import UNet
+from voxpick.networks.unet3d import UNet3D
 
 SHAPE = (12, 20, 28)
 CPU = torch.device("cpu")
@@ -173,3 +175,19 @@ def test_wrong_input_is_named(shape, words):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(VoxpickError, match="UNet"):
         UNet(**settings)
+
+
+@pytest.mark.parametrize(
+    "network", [UNet(filters=(8, 8, 8)), UNet3D(width=8, levels=3), PickNet(stem=8, widths=(8, 8), blocks=(1, 1))]
+)
+def test_a_coarsest_grid_of_two_voxels_is_computed_in_float32(network):
+    """Whatever autocast the detector has opened: oneDNN returns garbage in bfloat16 there."""
+    torch.manual_seed(0)
+    network.eval()
+    for side, exact in ((2, True), (4, False)):
+        image = torch.randn(1, 1, side * network.multiple_of, 24, 24)
+        with torch.no_grad():
+            plain = network(image)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                short = network(image)
+        assert torch.equal(plain, short) == exact

@@ -124,3 +124,12 @@ def test_nine_million_weights_fit_into_sixteen_mebibytes():
     }  # fmt: skip
     small = compact(state)
     assert small["level"] == 3 and size(small) <= LIMIT
+
+
+def test_where_the_best_weights_are_left_out_the_last_step_is_validated_again():
+    trainee, state = trained()
+    state["progress"] |= {"validated_step": state["progress"]["step"]}
+    whole, lean = (expand(compact(state, limit=limit_of_level(state, level))) for level in (0, 2))
+    assert restore(whole, trainee, fingerprint="x").validated_step == state["progress"]["step"]
+    progress = restore(lean, trainee, fingerprint="x")
+    assert (progress.validated_step, progress.best_step, progress.best_weights) == (-1, 0, None)

@@ -16,6 +16,7 @@ from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io import alone
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models, save_models
+from voxpick.particles import Particles
 from voxpick.train.fit import fit
 
 SMALL = ["--threads", "1", "--set", "network_settings.depth=4", "--set", "log_steps=2"]
@@ -349,3 +350,51 @@ def test_a_detection_that_fails_ends_the_training(data, tmp_path, monkeypatch):
     raising(VoxpickError("the network's output is not finite"))
     with pytest.raises(VoxpickError, match="the network's output is not finite"):
         run(*common, "--output", tmp_path / "b.pt")
+
+
+def test_picks_without_names_can_be_validated(data, tmp_path):
+    """Their class is called 'particle', as what VP-Detector's localizer finds is."""
+    truth = read_training_volume(data / "model_0").particles
+    write_particles(tmp_path / "picks.csv", Particles(truth.centers_zyx))
+    shutil.copytree(data / "model_2", tmp_path / "held_out")
+    network = ["--set", "network_settings={stem: 4, widths: [8, 12], blocks: [1, 1]}", "--set", "patch=16"]
+    run_train(
+        data / "model_0" / "reconstruction.mrc", "--picks", tmp_path / "picks.csv", "--radius", 30,
+        "--validation", tmp_path / "held_out", "--validation-side", 32, "--steps", 2, "--threads", 1,
+        "--output", tmp_path / "mine.pt", *network,
+    )  # fmt: skip
+    assert load_models(tmp_path / "mine.pt")["picker"].classes == ["background", "particle"]
+
+
+def test_two_trainings_with_one_output_lose_nothing(data, tmp_path, monkeypatch):
+    """What the second to end finds there, of another method or the same stage, stays; its own goes beside it."""
+    output = tmp_path / "m.pt"
+    common = [data / "model_0", "--output", output, "--steps", 1, "--set", "patch=16", *SMALL]
+
+    def fit_as_before(*arguments, **options):
+        monkeypatch.setattr("voxpick.methods.vp_detector.fit", fit)
+        return fit(*arguments, **options)
+
+    def fit_while_another_ends(*arguments, **options):
+        fitted = fit_as_before(*arguments, **options)
+        run(*common, "--run-dir", tmp_path / "other", "--seed", 1)
+        return fitted
+
+    monkeypatch.setattr("voxpick.methods.vp_detector.fit", fit_while_another_ends)
+    result = run(*common)
+    first, beside = load_models(output)["localizer"], load_models(tmp_path / "m_vp-detector_localizer.pt")["localizer"]
+    assert (first.provenance["settings"]["seed"], beside.provenance["settings"]["seed"]) == (1, 0)
+    assert "m_vp-detector_localizer.pt instead" in result.output
+
+
+def test_a_stage_does_not_go_on_where_the_one_before_it_has_changed(data, tmp_path):
+    output = tmp_path / "dn.pt"
+    common = [data / "model_0", "--method", "dn3dunet", "--output", output, "--threads", 1]
+    denoiser = ["--set", "network_settings={depth: 3, width: 4}", "--set", "patch=16"]
+    segmenter = ["--stage", "segmenter", "--set", "patch=16", "--set", "network_settings={width: 4, levels: 2}"]
+    run(*common, *denoiser, "--steps", 1)
+    run(*common, *segmenter, "--steps", 2)
+    run(*common, *segmenter, "--steps", 2, "--resume")
+    run(*common, *denoiser, "--steps", 2, "--overwrite", "--run-dir", tmp_path / "again")
+    with pytest.raises(VoxpickError, match="an earlier stage, which was trained anew since"):
+        run(*common, *segmenter, "--steps", 2, "--resume")

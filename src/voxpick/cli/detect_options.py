@@ -34,7 +34,9 @@ Invert = Annotated[
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="Probability, 0 to 1, from which a voxel is taken for a particle.", show_default="the model's"),
+    typer.Option(
+        help="Lowest probability of a voxel, or height of a peak, that counts, 0 to 1.", show_default="the model's"
+    ),
 ]
 MinimumScore = Annotated[
     float | None,

@@ -73,32 +73,36 @@ def fit_confidence(
         raise NothingFound("the model finds nothing on these tomograms, so there is nothing to fit; train it longer")
     ordered = [(picks.sorted_by_score(), truth) for picks, truth in detections]
     named = any(_has_names(picks) for picks, _ in ordered)
+    graded = named or any(picks.class_scores is not None for picks, _ in ordered)
     radii = choose_radii(ordered) if named else {}
     spaced = [(picks[apart_by_class(picks.centers_zyx, picks.classes, radii)], truth) for picks, truth in ordered]
     judged = [_judged(picks, truth) for picks, truth in spaced]
     where, scores = (np.concatenate([one[key] for one in judged]) for key in ("where", "scores"))
     located, both = (np.concatenate([one[key] for one in judged]) for key in ("located", "named"))
+    right = both if named else located
     maps = {"located": fit_score_map(where, located)}
     before, after = {"located": reliability(where, located)}, {"located": cross_validated(where, located)}
+    if graded:
+        maps["named"] = fit_score_map(scores, right)
     if named:
-        maps["named"] = fit_score_map(scores, both)
         before["named"], after["named"] = reliability(scores, both), cross_validated(scores, both)
-    final = maps["named" if named else "located"](scores if named else where)
+    final = maps["named"](scores) if graded else maps["located"](where)
     classes = np.concatenate([picks.classes.astype(str) for picks, _ in spaced])
     counts = _counts(ordered)
     particles, lowest, thresholds = sum(counts.values()), 0.0, {}
     if aim == "located":
         lowest, _ = expected_threshold(where, maps["located"](where), particles=particles, beta=beta)
     elif aim == "named":
-        thresholds = choose_thresholds(final, classes, both, particles=counts, beta=beta)
+        numbers = counts if named else dict.fromkeys(np.unique(classes).tolist(), particles)
+        thresholds = choose_thresholds(final, classes, right, particles=numbers, beta=beta)
     kept = (where >= lowest) & above_thresholds(final, classes, thresholds)
     raw = np.concatenate([_judged(picks, truth)["located"] for picks, truth in ordered])
     chosen = {"class_thresholds": thresholds, "class_radii": radii}
     return Confidence(
         located={
-            "location_calibration": maps["located"].plain(), "lowest_location": lowest, **({} if named else chosen)
+            "location_calibration": maps["located"].plain(), "lowest_location": lowest, **({} if graded else chosen)
         },
-        named={"calibration": maps["named"].plain(), **chosen} if named else {},
+        named={"calibration": maps["named"].plain(), **chosen} if graded else {},
         before=before, after=after, f1=(_f1(raw, particles), _f1(located[kept], particles)),
     )  # fmt: skip
 

@@ -74,7 +74,10 @@ def register(app: typer.Typer) -> None:
             None, help="'minutes' fits a time budget; 'paper' trains as published.", show_default="minutes"
         ),
         minutes: float | None = typer.Option(None, help="Train for so many minutes, validation included."),
-        steps: int | None = typer.Option(None, help="Train for so many steps, repeatable with seed and threads."),
+        steps: int | None = typer.Option(
+            None,
+            help="Train for so many steps; repeatable with seed and threads, if not validated by the clock.",
+        ),
         output: Path = typer.Option(
             Path("model.pt"), "--output", "-o", help="Model file; other stages that the file holds are kept."
         ),
@@ -193,7 +196,8 @@ def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
     if fitted.interrupted:
         typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
         raise typer.Exit(130)
-    typer.echo(f"{writing.output}: {name} after {stage.write(writing.output, fitted, start=start)}")
+    replace = writing.resume or writing.overwrite
+    typer.echo(stage.write(writing.output, fitted, held=writing.run_dir, replace=replace, start=start))
 
 
 def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:

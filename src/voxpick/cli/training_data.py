@@ -62,6 +62,8 @@ def gather(
         raise VoxpickError(f"{next(p for p in paths if p.is_dir())}: a folder with truth; --picks goes with tomograms")
     if voxel_size is not None and not picks:
         raise VoxpickError(f"--voxel-size {voxel_size:g}: goes with --picks; folders with truth know theirs")
+    if radius and not picks:
+        raise VoxpickError(f"--radius {radius[0]}: goes with --picks; folders with truth have masks")
     if picks:
         volumes = _from_picks(tomograms, picks, radius, partial, voxel_size)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    from voxpick.networks.model import Model
     from voxpick.simulate.structures import BeadModel
     from voxpick.train.targets import TrainingVolume
 
@@ -65,6 +66,15 @@ def bank_mark(bank: Mapping[str, BeadModel]) -> str:
         digest.update(repr((name, len(structure.electrons))).encode())
         for values in (structure.positions_zyx, structure.electrons):
             digest.update(np.round(np.asarray(values, dtype=np.float64), 2).tobytes())
+    return _text(digest)
+
+
+def weights_mark(model: Model) -> str:
+    """Of the weights of a trained stage."""
+    digest = hashlib.sha256()
+    for name, values in model.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().float().numpy().tobytes())
     return _text(digest)
 
 

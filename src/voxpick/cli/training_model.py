@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from voxpick.errors import VoxpickError
 
@@ -102,9 +107,28 @@ def describe(
         model.provenance["started_from"] = start.provenance
 
 
-def write_stage(output: Path, stage: str, model: Model) -> None:
-    """Update the model file; a part that another stage's training has written meanwhile is kept."""
-    from voxpick.io.model import load_models, save_models
+def write_stage(output: Path, method: str, stage: str, model: Model, *, replace: bool, held: Path) -> Path:
+    """Update the model file, or write one beside it where another training has meanwhile put there what may not go.
 
-    latest = load_models(output) if output.is_file() else {}
-    save_models(output, {**latest, stage: model})
+    A part that the training of another stage has written meanwhile is kept. replace: `stage` itself may be replaced.
+    held: the run folder, which this process holds already. The file that was written.
+    """
+    from voxpick.io.alone import alone_in
+    from voxpick.io.model import save_models
+
+    folder = output.absolute().parent
+    with nullcontext() if folder.resolve() == held.resolve() else alone_in(folder, use="writes", patience=60):
+        try:
+            others = other_stages(output, method, stage, replace=replace)
+        except VoxpickError as error:
+            others, wanted = {}, output
+            output = next(path for path in _beside(wanted, f"{method}_{stage}") if not path.exists())
+            typer.echo(f"voxpick: warning: {error}; written to {output} instead", err=True)
+        save_models(output, {**others, stage: model})
+    return output
+
+
+def _beside(path: Path, name: str) -> Iterator[Path]:
+    """Other names for a file: stem_name.pt, stem_name_2.pt, ..."""
+    for number in count(1):
+        yield path.with_name(f"{path.stem}_{name}{'' if number == 1 else f'_{number}'}{path.suffix}")

@@ -88,11 +88,19 @@ class StageTraining:
 
         judged = self.held_out if self.validate else None
         mark = UNVALIDATED if judged is None else validation_mark(judged.volume, side=judged.side)
-        marks = {**self.source.marks, "validation": mark}
+        marks = {**self.source.marks, "validation": mark, **self._earlier_mark()}
         if resumed:
             directory.require_same_data(marks)
         else:
             directory.write_data(self.source.names, marks)
+
+    def _earlier_mark(self) -> dict[str, str]:
+        """Of the stage whose output this one learns from, if it does."""
+        from voxpick.cli.training_marks import weights_mark
+        from voxpick.methods.catalogue import find_method
+
+        source = getattr(find_method(self.settings.method), "LEARNS_FROM", {}).get(self.settings.stage)
+        return {"earlier": weights_mark(self.earlier[source])} if source in self.earlier else {}
 
     def run(
         self, directory: RunDirectory, resume: dict[str, Any] | None, *, title: str, stop: Callable[[], bool],
@@ -127,10 +135,12 @@ class StageTraining:
             earlier=self.earlier, **options,
         )  # fmt: skip
 
-    def write(self, output: Path, fitted: Fitted, *, start: Model | None = None) -> str:
-        """Put the trained stage into the model file; how the training went, in a few words.
+    def write(
+        self, output: Path, fitted: Fitted, *, held: Path, replace: bool = True, start: Model | None = None
+    ) -> str:  # fmt: skip
+        """Put the trained stage into the model file; which file that is, and how the training went, in a few words.
 
-        start: what it began with, if that were trained weights.
+        held, replace: as of `training_model.write_stage`. start: what it began with, if that were trained weights.
         """
         from voxpick.cli.training_model import describe, write_stage
 
@@ -139,6 +149,7 @@ class StageTraining:
             self.model, self.settings, self.preset, self.source.names, validation, fitted, str(self.device), start,
             simulated=self.source.simulated,
         )  # fmt: skip
-        write_stage(output, self.settings.stage, self.model)
+        stage = self.settings.stage
+        written = write_stage(output, self.settings.method, stage, self.model, replace=replace, held=held)
         best = f", best {fitted.best_score:.4f} at step {fitted.best_step}" if self.validate else ""
-        return f"{fitted.step} steps, {fitted.minutes:.1f} minutes{best}"
+        return f"{written}: {stage} after {fitted.step} steps, {fitted.minutes:.1f} minutes{best}"

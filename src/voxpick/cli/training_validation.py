@@ -42,14 +42,14 @@ def make_validation(
 ) -> Validate | None:  # fmt: skip
     """The validation of a stage on the middle of a tomogram, `side` voxels along y and x (0: all of it).
 
-    A first stage that tells particles from background is judged by where it finds them; a 'classifier' by the names it
-    gives, unless it finds by itself; the last stage of other methods by all that the method finds with it and the
-    `earlier` ones. Any other stage, such as one that removes noise, has None.
+    A 'localizer' is judged by where it finds particles; a 'classifier' by the names it gives, unless it finds by
+    itself; the last stage of other methods by all that the method finds with it and the `earlier` ones. Any other
+    stage, such as one that removes noise, has None.
     Raises VoxpickError for a tomogram of another voxel size than the model's.
     """
     require_voxel_size([held_out], model, use="validate on a tomogram of the same")
     stage = settings.stage
-    if model.classes == ["background", "particle"] and stage == method.STAGES[0]:
+    if stage == "localizer":
         return localizer_validation(held_out, model, side=side)
     if stage == "classifier" and not (finds(method) and (stage,) == method.STAGES):
         return classifier_validation(held_out, model.classes, size=settings.patch)

@@ -98,7 +98,7 @@ def _train_stage(
     if fitted.interrupted:
         typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
         return False
-    typer.echo(f"{stage}: {training.write(work / 'model.pt', fitted)}")
+    typer.echo(training.write(work / "model.pt", fitted, held=work))
     return True
 
 

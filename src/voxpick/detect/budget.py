@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -55,19 +56,46 @@ def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: i
     """How many subtomograms of side `size` to classify at a time: `batch`, or fewer if memory asks, but one."""
     if device.type != "cpu" or batch == 1:
         return batch
-    each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device)) * size**3
+    sides = (size, size, size)  # networks that name boxes take no others
+    each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device), sides) * size**3
     return int(np.clip((max_memory - settled_bytes() - SPARE_BYTES) // each, 1, batch))
 
 
 def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:
     """Raise TooMuchForeground if finding particles among `number` foreground voxels takes over `max_memory` bytes."""
     voxels = math.prod(shape)
-    more = number * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
+    more = _splitting_bytes(number, voxels, split)
     needed = resident_bytes() + more
     if needed > max_memory:
         needed = settled_bytes() + more
     if needed > max_memory:
-        raise TooMuchForeground(
-            f"detect: {number / voxels:.1%} of the volume lies above the threshold of {threshold:g}; to tell particles "
-            f"apart there takes {in_gigabytes(needed)}, max_memory is {in_gigabytes(max_memory)}; raise one of the two"
-        )
+        raise _too_much(f"{number / voxels:.1%} of the volume lies", threshold, needed, max_memory)
+
+
+def foreground_watch(
+    shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float, stored_bytes: int = STORED_BYTES
+) -> Callable[[int], None]:
+    """What is told, tile by tile, how many foreground voxels there are, and raises as `check_foreground` will.
+
+    To be made before the first tile. stored_bytes: what is kept of a voxel.
+    """
+    before, voxels = settled_bytes(), math.prod(shape)
+
+    def watch(number: int) -> None:
+        needed = before + number * stored_bytes + _splitting_bytes(number, voxels, split)
+        if needed > max_memory:
+            raise _too_much(f"{number / voxels:.1%} of the volume and more lie", threshold, needed, max_memory)
+
+    return watch
+
+
+def _splitting_bytes(number: int, voxels: int, split: str) -> float:
+    """What telling particles apart takes at its worst."""
+    return number * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
+
+
+def _too_much(found: str, threshold: float, needed: float, max_memory: int) -> TooMuchForeground:
+    return TooMuchForeground(
+        f"detect: {found} above the threshold of {threshold:g}; to tell particles apart there takes "
+        f"{in_gigabytes(needed)}, max_memory is {in_gigabytes(max_memory)}; raise one of the two"
+    )

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from voxpick.detect.budget import SPARE_BYTES
-from voxpick.detect.inference import for_inference, on_engine
+from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, settled_bytes
 from voxpick.detect.peaks import as_detection
 from voxpick.detect.pipeline import Detection, Progress
@@ -57,10 +57,9 @@ def detect_centres(
     """
     ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
     where = choose_device(device)
-    network = on_engine(
-        for_inference(model.network, where), settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns)
-    )
-    sides = _tile_sides(ready.data.shape, network, settings, where)
+    plain = for_inference(model.network, where)
+    network = on_engine(plain, settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns))
+    sides = _tile_sides(ready.data.shape, measured(plain, network), settings, where)
     windows = list(tile_windows(ready.data.shape, sides, settings.halo, multiple=_multiple(network)))
     found = []
     for done, (first, core) in enumerate(windows, start=1):

@@ -44,11 +44,12 @@ def class_voxels(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> ClassForeground:
     """The voxels of [z, y, x] where 1 - P(background) is above `threshold`, with the probabilities of their classes.
 
     Arguments as for `segment.probabilities`; every voxel comes from the tile in whose core it lies. Memory for one
-    tile and what is found.
+    tile and what is found. watch: is told after each tile how many voxels there are, and may raise.
     """
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
     voxels: list[np.ndarray] = []
@@ -60,6 +61,8 @@ def class_voxels(
         voxels.append(np.ravel_multi_index(at, shape))
         values.append((1 - probability[0]).clip(0, 1).astype(np.float16))
         classes.append(probability[1:].T.astype(np.float16))
+        if watch:
+            watch(sum(map(len, voxels)))
         if progress:
             progress(done, total)
     flat = np.concatenate(voxels)

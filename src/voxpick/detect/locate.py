@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxpick.detect.foreground import Foreground, connected, foreground_of, opened_foreground
-from voxpick.detect.mean_shift import bin_seeds, mean_shift, nearest_mode
+from voxpick.detect.mean_shift import VoxelBalls, bin_seeds, mean_shift, nearest_mode
 from voxpick.detect.watershed import split_points
 from voxpick.errors import VoxpickError
 
@@ -92,14 +92,25 @@ def _mean_shift_split(
     found: Foreground, owner: np.ndarray, sizes: np.ndarray, bandwidth: float
 ) -> tuple[np.ndarray, np.ndarray]:
     large = sizes > 4 / 3 * np.pi * bandwidth**3
+    balls = VoxelBalls(found)
     centers = _centroids(found, owner, len(sizes))
+    _, filled = balls.means(centers, bandwidth)
+    hollow = found.kept((filled == 0)[owner])  # as rings are
     crowded = found.kept(large[owner])
-    seeds = np.concatenate([centers, bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)])
-    modes, _ = mean_shift(found, seeds, bandwidth=bandwidth)
+    binned = bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)
+    seeds = np.concatenate([centers[filled > 0], _spread(hollow, bandwidth), binned])
+    modes, _ = mean_shift(balls, seeds, bandwidth=bandwidth)
     nearest = np.empty(len(found), dtype=np.int32)
     for chosen, points in found.points():
         nearest[chosen] = nearest_mode(points, modes)
     return modes, nearest
+
+
+def _spread(found: Foreground, distance: float) -> np.ndarray:
+    """A voxel (n, 3) of each cube of side `distance` that holds any."""
+    points = np.stack(np.unravel_index(found.voxels, found.shape), axis=1)
+    _, first = np.unique((points // distance).astype(np.int64), axis=0, return_index=True)
+    return points[first]
 
 
 def _watershed_split(

@@ -127,7 +127,7 @@ def _within(values: np.ndarray, number: int) -> np.ndarray:
 
 
 def mean_shift(
-    mask: np.ndarray | Foreground,
+    mask: np.ndarray | Foreground | VoxelBalls,
     seeds: np.ndarray,
     *,
     bandwidth: float,
@@ -137,13 +137,16 @@ def mean_shift(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Modes (n, 3) in voxels (z, y, x) and their masses (n,), heaviest first.
 
+    mask: boolean [z, y, x], its foreground, or the balls of one (with their own weights).
     seeds: (s, 3) starting points in voxels. bandwidth: radius of the flat kernel in voxels. A path ends when its step
     is at most tolerance * bandwidth (scikit-learn's rule). Of modes within a bandwidth of each other the heaviest
     stays. weights: map [z, y, x] for a weighted mean-shift.
     """
     at = np.array(seeds, dtype=np.float64).reshape(-1, 3)
-    balls = VoxelBalls(mask, weights=weights) if len(at) else None
-    if balls is None or not balls.x_sum[1:].size:
+    if not len(at):
+        return np.empty((0, 3)), np.empty(0)
+    balls = mask if isinstance(mask, VoxelBalls) else VoxelBalls(mask, weights=weights)
+    if not balls.x_sum[1:].size:
         return np.empty((0, 3)), np.empty(0)
     mass = np.zeros(len(at))
     moving = np.arange(len(at))

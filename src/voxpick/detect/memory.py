@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
 import re
 import resource
 import sys
@@ -61,11 +62,23 @@ def peak_bytes() -> int:
 
 
 def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29) -> np.ndarray:
-    """An empty float32 array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR)."""
-    if 4 * math.prod(shape) <= in_memory:
+    """An empty float32 array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR).
+
+    Raises VoxpickError where the disk has no room for it.
+    """
+    size = 4 * math.prod(shape)
+    if size <= in_memory:
         return np.empty(shape, dtype=np.float32)
-    with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    try:
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):  # a hole in the file would end the process once it is written to
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+    except OSError as error:
+        raise VoxpickError(
+            f"{tempfile.gettempdir()}: no room for a temporary file of {in_gigabytes(size)} ({error.strerror or error})"
+            "; set TMPDIR to a folder on a larger disk"
+        ) from error
 
 
 class LiveBytes(TorchDispatchMode):
@@ -101,13 +114,15 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def bytes_per_voxel(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Bytes that `evaluate` of an image (1, 1, z, y, x) takes for each of its voxels, measured on a small one.
+def bytes_per_voxel(
+    evaluate: Callable[[torch.Tensor], torch.Tensor], sides: tuple[int, int, int] = PROBE
+) -> float:  # fmt: skip
+    """Bytes that `evaluate` of an image (1, 1, z, y, x) takes for each of its voxels, measured on one of these sides.
 
     Counted from the tensors that live at the same time, with a fifth more for what the libraries use inside; so the
     figure, and every tiling that follows from it, is the same in every run.
     """
-    image = torch.zeros(1, 1, *PROBE)
+    image = torch.zeros(1, 1, *sides)
     with LiveBytes() as count:
         evaluate(image)
     return LIBRARY_SHARE * count.most / image.numel() + 8

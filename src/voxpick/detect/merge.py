@@ -86,6 +86,9 @@ class CropForeground:
         inner = tuple(slice(c.start - w.start, c.stop - w.start) for c, w in zip(core, window, strict=True))
         self.collect(core, values[inner].astype(self.dtype))
 
+    def __len__(self) -> int:
+        return sum(map(len, self.voxels))
+
     def collect(self, place: Window, values: np.ndarray) -> None:
         """Take the voxels above the threshold of the part of the volume at `place`."""
         local = np.flatnonzero(values > self.threshold)
@@ -112,6 +115,9 @@ class BorderForeground:
         self.cropped.add(window, core, values)
         incomplete = border_components(values > self.complete.threshold, window, self.complete.shape)
         self.complete.collect(window, np.where(incomplete, 0, values).astype(self.complete.dtype))
+
+    def __len__(self) -> int:
+        return len(self.cropped) + len(self.complete)
 
     def result(self) -> Foreground:
         cropped, complete = self.cropped.result(), self.complete.result()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxpick.detect.budget import check_foreground, plan_tile
+from voxpick.detect.budget import check_foreground, foreground_watch, plan_tile
 from voxpick.detect.class_voxels import ClassForeground, class_voxels
 from voxpick.detect.foreground import Foreground
 from voxpick.detect.inference import for_inference, measured, on_engine
@@ -133,6 +133,10 @@ def _foreground(
         ready.data, measured(network, engine), tile=settings.tile, halo=settings.halo, max_memory=max_memory,
         device=where, stored_bytes=stored,
     )  # fmt: skip
+    watch = foreground_watch(
+        ready.data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold,
+        stored_bytes=stored // 2,
+    )  # fmt: skip
     found = class_voxels(
         ready.data,
         engine,
@@ -143,6 +147,7 @@ def _foreground(
         threshold=settings.threshold,
         device=where,
         progress=None if progress is None else lambda done, total: progress("segmenting", done, total),
+        watch=watch,
     )
     check_foreground(
         len(found), ready.data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold

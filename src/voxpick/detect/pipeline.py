@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from voxpick.detect.budget import check_foreground, plan_batch, plan_tile
+from voxpick.detect.budget import check_foreground, foreground_watch, plan_batch, plan_tile
 from voxpick.detect.classify import Classified, classify
 from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.locate import Located, locate
@@ -152,6 +152,7 @@ def localise(
         threshold=settings.threshold,
         device=where,
         progress=_named(progress, "finding particles"),
+        watch=foreground_watch(data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold),
     )
     check_foreground(len(found), data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold)
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}

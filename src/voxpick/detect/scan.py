@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol, cast
@@ -74,20 +75,30 @@ def scan(
     network = network.to(device).eval()
     box, stride = _box(network), grid.stride
     dtype = dtype or choose_dtype(device)
-    network.compute_dtype = dtype  # type: ignore[assignment]
     counts = plan_scan(network, grid.counts, stride, tile=tile, max_memory=max_memory, device=device, dtype=dtype)
     windows = list(product(*(_parts(n, most) for n, most in zip(grid.counts, counts, strict=True))))
     for done, window in enumerate(windows, start=1):
         first = grid.voxels(np.array([part.start for part in window])).astype(int) - box // 2
         sides = [(part.stop - part.start - 1) * stride + box for part in window]
         image = torch.from_numpy(cut(ready, first.tolist(), sides))[None, None]
-        with torch.inference_mode():
+        with torch.inference_mode(), computing_in(network, dtype):
             scores = cast(BoxNetwork, network).scan(image.to(device).to(dtype), stride=stride)[0].float()
         if not torch.isfinite(scores).all():
             raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
         yield (window[0], window[1], window[2]), scores.cpu().numpy()
         if progress:
             progress(done, len(windows))
+
+
+@contextmanager
+def computing_in(network: torch.nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Let a network compute in `dtype`, and as before afterwards: it may be one in training."""
+    before = getattr(network, "compute_dtype", None)
+    network.compute_dtype = dtype  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        network.compute_dtype = before  # type: ignore[assignment]
 
 
 def cut(ready: Prepared, first: list[int], sides: list[int]) -> np.ndarray:

@@ -65,11 +65,16 @@ Settings = TypeVar("Settings", bound=PlaceSettings)
 def make_scan_settings(kind: type[Settings], model: Model, changes: dict[str, Any] | None = None) -> Settings:
     """Defaults of `kind`, then the model's own `detection` settings of this kind, then `changes` that are not None.
 
+    A changed threshold lowers the model's own lowest_location to it, which would leave out what it lets through.
     Raises VoxpickError for an unknown setting or a value out of range.
     """
     brought = {key: value for key, value in model.detection.items() if key in kind.model_fields}
-    values = {**brought, **{key: value for key, value in (changes or {}).items() if value is not None}}
+    given = {key: value for key, value in (changes or {}).items() if value is not None}
     try:
-        return kind(**values)
+        settings = kind(**{**brought, **given})
     except ValidationError as error:
         raise wrong_setting("detect: ", error, kind) from error
+    threshold = getattr(settings, "threshold", 1.0) if "threshold" in given else 1.0
+    if "lowest_location" in given or threshold >= settings.lowest_location:
+        return settings
+    return settings.model_copy(update={"lowest_location": threshold})

@@ -72,13 +72,19 @@ def particle_voxels(
     dtype: torch.dtype | None = None,
     store: np.dtype | type = np.float16,
     progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Foreground:
-    """`probabilities` above `threshold`, without ever holding the whole map: memory for one tile and what is found."""
+    """`probabilities` above `threshold`, without ever holding the whole map: memory for one tile and what is found.
+
+    watch: is told after each tile how many voxels there are, and may raise.
+    """
     _check(merge)
     merged = FOREGROUNDS[merge](volume.shape, dtype=store, threshold=threshold)
     tiles = tile_maps(volume, network, tile, halo, mean=mean, deviation=deviation, device=device, dtype=dtype)
     for done, total, window, core, tile_map in tiles:
         merged.add(window, core, (1 - tile_map[0]).clamp(0, 1).cpu().numpy())
+        if watch:
+            watch(len(merged))
         if progress:
             progress(done, total)
     return merged.result()

@@ -22,6 +22,7 @@ DIFFERENT = {
     "picks, or masks); resume with those",
     "validation": "the run began with another validation, or none, so that its best score cannot be compared; resume "
     "with that one",
+    "earlier": "the run began on the output of an earlier stage, which was trained anew since; begin this one anew",
 }
 """What is told of a mark that has changed."""
 

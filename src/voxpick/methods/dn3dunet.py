@@ -77,6 +77,8 @@ from voxpick.volume import Volume
 TITLE = "a 2-D denoiser, then a 3D U-Net"
 PAPER = "Nguyen, White, Bunyak in Gubins et al., Comput. Graph. (2020)"
 STAGES: tuple[str, ...] = ("denoiser", "segmenter")
+LEARNS_FROM = {"segmenter": "denoiser"}
+"""The stage whose output another one is trained on."""
 
 OPTIONS: dict[str, dict[str, Any]] = {"denoiser": {}, "segmenter": {"cross_entropy_weight": 0.0}}
 """Of the settings' `options`, by stage: what is added to generalised Dice."""

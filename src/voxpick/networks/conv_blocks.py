@@ -46,8 +46,14 @@ def start_at_background(bias: torch.Tensor | None, probability: float) -> None:
     bias[0] = math.log(others * probability / (1 - probability))
 
 
-def mixed_precision(x: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Autocast to `dtype` on the device of `x`; nothing for float32 or where the caller has set autocast already."""
+def mixed_precision(x: torch.Tensor, dtype: torch.dtype, *, multiple: int) -> AbstractContextManager[object]:
+    """Autocast to `dtype` on the device of `x`; nothing for float32 or where the caller has set autocast already.
+
+    multiple: voxels of the input along the side of one on the coarsest grid. Where that grid has two or fewer along a
+    side, a CPU computes in float32 whatever the caller has set: oneDNN 3.12 returns garbage in bfloat16 there.
+    """
+    if x.device.type == "cpu" and min(x.shape[2:]) <= 2 * multiple:
+        return torch.autocast("cpu", enabled=False)
     if dtype == torch.float32 or torch.is_autocast_enabled(x.device.type):
         return nullcontext()
     return torch.autocast(x.device.type, dtype=dtype)

@@ -50,7 +50,7 @@ class DnCNN(nn.Module):
         if x.ndim != 5 or x.shape[1] != 1:
             raise VoxpickError(f"DnCNN: the input has shape {tuple(x.shape)}; expected (batch, 1, z, y, x)")
         slices = x.flatten(0, 2)[:, None].contiguous(memory_format=torch.channels_last)
-        with mixed_precision(x, self.compute_dtype):
+        with mixed_precision(x, self.compute_dtype, multiple=0):
             noise = self.noise(slices)
         return x - noise.float().view(x.shape)
 

@@ -128,8 +128,7 @@ class PickNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         require_sides("PickNet", x, multiple=self.multiple_of)
-        tiny = min(x.shape[2:]) <= 2 * self.multiple_of  # oneDNN 3.12 returns garbage in bf16 for sides of 2 voxels
-        with mixed_precision(x, torch.float32 if tiny else self.compute_dtype):
+        with mixed_precision(x, self.compute_dtype, multiple=self.multiple_of):
             x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))
             levels = []
             for stage in self.down:

@@ -80,7 +80,7 @@ class UMC(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         require_sides("UMC", x, multiple=self.multiple_of)
-        with mixed_precision(x, self.compute_dtype):
+        with mixed_precision(x, self.compute_dtype, multiple=self.multiple_of):
             levels: list[list[torch.Tensor]] = []
             for number, block in enumerate(self.encoder):
                 x = block(F.max_pool3d(x, 2) if number else x.contiguous(memory_format=torch.channels_last_3d))

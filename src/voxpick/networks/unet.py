@@ -106,7 +106,7 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         require_sides("UNet", x, multiple=self.multiple_of, channels=self.in_channels)
-        with mixed_precision(x, self.compute_dtype):
+        with mixed_precision(x, self.compute_dtype, multiple=self.multiple_of):
             x = x.contiguous(memory_format=torch.channels_last_3d)
             kept = []
             for stage in self.down[:-1]:

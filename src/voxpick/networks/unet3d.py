@@ -62,7 +62,7 @@ class UNet3D(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         require_sides("UNet3D", x, multiple=self.multiple_of)
-        with mixed_precision(x, self.compute_dtype):
+        with mixed_precision(x, self.compute_dtype, multiple=self.multiple_of):
             skips: list[torch.Tensor] = []
             for level, block in enumerate(self.encoder):
                 x = block(F.max_pool3d(x, 2) if level else x.contiguous(memory_format=torch.channels_last_3d))

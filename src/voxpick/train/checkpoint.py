@@ -20,7 +20,10 @@ WAY_OUT = "delete it, or give another --run-dir"
 
 @dataclass
 class Progress:
-    """Where a run stands: steps taken, minutes spent inside the loop, and the best validation so far."""
+    """Where a run stands: steps taken, minutes spent inside the loop, and the best validation so far.
+
+    epoch_steps: of the data it began with, by which rates fall, whatever a stream shows later.
+    """
 
     step: int = 0
     minutes: float = 0.0
@@ -34,6 +37,7 @@ class Progress:
     loss_count: int = 0
     sampling_seconds: float = 0.0
     computing_seconds: float = 0.0
+    epoch_steps: int = 0
 
     @property
     def sampling_share(self) -> float:

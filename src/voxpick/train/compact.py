@@ -77,7 +77,8 @@ def _halves(state: State) -> State:
 
 def _lean(state: State) -> State:
     """bfloat16 weights, coarse second moments, and nothing of the best weights so far."""
-    progress = {**state["progress"], "best_weights": None, "best_score": -math.inf, "best_validation": {}}
+    forgotten: State = {"best_weights": None, "best_score": -math.inf, "best_step": 0, "best_validation": {}}
+    progress = {**state["progress"], **forgotten, "validated_step": -1}  # so that the last step is validated anew
     return {
         **state, "network": _each(state["network"], _half), "average": _each(state["average"], _half),
         "optimiser": _with_moments(state["optimiser"], _coarse), "progress": progress,

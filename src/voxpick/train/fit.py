@@ -34,7 +34,7 @@ ADJUSTABLE = {"minutes", "log_steps", "validate_minutes", "validate_steps", "che
 class Fitted:
     """How a run ended. The network holds the best weights by validation, or the last (averaged) ones without it.
 
-    A run that was stopped early is `interrupted`; its network still holds the weights of its last step.
+    A run that was stopped early is `interrupted`.
     """
 
     step: int
@@ -72,10 +72,10 @@ def fit(
     """
     keep_freed_memory()
     device = device or torch.device("cpu")
-    epoch_steps = max(1, math.ceil(sampler.epoch / settings.batch))
-    plan = budget(settings, epoch_steps=epoch_steps)
     trainee, fingerprint = _untrained(network, settings, device), _fingerprint(settings)
     state = Progress() if resume is None else restore(resume, trainee, fingerprint=fingerprint)
+    epoch_steps = state.epoch_steps = state.epoch_steps or max(1, math.ceil(sampler.epoch / settings.batch))
+    plan = budget(settings, epoch_steps=epoch_steps)
     if validate is None:
         state.forget_best()
     started = time.monotonic() - 60 * state.minutes
