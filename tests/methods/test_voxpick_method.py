@@ -60,6 +60,17 @@ def test_what_is_right_costs_nothing_and_each_error_costs_its_weight():
     assert float(loss(denoising_weight=0.5)(dense, targets)) == pytest.approx(4.5, abs=1e-3)
 
 
+def test_names_by_the_coarser_grids_cost_what_their_weight_says():
+    output, targets = case()
+    coarse = torch.zeros(1, 3, 4, 4, 4)
+    both = torch.cat([output, coarse], 1)
+    assert float(loss()(both, targets)) < 1e-3
+    assert float(loss(coarse_weight=0.5)(both, targets)) == pytest.approx(0.5 * math.log(3), abs=1e-3)
+    coarse[0, 1, 1, 1, 1] = 30.0
+    assert float(loss(coarse_weight=0.5)(torch.cat([output, coarse], 1), targets)) < 1e-3
+    assert float(loss(coarse_weight=0.5)(output, targets)) < 1e-3, "a network of one grid has none"
+
+
 def test_unknown_voxels_teach_nothing():
     output, targets = case()
     targets[0, 0, 3], targets[0, 5, 3], targets[0, 6, 3] = math.nan, -100, math.nan

@@ -17,10 +17,23 @@ def drawn(**changes):
 
 def test_half_resolution_and_more_heads_in_training():
     network, image = drawn(), torch.randn(2, 1, 16, 24, 32)
-    assert network.train()(image).shape == (2, CENTRE_CHANNELS + 3 + 4 + 1, 8, 12, 16)
+    assert network.train()(image).shape == (2, CENTRE_CHANNELS + 3 + 4 + 1 + 3, 8, 12, 16)
     picks = network.eval()(image)
-    assert picks.shape == (2, CENTRE_CHANNELS + 3, 8, 12, 16)
-    assert picks.dtype == torch.float32
+    assert picks.shape == (2, CENTRE_CHANNELS + 3, 8, 12, 16) and picks.dtype == torch.float32
+    network.all_heads = True
+    assert network(image).shape == (2, CENTRE_CHANNELS + 3 + 4 + 1, 8, 12, 16)
+    assert drawn(widths=[8], blocks=[1]).train()(image).shape == (2, CENTRE_CHANNELS + 3 + 4 + 1, 8, 12, 16)
+
+
+def test_names_by_the_coarser_grids_are_part_of_the_names():
+    network, image = drawn().train(), torch.randn(1, 1, 16, 24, 32)
+    for coarse in network.coarse_names:
+        torch.nn.init.normal_(coarse.weight)
+    torch.nn.init.zeros_(network.picks.weight)
+    torch.nn.init.zeros_(network.picks.bias)
+    output = network(image)
+    assert output[:, -3:].abs().max() > 0
+    assert torch.allclose(output[:, CENTRE_CHANNELS : CENTRE_CHANNELS + 3], output[:, -3:])
 
 
 def test_the_documented_default_has_as_many_parameters_as_its_layers():

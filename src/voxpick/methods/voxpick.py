@@ -49,10 +49,13 @@ PAPER = "voxpick; no paper"
 STAGES: tuple[str, ...] = ("picker",)
 
 OPTIONS: dict[str, Any] = {
-    "spread": 2.0, "reach": 3.0, "class_weight": 1.5, "offset_weight": 0.2, "segmentation_weight": 0.5,
-    "denoising_weight": 0.5, "voxel_background": 0.2,
+    "spread": 2.0, "reach": 3.0, "class_weight": 1.5, "coarse_weight": 0.0, "offset_weight": 0.2,
+    "segmentation_weight": 0.5, "denoising_weight": 0.5, "voxel_background": 0.2,
 }  # fmt: skip
-"""Of the settings' `options`: widths in voxels of a centre's peak and of where it is named, weights of the losses."""
+"""Of the settings' `options`: widths in voxels of a centre's peak and of where it is named, weights of the losses.
+
+coarse_weight is that of names by the coarser grids alone (deep supervision).
+"""
 
 SETTINGS: dict[str, Any] = {
     "method": "voxpick", "network": "picknet", "loss": "focal", "patch": 64, "options": OPTIONS,
@@ -115,6 +118,7 @@ def make_loss(settings: TrainSettings, channels: int) -> Callable[[torch.Tensor,
         raise VoxpickError(f"loss is {settings.loss!r}; voxpick has focal, to which options add")
     options = {**OPTIONS, **settings.options}
     last = CENTRE_CHANNELS + channels - 1
+    density = last + channels
     voxel_weights = [options["voxel_background"]] + [1.0] * (channels - 1)
 
     def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -124,6 +128,9 @@ def make_loss(settings: TrainSettings, channels: int) -> Callable[[torch.Tensor,
         if bool(near.any()):
             at_centres = output[:, CENTRE_CHANNELS:last].movedim(1, -1)[near]
             total = total + options["class_weight"] * F.cross_entropy(at_centres, names[near] - 1)
+            if options["coarse_weight"] and output.shape[1] > density + 1:
+                coarse = output[:, density + 1 :].movedim(1, -1)[near]
+                total = total + options["coarse_weight"] * F.cross_entropy(coarse, names[near] - 1)
             found, wanted = output[:, 1:4].movedim(1, -1)[near], offsets.movedim(1, -1)[near]
             total = total + options["offset_weight"] * F.smooth_l1_loss(found, wanted)
         if options["segmentation_weight"]:
@@ -133,7 +140,7 @@ def make_loss(settings: TrainSettings, channels: int) -> Callable[[torch.Tensor,
             total = total + options["segmentation_weight"] * voxels
         if options["denoising_weight"]:
             known = torch.isfinite(targets[:, 6]) & (targets[:, 5] != IGNORE)
-            error = torch.where(known, output[:, -1] - targets[:, 6].nan_to_num(), 0.0)
+            error = torch.where(known, output[:, density] - targets[:, 6].nan_to_num(), 0.0)
             total = total + options["denoising_weight"] * error.square().sum() / known.sum().clamp_min(1)
         return total
 

@@ -17,6 +17,8 @@ Output channels, in order, at half resolution (voxel i covers input voxels 2 i a
     and in training mode only
     classes       logits of the class of the voxel, background first
     1             density of the specimen
+    classes - 1   logits of the classes by the coarser grids alone, where there are any (deep supervision; Lee et al.
+                  2015, Deeply-Supervised Nets, AISTATS)
 """
 
 from __future__ import annotations
@@ -64,12 +66,12 @@ class ResidualBlock(nn.Module):
 class PickNet(nn.Module):
     """Centres and classes (b, 3 + classes, z/2, y/2, x/2) in float32 of volumes (b, 1, z, y, x).
 
-    In training mode the channels of voxel classes and density follow (see the head of the file). Sides are multiples
+    In training mode further channels follow (see the head of the file). Sides are multiples
     of `multiple_of`. stem: channels at full resolution; widths: on the grids of 2, 4, 8.. voxels; blocks: residual
     blocks of each of them on the way down, `decoder_blocks` on the way up; centres: the share of voxels that hold a
     centre at the beginning, from which training starts.
     compute_dtype: attribute; the convolutions' number format where autocast does not say otherwise.
-    all_heads: attribute; True gives all channels outside of training as well.
+    all_heads: attribute; True gives voxel classes and density outside of training as well.
     """
 
     def __init__(
@@ -144,7 +146,8 @@ class PickNet(nn.Module):
                 picks = torch.cat([picks[:, :CENTRE_CHANNELS], picks[:, CENTRE_CHANNELS:] + names.float()], 1)
             if not (self.training or self.all_heads):
                 return picks
-            return torch.cat([picks, self.training_heads(x).float()], 1)
+            more = [names.float()] if self.training and names is not None else []
+            return torch.cat([picks, self.training_heads(x).float(), *more], 1)
 
     def extra_repr(self) -> str:
         count = sum(parameter.numel() for parameter in self.parameters())
