@@ -21,6 +21,8 @@ from voxpick.detect.inference import for_inference
 from voxpick.networks import winograd
 from voxpick.networks.fusing import FusedConvolution, fused
 from voxpick.networks.picknet import PickNet
+from voxpick.networks.quick import quicken
+from voxpick.networks.unet import UNet
 from voxpick.precision import has_amx, has_avx512_bf16
 
 LAYERS = ((16, (64, 80, 80)), (32, (64, 80, 80)), (48, (32, 40, 40)), (64, (32, 40, 40)), (128, (16, 24, 24)))
@@ -90,9 +92,17 @@ def compared(what: str, ours: Callable[[], Any], peer: Callable[[], Any], repeat
 
 
 def step(repeats: int) -> list[dict[str, Any]]:
-    """Its training step."""
-    ours, peer, images = PickNet(**SHIPPED), PickNet(**SHIPPED), torch.randn(PATCHES)
-    winograd.quicken(ours)
+    """A training step of it, and of DeepFinder's network."""
+    unets = UNet(classes=13, norm=True), UNet(classes=13, norm=True)
+    return [
+        *learned("PickNet", PickNet(**SHIPPED), PickNet(**SHIPPED), torch.randn(PATCHES), repeats),
+        *learned("DeepFinder's U-Net", *unets, torch.randn(2, 1, 56, 56, 56), repeats),
+    ]
+
+
+def learned(what: str, ours: nn.Module, peer: nn.Module, images: torch.Tensor, repeats: int) -> list[dict[str, Any]]:
+    """Two networks of a kind, one with our layers."""
+    quicken(ours)
 
     def learn(network: nn.Module) -> Callable[[], None]:
         def work() -> None:
@@ -101,7 +111,7 @@ def step(repeats: int) -> list[dict[str, Any]]:
 
         return work
 
-    return compared("PickNet, a training step", learn(ours), learn(peer), repeats)
+    return compared(f"{what}, a training step", learn(ours), learn(peer), repeats)
 
 
 def without_kernels(make: Callable[[], Any]) -> Any:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from voxpick.networks import fusing, native, winograd
+from voxpick.networks.quick import BlockProducts, PointProducts, quicken
 from voxpick.networks.unet import UNet
 from voxpick.precision import choose_dtype
 
@@ -73,7 +74,7 @@ def test_gradients_are_those_of_a_plain_convolution(kernels, inputs, outputs, si
     torch.manual_seed(1)
     layer, x, pull = layer_of(inputs, outputs), torch.randn(2, inputs, *sides), torch.randn(2, outputs, *sides)
     exact = copy.deepcopy(layer).double()
-    winograd.quicken(layer)
+    quicken(layer)
     assert isinstance(layer, winograd.FewProducts)
     found, wanted = gradients_of(layer, x, pull), gradients_of(exact, x.double(), pull.double())
     assert all((a - b).abs().max() < 3e-5 * b.abs().max() for a, b in zip(found, wanted, strict=True))
@@ -93,7 +94,7 @@ def test_networks_learn_by_them_and_keep_their_parameters(kernels):
     torch.manual_seed(0)
     network = UNet(1, 3, (16, 16, 16), norm=True)
     names, plain = list(network.state_dict()), copy.deepcopy(network)
-    winograd.quicken(network)
+    quicken(network)
     assert any(isinstance(module, winograd.FewProducts) for module in network.modules())
     assert list(network.state_dict()) == names
     x, losses = torch.randn(1, 1, 16, 16, 16), []
@@ -108,7 +109,7 @@ def test_networks_learn_by_them_and_keep_their_parameters(kernels):
 
 def test_they_stay_out_of_the_way_elsewhere(kernels, monkeypatch):
     layer = layer_of(32, 32)
-    winograd.quicken(layer)
+    quicken(layer)
     monkeypatch.setattr(winograd, "convolve", None)  # may not be called
     monkeypatch.setattr(winograd, "LEAST_VOXELS", 4096)
     layer(torch.randn(1, 32, 4, 4, 4))
@@ -189,7 +190,7 @@ def test_nan_is_not_hidden_by_relu(kernels):
 
 def test_an_empty_batch_stays_empty(kernels):
     layer, x, threads = layer_of(16, 32), torch.zeros(0, 16, 4, 5, 6, requires_grad=True), torch.get_num_threads()
-    winograd.quicken(layer)
+    quicken(layer)
     try:
         for number in (1, 3):
             torch.set_num_threads(number)
@@ -204,7 +205,7 @@ def test_an_empty_batch_stays_empty(kernels):
 def test_what_does_not_fit_is_refused_as_by_a_plain_convolution(kernels):
     layer = layer_of(32, 32, bias=False)
     plain = copy.deepcopy(layer)
-    winograd.quicken(layer)
+    quicken(layer)
     for wrong in (torch.randn(1, 16, 4, 4, 4), torch.randn(1, 32, 4, 4, 4, dtype=torch.float64)):
         for one in (layer, plain):
             with pytest.raises(RuntimeError):
@@ -219,7 +220,7 @@ def test_what_does_not_fit_is_refused_as_by_a_plain_convolution(kernels):
 
 def test_a_second_derivative_is_refused(kernels):
     layer, x = layer_of(16, 16), torch.randn(1, 16, 4, 4, 4, requires_grad=True)
-    winograd.quicken(layer)
+    quicken(layer)
     (first,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.square().sum().backward()
@@ -238,7 +239,7 @@ def test_neither_autocast_nor_defaults_change_the_format(kernels, other_defaults
     layer = layer_of(16, 16).float()
     x, pull = torch.randn(1, 16, 5, 6, 7).float(), torch.randn(1, 16, 5, 6, 7).float()
     exact = copy.deepcopy(layer).double()
-    winograd.quicken(layer)
+    quicken(layer)
     here = x.clone().requires_grad_(True)
     loss = (layer(here) * pull).sum()
     assert loss.dtype == torch.float32
@@ -252,7 +253,7 @@ def test_neither_autocast_nor_defaults_change_the_format(kernels, other_defaults
 def test_a_layer_brought_to_where_there_are_no_kernels_is_plain(kernels, monkeypatch):
     layer, x = layer_of(16, 16), torch.randn(1, 16, 4, 5, 6)
     plain = copy.deepcopy(layer)
-    winograd.quicken(layer)
+    quicken(layer)
     there = pickle.loads(pickle.dumps(layer))
     monkeypatch.setattr(winograd, "library", lambda: None)
     assert torch.equal(there(x), plain(x))
@@ -268,9 +269,49 @@ def test_without_matrix_tiles_such_networks_are_computed_in_float32(monkeypatch)
     cpu, layer = torch.device("cpu"), nn.Conv3d(16, 16, 3, padding=1)
     monkeypatch.setattr(winograd, "usable", lambda layer: True)
     plain, learning, fast = nn.Sequential(layer), nn.Sequential(copy.deepcopy(layer)), fusing.FusedConvolution(layer)
-    winograd.quicken(learning)
+    quicken(learning)
     for tiles, dots in ((False, True), (True, True), (False, False)):
         monkeypatch.setattr("voxpick.precision.has_amx", lambda tiles=tiles: tiles)
         monkeypatch.setattr("voxpick.precision.has_avx512_bf16", lambda dots=dots: dots)
         assert (choose_dtype(cpu) == choose_dtype(cpu, plain) == torch.bfloat16) == (tiles or dots)
         assert (choose_dtype(cpu, learning) == choose_dtype(cpu, fast) == torch.bfloat16) == tiles
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind"),
+    [
+        (nn.Conv3d(6, 4, 1), PointProducts),
+        (nn.Conv3d(6, 4, 1, bias=False), PointProducts),
+        (nn.ConvTranspose3d(6, 4, 2, stride=2), BlockProducts),
+        (nn.ConvTranspose3d(6, 4, (1, 2, 3), stride=(1, 2, 3), bias=False), BlockProducts),
+    ],
+)
+def test_matrix_products_learn_as_torchs_own_layers(layer, kind):
+    torch.manual_seed(0)
+    exact, x = copy.deepcopy(layer).double(), torch.randn(2, 6, 3, 4, 5).contiguous(memory_format=PLACE)
+    quicken(layer)
+    assert type(layer) is kind
+    pull = torch.randn(exact(x.double()).shape)
+    found, wanted = gradients_of(layer, x, pull), gradients_of(exact, x.double(), pull.double())
+    assert len(found) == len(wanted) == 2 + (layer.bias is not None)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+    result = layer(x)
+    torch.testing.assert_close(result.double(), exact(x.double()), rtol=1e-5, atol=1e-5)
+    assert result.is_contiguous(memory_format=PLACE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.ConvTranspose3d(6, 4, 3, stride=2),
+        nn.ConvTranspose3d(6, 4, 2, stride=2, padding=1),
+        nn.Conv3d(6, 4, 1, stride=2),
+    ],
+)
+def test_layers_that_are_no_matrix_product_stay_as_they_are(layer):
+    kind = type(layer)
+    quicken(layer)
+    assert type(layer) is kind

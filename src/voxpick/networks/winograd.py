@@ -101,21 +101,22 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         x = x.contiguous(memory_format=PLACE)
         ctx.save_for_backward(x, weight)
-        return convolve(x, packed(weight), relu=False)
+        return convolve(x, packed(weight), bias, relu=False)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=PLACE)
-        wants_x, wants_weight = ctx.needs_input_grad
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         mirrored = weight.flip(2, 3, 4).transpose(0, 1)
         return (
             convolve(gradient, packed(mirrored), relu=False) if wants_x else None,
             weight_gradient(x, gradient) if wants_weight else None,
+            gradient.movedim(1, -1).flatten(0, 3).sum(0) if wants_bias else None,
         )
 
 
@@ -131,18 +132,7 @@ class FewProducts(nn.Conv3d):
         few = input.numel() < LEAST_VOXELS * weight.shape[1]
         if not learns or short or few or not fits or not usable(self):  # unpickled, it may be where kernels are not
             return super()._conv_forward(input, weight, bias)
-        result = cast(torch.Tensor, _Convolution.apply(input, weight))
-        return result if bias is None else result + bias[:, None, None, None]
-
-
-def quicken(network: nn.Module) -> None:
-    """Let the convolutions of a network for which that can be done learn by these kernels, in place.
-
-    Parameters, their names and `state_dict` stay.
-    """
-    for module in network.modules():
-        if type(module) is nn.Conv3d and usable(module):
-            module.__class__ = FewProducts
+        return cast(torch.Tensor, _Convolution.apply(input, weight, bias))
 
 
 @cache

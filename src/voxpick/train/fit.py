@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
-from voxpick.networks.winograd import quicken
+from voxpick.networks.quick import quicken
 from voxpick.precision import choose_dtype
 from voxpick.train.checkpoint import Progress, Trainee, capture, restore
 from voxpick.train.normalisation import settle_normalisation
