@@ -88,6 +88,9 @@ def test_two_tomograms_join_when_their_voxels_agree():
     parts = [extract(tomogram(seed), particles, box=8) for seed in (0, 1)]
     both = join(parts)
     assert len(both) == 2 and both.data[1] == pytest.approx(parts[1].data[0])
+    known = particles.with_columns(location_scores=np.array([0.3]), class_scores=np.array([0.4]))
+    both = join([extract(tomogram(seed), known, box=8) for seed in (0, 1)]).particles
+    assert (both.location_scores.tolist(), both.class_scores.tolist()) == ([0.3, 0.3], [0.4, 0.4])
     other = extract(Volume(tomogram().data, 5.0), Particles(np.array([[50, 60, 100.0]])), box=8)
     with pytest.raises(VoxpickError, match="10 A and 5 A"):
         join([parts[0], other])

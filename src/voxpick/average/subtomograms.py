@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from voxpick.errors import VoxpickError
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.volume import Volume
 
 
@@ -89,24 +89,17 @@ def extract(
 def join(parts: Sequence[Subtomograms]) -> Subtomograms:
     """The subtomograms of several tomograms as one set. Raises VoxpickError when box or voxel size differ."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     for part in parts:
         if abs(part.voxel_size - first.voxel_size) > 1e-3 * first.voxel_size or part.box != first.box:
             raise VoxpickError(
                 f"tomograms of {first.voxel_size:g} A and {part.voxel_size:g} A voxels cannot be averaged together; "
                 "give tomograms of one voxel size"
             )
-    frames = [part.particles for part in parts]
-    turned = all(frame.rotations is not None for frame in frames)
-    particles = Particles(
-        np.concatenate([frame.centers_zyx for frame in frames]),
-        np.concatenate([frame.classes for frame in frames]),
-        scores=np.concatenate([np.asarray(frame.scores) for frame in frames]),
-        rotations=np.concatenate([np.asarray(frame.rotations) for frame in frames]) if turned else None,
-        tomograms=np.concatenate([np.asarray(frame.tomograms) for frame in frames]),
-    )
     return Subtomograms(
         np.concatenate([part.data for part in parts]),
-        particles,
+        joined([part.particles for part in parts]),
         first.voxel_size,
         np.concatenate([part.offsets_zyx for part in parts]),
         dropped=sum(part.dropped for part in parts),
