@@ -98,6 +98,24 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
 
 
+def test_distances_of_all_parts_take_one_transform_of_the_mask(tmp_path, monkeypatch):
+    from scipy import ndimage
+
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+    from voxpick.io.mrc import write_mrc
+
+    write_particles(tmp_path / "expert.csv", EXPERT)
+    write_particles(tmp_path / "network.csv", NETWORK)
+    write_mrc(tmp_path / "mask.mrc", np.ones((60, 12, 14), dtype=np.int8), voxel_size=10.0)
+    transform, calls = ndimage.distance_transform_edt, []
+    monkeypatch.setattr(ndimage, "distance_transform_edt", lambda mask: calls.append(1) or transform(mask))
+    files = tmp_path / "network.csv", tmp_path / "expert.csv"
+    found = compare_pickings(*files, tmp_path / "out", radius=10, near=tmp_path / "mask.mrc", voxel_size=None)
+    assert len(calls) == 1
+    assert [sum(part["counts"]) for part in found["distance_to_mask"].values()] == [2, 1, 2]
+
+
 def test_files_of_one_name_are_told_apart(tmp_path):
     from voxpick.cli.agreement import compare_pickings
     from voxpick.io.formats import write_particles
