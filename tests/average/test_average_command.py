@@ -156,6 +156,19 @@ def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
     assert "4 picks in both, 0 only in mine.star, 0 only in theirs.csv" in text
 
 
+def test_agreement_tells_of_the_picks_that_a_tomogram_leaves_out(place):
+    """The counts with --tomogram were of fewer picks than without, and nothing said so."""
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    names = np.array(["tomo", "tomo", "TS_1", "TS_2", "TS_3", "TS_4"])
+    write_particles(place / "many.csv", picks.with_columns(tomograms=names))
+    write_particles(place / "few.csv", picks[:3].with_columns(tomograms=names[:3]))
+    text = run("agreement", place / "many.csv", place / "few.csv", "-o", place / "left", "--radius", 30, "--tomogram",
+               place / "tomo.mrc", "--particle-radius", 90, "--iterations", 1)  # fmt: skip
+    assert "2 picks in both, 0 only in many.csv, 0 only in few.csv" in text
+    assert "many.csv: picks of 4 other tomograms are left out (TS_1, TS_2, TS_3, ...)" in text
+    assert "few.csv: picks of another tomogram are left out (TS_1)" in text
+
+
 def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     write_particles(place / "unnamed.csv", picks.with_columns(tomograms=None))

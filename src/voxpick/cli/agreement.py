@@ -177,6 +177,7 @@ def _read(
             here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
             parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
         picks = joined(parts)
+        _tell_of_others(path, {*names} - {*wanted})
     elif volumes and (len({*names}) > 1 or len(volumes) > 1):
         picks = picks[:0]
     if len(picks) == 0:
@@ -188,6 +189,14 @@ def _read(
     if only not in known:
         raise VoxpickError(f"{path}: holds no picks of class {only!r}, but {', '.join(known)}")
     return picks[picks.classes == only]
+
+
+def _tell_of_others(path: Path, names: set[str]) -> None:
+    """A warning that picks of other tomograms than those given are not compared."""
+    if names:
+        some = ", ".join(sorted(names)[:3] + ["..."] * (len(names) > 3))
+        others = "another tomogram" if len(names) == 1 else f"{len(names)} other tomograms"
+        typer.echo(f"voxpick: warning: {path}: picks of {others} are left out ({some})", err=True)
 
 
 def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
