@@ -147,6 +147,28 @@ def test_tomograms_that_one_picking_alone_has_are_told(tmp_path, capsys):
     assert not capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("names", "suffix", "warned"),
+    [
+        (("TS_1", "TS_2"), ".csv", True),
+        (("TS_1", "TS_1"), ".csv", False),
+        (("TS_1", "tomogram"), ".csv", False),
+        (("TS_1", "7"), ".csv", False),
+        (("TS_1", "TS_2"), ".cbox", False),
+    ],
+)
+def test_pickings_of_two_tomograms_are_told(tmp_path, capsys, names, suffix, warned):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+
+    a, b = tmp_path / "a.csv", tmp_path / f"b{suffix}"
+    for path, name in ((a, names[0]), (b, names[1])):
+        picks = EXPERT.with_columns(tomograms=np.array([name] * 4))
+        write_particles(path, picks, voxel_size=10.0, shape=(60, 60, 60))
+    compare_pickings(a, b, tmp_path / "out", radius=10, near=None, voxel_size=10.0)
+    assert (f"a.csv: says its picks are of 'TS_1', {b} of 'TS_2'" in capsys.readouterr().err) == warned
+
+
 def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     from voxpick.cli.agreement import compare_pickings
     from voxpick.io.formats import write_particles

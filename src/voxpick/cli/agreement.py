@@ -203,6 +203,7 @@ def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, nea
     """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
     names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
     if max(len(mine) for mine in names) == 1:
+        _warn_of_two_tomograms((path_a, path_b), (names[0].pop(), names[1].pop()))
         return
     if near is not None:
         raise VoxpickError(f"{near}: is the mask of one tomogram, but the picks name several; compare one at a time")
@@ -216,6 +217,20 @@ def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, nea
                 f"voxpick: warning: {path}: alone has picks in {', '.join(some)}; they count as found by it alone",
                 err=True,
             )
+
+
+def _warn_of_two_tomograms(paths: tuple[Path, Path], names: tuple[str, str]) -> None:
+    """A warning where two files each name one tomogram, and not the same; numbers and readers' defaults say nothing."""
+    from voxpick.cli.truth import NAMELESS
+
+    nameless = any(path.suffix.lower() in NAMELESS for path in paths)
+    if nameless or names[0] == names[1] or any(name.isdigit() or name == "tomogram" for name in names):
+        return
+    typer.echo(
+        f"voxpick: warning: {paths[0]}: says its picks are of {names[0]!r}, {paths[1]} of {names[1]!r}; they are "
+        "compared as if of one tomogram",
+        err=True,
+    )
 
 
 def _told_apart(picks: Path, other: Path) -> tuple[str, str]:
