@@ -169,6 +169,26 @@ def test_agreement_tells_of_the_picks_that_a_tomogram_leaves_out(place):
     assert "few.csv: picks of another tomogram are left out (TS_1)" in text
 
 
+def test_random_places_keep_away_from_picks_of_all_classes(place, monkeypatch):
+    from voxpick.average import parts
+    from voxpick.cli import agreement_averages
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    picks = picks.with_columns(classes=np.array(["1bxn"] * 3 + ["4cr2"] * 2 + ["4d8q"]))
+    write_particles(place / "classes_a.csv", picks[:5])
+    write_particles(place / "classes_b.csv", picks[[0, 5]])
+    avoided = []
+
+    def spy(volumes, part, sure, everything, how, **options):
+        avoided.append(everything.centers_zyx.tolist())
+        return parts.PartAverages(len(part), None, None, None)
+
+    monkeypatch.setattr(agreement_averages, "average_part", spy)
+    run("agreement", place / "classes_a.csv", place / "classes_b.csv", "-o", place / "avoid", "--radius", 30, "--class",
+        "1bxn", "--tomogram", place / "tomo.mrc", "--particle-radius", 90, "--reference", "1bxn")  # fmt: skip
+    assert avoided and all({tuple(c) for c in found} == {tuple(c) for c in picks.centers_zyx} for found in avoided)
+
+
 def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     write_particles(place / "unnamed.csv", picks.with_columns(tomograms=None))

@@ -94,6 +94,7 @@ def compare_pickings(
     """
     import json
 
+    from voxpick.average.parts import concatenated
     from voxpick.cli.agreement_averages import average_numbers, write_averages
     from voxpick.cli.outputs import keep_inputs
     from voxpick.evaluate.agreement import compare
@@ -111,7 +112,8 @@ def compare_pickings(
     require_writable(folder)
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
-    picks, other = (_read(path, volumes, size, shape, only) for path in (picks_path, other_path))
+    read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
+    picks, other = (_of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
     _check_tomograms(picks, other, picks_path, other_path, near)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
@@ -119,7 +121,7 @@ def compare_pickings(
     result = _numbers(found, *called)
     if mask is not None and size is not None:
         result["distance_to_mask"] = _distances(parts, mask, size)
-    maps = {} if averages is None else averages.average(volumes, parts)
+    maps = {} if averages is None else averages.average(volumes, parts, everything=concatenated(read))
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
     if averages is not None:
@@ -160,9 +162,7 @@ def _distances(parts: Mapping[str, Particles], mask: np.ndarray, size: float) ->
     return {name: histogram(mine) for name, mine in zip(parts, np.split(found, ends[:-1]), strict=True)}
 
 
-def _read(
-    path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None, only: str | None
-) -> Particles:
+def _read(path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None) -> Particles:
     """The picks of a file; where it names several tomograms, those of the volumes, each in its own frame."""
     import numpy as np
 
@@ -183,6 +183,11 @@ def _read(
     if len(picks) == 0:
         of = f" of {' or '.join(wanted)}" if len(names) else ""
         raise VoxpickError(f"{path}: holds no picks{of}, so there is nothing to compare")
+    return picks
+
+
+def _of_class(path: Path, picks: Particles, only: str | None) -> Particles:
+    """The picks of class `only`, where it is given. Raises VoxpickError for none, naming the file."""
     if only is None:
         return picks
     known = sorted({str(name) for name in picks.classes})

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from voxpick.average.fsc import THRESHOLDS
-from voxpick.average.parts import average_part, average_picks, concatenated
+from voxpick.average.parts import average_part, average_picks
 from voxpick.average.refinement import Refined
 from voxpick.cli.averaging import make_averaging, read_reference
 from voxpick.cli.progress import step_bars
@@ -50,9 +50,12 @@ class AverageOptions:
                 raise VoxpickError(f"two tomograms are called {name}; picks cannot tell them apart, rename one")
         return volumes
 
-    def average(self, volumes: Sequence[Volume], parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
+    def average(
+        self, volumes: Sequence[Volume], parts: Mapping[str, Particles], *, everything: Particles
+    ) -> dict[str, Refined | None]:
         """The part 'both', then each other part beside as many of both and as many random places; None for too few.
 
+        everything: the picks, of all classes, that random places keep away from.
         Without a reference, all but 'both' start from its average; without that they have no common start and there is
         none of them.
         """
@@ -62,7 +65,6 @@ class AverageOptions:
         )  # fmt: skip
         given = None if self.reference is None else read_reference(self.reference, volumes[0], how.box)
         rng, both = np.random.default_rng(self.seed), parts["both"]
-        everything = concatenated(list(parts.values()))
         with step_bars("Average") as report:
             of_both = average_picks(
                 volumes, both, how, reference=given, rng=rng, report=lambda s, k, n: report(f"both, {s}", k, n)
