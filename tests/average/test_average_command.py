@@ -189,6 +189,36 @@ def test_random_places_keep_away_from_picks_of_all_classes(place, monkeypatch):
     assert avoided and all({tuple(c) for c in found} == {tuple(c) for c in picks.centers_zyx} for found in avoided)
 
 
+def test_a_stray_pick_does_not_stop_a_comparison(place, monkeypatch):
+    """A part's only pick lay outside: the command ended after it had averaged the others, and wrote nothing."""
+    from voxpick.cli import agreement_averages
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    stray = picks[[0, 1, 2, 3]]
+    stray.centers_zyx[3] = [9000, 0, 0]
+    write_particles(place / "sure.csv", picks[:3])
+    write_particles(place / "stray.csv", stray)
+    words = ["agreement", place / "stray.csv", place / "sure.csv", "--radius", 30, "--tomogram", place / "tomo.mrc",
+             "--particle-radius", 90, "--iterations", 1]  # fmt: skip
+    assert "3 picks in both, 1 only in stray.csv" in run(*words, "-o", place / "with_stray")
+    numbers = json.loads((place / "with_stray" / "agreement.json").read_text())["averages"]
+    assert numbers["both"]["particles"] == 3 and numbers["only_picks"] is None
+    write_particles(place / "frame.csv", picks.with_columns(centers_zyx=picks.centers_zyx * 10))
+    words[1] = place / "frame.csv"
+    with pytest.raises(VoxpickError, match=r"frame\.csv: 6 of 6 picks lie outside tomo .* check the voxel size"):
+        run(*words, "-o", place / "no_frame")
+    words[1] = place / "stray.csv"
+    with pytest.raises(VoxpickError, match="box of 60 voxels does not fit"):
+        run(*words, "--particle-radius", 200, "-o", place / "no_frame")
+    assert not (place / "no_frame").exists()
+    monkeypatch.setattr(agreement_averages, "average_picks", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(*words, "-o", place / "interrupted")
+    assert sorted(path.name for path in (place / "interrupted").iterdir()) == [
+        "both.csv", "only_other.csv", "only_picks.csv",
+    ]  # fmt: skip
+
+
 def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     write_particles(place / "unnamed.csv", picks.with_columns(tomograms=None))

@@ -56,7 +56,15 @@ def extract(
     their surroundings (as in a tomogram as reconstructed), so boxes are multiplied by -1. Memory: that of the boxes.
     Raises VoxpickError for no particles, a box that is larger than the volume, most centres outside, and no box left.
     """
-    _require_sense(volume, particles, box)
+    if len(particles) == 0:
+        raise VoxpickError(f"{volume.name}: there are no picks to cut out")
+    require_box(volume, box)
+    outside = int((~centred_within(volume, particles)).sum())
+    if outside > len(particles) / 2:
+        raise VoxpickError(
+            f"{volume.name}: {outside} of {len(particles)} picks lie outside the volume of shape {volume.shape} with "
+            f"voxels of {volume.voxel_size:g} A; check the voxel size and the frame of the picks"
+        )
     voxels = particles.voxels(volume.voxel_size)
     nearest = np.rint(voxels).astype(np.int64)
     starts = nearest - box // 2
@@ -119,21 +127,19 @@ def shifted(data: np.ndarray, shifts_zyx: np.ndarray) -> np.ndarray:
     return result
 
 
-def _require_sense(volume: Volume, particles: Particles, box: int) -> None:
-    if len(particles) == 0:
-        raise VoxpickError(f"{volume.name}: there are no picks to cut out")
+def require_box(volume: Volume, box: int) -> None:
+    """Raise VoxpickError for a box of less than 4 voxels, or that does not fit into the volume."""
     if box < 4 or box > min(volume.shape):
         raise VoxpickError(
             f"{volume.name}: a box of {box} voxels does not fit into the volume of shape {volume.shape} (z, y, x); "
             f"take 4 to {min(volume.shape)}"
         )
+
+
+def centred_within(volume: Volume, particles: Particles) -> np.ndarray:
+    """Whether each particle's centre lies in a voxel of the volume: bool (n,)."""
     voxels = particles.voxels(volume.voxel_size)
-    outside = int(((voxels < -0.5) | (voxels > np.array(volume.shape) - 0.5)).any(axis=1).sum())
-    if outside > len(particles) / 2:
-        raise VoxpickError(
-            f"{volume.name}: {outside} of {len(particles)} picks lie outside the volume of shape {volume.shape} with "
-            f"voxels of {volume.voxel_size:g} A; check the voxel size and the frame of the picks"
-        )
+    return np.asarray(((voxels >= -0.5) & (voxels <= np.array(volume.shape) - 0.5)).all(axis=1))
 
 
 def _cut(data: np.ndarray, start: np.ndarray, box: int) -> tuple[np.ndarray, tuple[slice, ...]]:

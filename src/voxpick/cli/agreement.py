@@ -94,7 +94,6 @@ def compare_pickings(
     """
     import json
 
-    from voxpick.average.parts import concatenated
     from voxpick.cli.agreement_averages import average_numbers, write_averages
     from voxpick.cli.outputs import keep_inputs
     from voxpick.evaluate.agreement import compare
@@ -115,16 +114,17 @@ def compare_pickings(
     read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
     picks, other = (_of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
     _check_tomograms(picks, other, picks_path, other_path, near)
+    plan = None if averages is None else averages.plan(volumes, dict(zip((picks_path, other_path), read, strict=True)))
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     called = _told_apart(picks_path, other_path)
     result = _numbers(found, *called)
     if mask is not None and size is not None:
         result["distance_to_mask"] = _distances(parts, mask, size)
-    maps = {} if averages is None else averages.average(volumes, parts, everything=concatenated(read))
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
-    if averages is not None:
+    maps = {} if plan is None else plan.average(parts)
+    if plan is not None:
         write_averages(folder, maps)
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
