@@ -61,6 +61,31 @@ def test_a_comparison_does_not_replace_what_it_compares(monkeypatch, capsys, cop
     refused(monkeypatch, capsys, copy, words, "parts/both.csv: is read by this command")
 
 
+def test_a_comparison_is_replaced_when_told_to(monkeypatch, capsys, copy):
+    words = ["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    (copy / "parts" / "averages").mkdir()
+    for stale in ("fsc.csv", "averages/both.mrc"):
+        (copy / "parts" / stale).write_text("of an earlier comparison")
+    (copy / "parts" / "notes.txt").write_text("mine")
+    refused(monkeypatch, capsys, copy, words, "parts/both.csv: exists already; add --overwrite")
+    assert run(monkeypatch, capsys, copy, *words, "--overwrite")[0] == 0
+    left = {"agreement.json", "both.csv", "notes.txt", "only_other.csv", "only_picks.csv", "report.html"}
+    assert {path.name for path in (copy / "parts").iterdir()} == left
+    (copy / "parts" / "averages").mkdir()
+    shutil.copy(copy / "good.mrc", copy / "parts" / "averages" / "both.mrc")
+    averaged = ["--tomogram", "good.mrc", "--reference", "parts/averages/both.mrc", "--overwrite"]
+    refused(monkeypatch, capsys, copy, [*words, *averaged], "averages/both.mrc: is read by this command")
+    assert (copy / "parts" / "both.csv").exists()
+
+
+def test_evaluate_replaces_no_folder_but_an_earlier_comparison(monkeypatch, capsys, copy):
+    words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--agreement", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0 == run(monkeypatch, capsys, copy, *words)[0]
+    (copy / "parts" / "agreement.json").unlink()
+    refused(monkeypatch, capsys, copy, words, "parts/both.csv: exists already; only the folder of an earlier")
+
+
 def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
     (copy / "average").mkdir()
     (copy / "average" / "map.mrc").write_text("hours of work")

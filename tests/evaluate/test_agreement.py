@@ -126,7 +126,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     compare_pickings(*files, tmp_path / "out", radius=10, near=None, voxel_size=None)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "only first/TS_01.csv: 1" in page and "only second/TS_01.csv: 2" in page
-    result = compare_pickings(files[0], files[0], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    result = compare_pickings(files[0], files[0], tmp_path / "again", radius=10, near=None, voxel_size=None)
     assert (result["picks"], result["other"]) == ("TS_01.csv", "TS_01.csv again")
 
 
@@ -143,7 +143,7 @@ def test_tomograms_that_one_picking_alone_has_are_told(tmp_path, capsys):
     assert (result["both"], result["only_picks"], result["only_other"]) == (2, 2, 2)
     told = capsys.readouterr().err
     assert "two.csv: alone has picks in two; they" in told and "one.csv: alone" not in told
-    compare_pickings(paths[1], paths[1], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    compare_pickings(paths[1], paths[1], tmp_path / "again", radius=10, near=None, voxel_size=None)
     assert not capsys.readouterr().err
 
 
@@ -182,4 +182,4 @@ def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     assert (result["both"], result["only_picks"], result["only_other"]) == (4, 0, 0)
     (tmp_path / "none.csv").write_text("tomogram,class,x_angstrom,y_angstrom,z_angstrom,score\n")
     with pytest.raises(VoxpickError, match=r"none\.csv.*no picks|no particles|empty"):
-        compare_pickings(tmp_path / "none.csv", a, tmp_path / "out", radius=10, near=None, voxel_size=None)
+        compare_pickings(tmp_path / "none.csv", a, tmp_path / "none", radius=10, near=None, voxel_size=None)

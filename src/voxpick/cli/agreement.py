@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from voxpick.evaluate.agreement import Agreement
     from voxpick.particles import Particles
     from voxpick.volume import Volume
+
+WRITTEN = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "report.html")
+"""The files of every comparison."""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +61,7 @@ def agreement_command(
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
     voxel_size: option.VoxelSize = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that exists.")] = False,
     device: option.Device = "cpu",
 ) -> None:
     """Compare two pickings: the picks of both and of one alone, their overlap, distances to a mask, and averages.
@@ -73,7 +79,10 @@ def agreement_command(
             tuple(tomograms), particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
             device=device,
         )  # fmt: skip
-    compare_pickings(picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options)
+    compare_pickings(
+        picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options,
+        overwrite=overwrite,
+    )  # fmt: skip
 
 
 def compare_pickings(
@@ -86,16 +95,18 @@ def compare_pickings(
     voxel_size: float | None,
     only: str | None = None,
     averages: AverageOptions | None = None,
+    overwrite: bool = False,
+    way_out: str = OVERWRITE,
 ) -> dict[str, Any]:
     """Write both.csv, only_picks.csv, only_other.csv, agreement.json and report.html; the numbers.
 
     near: a mask; the distance of each part's picks to its nearest voxel is added as a histogram. averages: how to
-    average the parts, which writes a map and a column of fsc.csv for each.
+    average the parts, which writes a map and a column of fsc.csv for each. overwrite: an earlier comparison, all files
+    of which are removed; else files that exist are refused, with the way out.
     """
     import json
 
-    from voxpick.cli.agreement_averages import average_numbers, write_averages
-    from voxpick.cli.outputs import keep_inputs
+    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, write_averages
     from voxpick.evaluate.agreement import compare
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.formats import write_particles
@@ -105,9 +116,10 @@ def compare_pickings(
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
-    names = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "fsc.csv", "report.html")
+    written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
-    keep_inputs([folder / name for name in names], [picks_path, other_path, near, *given])
+    keep_inputs(written, [picks_path, other_path, near, *given])
+    keep_existing(written, overwrite=overwrite, way_out=way_out)
     require_writable(folder)
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
@@ -121,6 +133,7 @@ def compare_pickings(
     result = _numbers(found, *called)
     if mask is not None and size is not None:
         result["distance_to_mask"] = _distances(parts, mask, size)
+    _remove(written, folder / "averages")
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
     maps = {} if plan is None else plan.average(parts)
@@ -131,6 +144,14 @@ def compare_pickings(
     write_text(folder / "report.html", build_agreement_report(result, maps))
     _tell(found, folder, *called)
     return result
+
+
+def _remove(files: Sequence[Path], averages: Path) -> None:
+    """Remove the files of an earlier comparison, so that none is left among the new, and its folder of averages."""
+    for path in files:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        averages.rmdir()
 
 
 def _frame(

@@ -125,6 +125,13 @@ def average_numbers(refined: Refined | None) -> dict[str, Any] | None:
     return {"particles": len(refined.particles), "resolution_A": fine}
 
 
+def files_of_averages(folder: Path) -> list[Path]:
+    """All files that averages of parts may be written to."""
+    alone = ("only_picks", "only_other")
+    names = ["both", *alone, *(f"{part}: {beside}" for part in alone for beside in (SURE, CHANCE))]
+    return [folder / "fsc.csv", *(folder / "averages" / f"{file_name(name)}.mrc" for name in names)]
+
+
 def file_name(name: str) -> str:
     """The name of an average without what file names should not hold."""
     return name.replace(": ", "_").replace(" ", "_")
