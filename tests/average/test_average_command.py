@@ -230,6 +230,23 @@ def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
         run(*words, "--reference", "1bxn")
 
 
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (["--bright"], "--bright"),
+        (["--tilts", "-50", "60"], "--tilts -50.0 60.0"),
+        (["--device", "cpu"], "--device cpu"),
+        (["--particle-radius", "90"], "--particle-radius 90.0"),
+        (["--iterations", "4"], "--iterations 4"),
+        (["--seed", "1"], "--seed 1"),
+    ],
+)
+def test_options_of_averages_need_a_tomogram(place, extra, told):
+    words = ["agreement", place / "picks.star", place / "picks.star", "-o", place / "no", "--radius", 30]
+    with pytest.raises(VoxpickError, match=f"^{told}: is for averages, which need the --tomogram"):
+        run(*words, *extra)
+
+
 def test_half_maps_that_do_not_agree_are_said_not_to(place):
     rng = np.random.default_rng(3)
     write_mrc(place / "noise.mrc", rng.normal(size=SHAPE).astype(np.float32), voxel_size=10.0)
@@ -253,6 +270,11 @@ def test_spheres_have_the_class_s_radius(place):
         (["--edges", "wrap"], "--edges is 'wrap'"),
         (["--mask", "cube"], "--mask is 'cube'"),
         (["--reference", "1bxn", "--iterations", "0"], "--reference 1bxn: --iterations 0 aligns nothing"),
+        (["--step", "20", "--iterations", "0"], "--step 20.0: --iterations 0 aligns nothing"),
+        (["--finest", "2", "--iterations", "0"], "--finest 2.0: --iterations 0 aligns nothing"),
+        (["--low-pass", "30", "--iterations", "0"], "--low-pass 30.0: --iterations 0 aligns nothing"),
+        (["--max-shift", "9", "--iterations", "0"], "--max-shift 9.0: --iterations 0 aligns nothing"),
+        (["--local", "--iterations", "0"], "--local: --iterations 0 aligns nothing"),
     ],
 )
 def test_mistakes_of_averaging_are_named(place, extra, message):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.given import is_given, shown
 from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
 
@@ -33,7 +34,12 @@ def register(app: typer.Typer) -> None:
     )
 
 
+WITH_TOMOGRAM = ("particle_radius", "reference", "iterations", "tilts", "bright", "seed", "device")
+"""Options that say how to average, which needs tomograms."""
+
+
 def agreement_command(
+    context: typer.Context,
     picks: option.Picks,
     other: Annotated[Path, typer.Argument(help="Other picks of the same tomograms, such as an expert's.")],
     radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
@@ -57,9 +63,13 @@ def agreement_command(
         ),
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
-    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
-    bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
+    tilts: Annotated[
+        tuple[float, float], typer.Option(help="With --tomogram: lowest and highest tilt (deg): -60 60.")
+    ] = (-60.0, 60.0),
+    bright: Annotated[
+        bool, typer.Option("--bright", help="With --tomogram: particles are brighter than what is around them.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="With --tomogram: draws random positions and half-sets.")] = 0,
     voxel_size: option.VoxelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that exists.")] = False,
     device: option.Device = "cpu",
@@ -70,8 +80,9 @@ def agreement_command(
     picks looks like the random ones. Everything is in report.html.
     """
     options = None
-    if reference is not None and not tomograms:
-        raise VoxpickError(f"--reference {reference}: averages start from it, which need the --tomogram of the picks")
+    for name in WITH_TOMOGRAM:
+        if not tomograms and is_given(context, name):
+            raise VoxpickError(f"{shown(context, name)}: is for averages, which need the --tomogram of the picks")
     if tomograms:
         from voxpick.cli.agreement_averages import AverageOptions
 
