@@ -283,6 +283,27 @@ def test_mistakes_of_averaging_are_named(place, extra, message):
     assert not (place / "no" / "map.mrc").exists()
 
 
+def test_folders_of_tomograms_with_different_classes_train_together(place):
+    """Each tomogram's classes were numbered by themselves, so that two folders gave one number to two classes."""
+    from voxpick.cli.training_data import gather
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    names, classes = ["TS_1"] * 4 + ["TS_2"] * 2, ["alpha", "alpha", "gamma", "gamma", "beta", "beta"]
+    picks = picks.with_columns(tomograms=np.array(names), classes=np.array(classes))
+    write_particles(place / "both.csv", picks)
+    folders, radii = [place / "set" / "model_1", place / "set" / "model_2"], ["alpha=30", "beta=40", "gamma=50"]
+    for name, folder in zip(("TS_1", "TS_2"), folders, strict=True):
+        write_mrc(place / f"{name}.mrc", read_mrc(place / "tomo.mrc").data, voxel_size=10.0)
+        given = [word for radius in radii for word in ("--radius", radius)]
+        run("targets", place / f"{name}.mrc", place / "both.csv", "-o", folder, *given)
+        write_mrc(folder / "reconstruction.mrc", read_mrc(place / f"{name}.mrc"))
+    assert [sorted(np.unique(read_labels(folder / "class_mask.mrc"))) for folder in folders] == [[0, 1, 3], [0, 2]]
+    assert gather(folders, picks=[], radius=[], partial=None).classes == ["alpha", "beta", "gamma"]
+    assert gather(folders[:1], picks=[], radius=[], partial=None).classes == ["alpha", "gamma"]
+    with pytest.raises(VoxpickError, match="--radius delta=9: no pick is of class 'delta'"):
+        run("targets", place / "TS_1.mrc", place / "both.csv", "-o", place / "no", "--radius", "delta=9")
+
+
 def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
     for extra, message in ((["--shape", "sphere"], "needs a positive --radius"), (["--shape", "cube"], "is 'cube'"),
                            (["--shape", "pasted", "--radius", "90"], "needs its average"),
