@@ -13,6 +13,7 @@ from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.tomograms import check_tomograms
 from voxpick.errors import VoxpickError
+from voxpick.io import mrc
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -129,6 +130,26 @@ def test_truth_is_kept(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, words, "class_mask.mrc: exists already; add --overwrite")
     code, _, _ = run(monkeypatch, capsys, copy, *words, "--overwrite")
     assert code == 0 and (copy / "model_0" / "class_mask.mrc").stat().st_size > 1000
+
+
+def test_masks_and_their_list_are_replaced_together(monkeypatch, capsys, copy):
+    """A list of new picks stayed beside the old masks where the disk was full."""
+    words = ["targets", "good.mrc", "good.csv", "--radius", "30", "-o", "model_0"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "model_0").iterdir()}
+    write, files = mrc.write_mrc, []
+
+    def fail_at_the_second(path, *arguments, **options):
+        files.append(path)
+        if len(files) == 2:
+            raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(mrc, "write_mrc", fail_at_the_second)
+    lines = (copy / "good.csv").read_text().splitlines(keepends=True)
+    (copy / "good.csv").write_text("".join([*lines, lines[-1]]))
+    refused(monkeypatch, capsys, copy, [*words, "--overwrite"], "model_0/occupancy_mask.mrc: cannot be written (No sp")
+    assert {path.name: path.read_bytes() for path in (copy / "model_0").iterdir()} == before
 
 
 def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):

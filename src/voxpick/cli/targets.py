@@ -51,7 +51,7 @@ def targets_command(
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.truth import read_picks, warn_of_another
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
     from voxpick.io.mrc import read_mrc, write_mrc
     from voxpick.io.shrec import require_plain_names, write_locations
@@ -88,9 +88,10 @@ def targets_command(
         )
     if particles.rotations is None:
         particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
-    write_locations(output / "particle_locations.txt", particles, voxel_size=volume.voxel_size)
-    write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
-    write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
+    with atomic_paths(written) as (class_mask, occupancy_mask, locations):
+        write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
+        write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
+        write_locations(locations, particles, voxel_size=volume.voxel_size)
     share = float((made.class_mask > 0).mean())
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
