@@ -49,7 +49,10 @@ def average_command(
     step: Annotated[float, typer.Option(help="Degrees between the orientations searched first.")] = 20.0,
     finest: Annotated[float, typer.Option(help="Degrees at which refining orientations ends.")] = 3.0,
     low_pass: Annotated[
-        float | None, typer.Option(help="Finest detail, in A, of the first alignment.", show_default="half the radius")
+        float | None,
+        typer.Option(
+            help="Finest detail, in A, of the first alignment.", show_default="half the radius, at least 3 voxels"
+        ),
     ] = None,
     max_shift: Annotated[
         float | None, typer.Option(help="How far, in A, a centre may move.", show_default="3 voxels")
