@@ -156,6 +156,69 @@ def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
     assert "4 picks in both, 0 only in mine.star, 0 only in theirs.csv" in text
 
 
+def test_agreement_tells_of_the_picks_that_a_tomogram_leaves_out(place):
+    """The counts with --tomogram were of fewer picks than without, and nothing said so."""
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    names = np.array(["tomo", "tomo", "TS_1", "TS_2", "TS_3", "TS_4"])
+    write_particles(place / "many.csv", picks.with_columns(tomograms=names))
+    write_particles(place / "few.csv", picks[:3].with_columns(tomograms=names[:3]))
+    text = run("agreement", place / "many.csv", place / "few.csv", "-o", place / "left", "--radius", 30, "--tomogram",
+               place / "tomo.mrc", "--particle-radius", 90, "--iterations", 1)  # fmt: skip
+    assert "2 picks in both, 0 only in many.csv, 0 only in few.csv" in text
+    assert "many.csv: picks of 4 other tomograms are left out (TS_1, TS_2, TS_3, ...)" in text
+    assert "few.csv: picks of another tomogram are left out (TS_1)" in text
+
+
+def test_random_places_keep_away_from_picks_of_all_classes(place, monkeypatch):
+    from voxpick.average import parts
+    from voxpick.cli import agreement_averages
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    picks = picks.with_columns(classes=np.array(["1bxn"] * 3 + ["4cr2"] * 2 + ["4d8q"]))
+    write_particles(place / "classes_a.csv", picks[:5])
+    write_particles(place / "classes_b.csv", picks[[0, 5]])
+    avoided = []
+
+    def spy(volumes, part, sure, everything, how, **options):
+        avoided.append(everything.centers_zyx.tolist())
+        return parts.PartAverages(len(part), None, None, None)
+
+    monkeypatch.setattr(agreement_averages, "average_part", spy)
+    run("agreement", place / "classes_a.csv", place / "classes_b.csv", "-o", place / "avoid", "--radius", 30, "--class",
+        "1bxn", "--tomogram", place / "tomo.mrc", "--particle-radius", 90, "--reference", "1bxn")  # fmt: skip
+    assert avoided and all({tuple(c) for c in found} == {tuple(c) for c in picks.centers_zyx} for found in avoided)
+
+
+def test_a_stray_pick_does_not_stop_a_comparison(place, monkeypatch):
+    """A part's only pick lay outside: the command ended after it had averaged the others, and wrote nothing."""
+    from voxpick.cli import agreement_averages
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    stray = picks[[0, 1, 2, 3]]
+    stray.centers_zyx[3] = [9000, 0, 0]
+    write_particles(place / "sure.csv", picks[:3])
+    write_particles(place / "stray.csv", stray)
+    words = ["agreement", place / "stray.csv", place / "sure.csv", "--radius", 30, "--tomogram", place / "tomo.mrc",
+             "--particle-radius", 90, "--iterations", 1]  # fmt: skip
+    assert "3 picks in both, 1 only in stray.csv" in run(*words, "-o", place / "with_stray")
+    numbers = json.loads((place / "with_stray" / "agreement.json").read_text())["averages"]
+    assert numbers["both"]["particles"] == 3 and numbers["only_picks"] is None
+    write_particles(place / "frame.csv", picks.with_columns(centers_zyx=picks.centers_zyx * 10))
+    words[1] = place / "frame.csv"
+    with pytest.raises(VoxpickError, match=r"frame\.csv: 6 of 6 picks lie outside tomo .* check the voxel size"):
+        run(*words, "-o", place / "no_frame")
+    words[1] = place / "stray.csv"
+    with pytest.raises(VoxpickError, match="box of 60 voxels does not fit"):
+        run(*words, "--particle-radius", 200, "-o", place / "no_frame")
+    assert not (place / "no_frame").exists()
+    monkeypatch.setattr(agreement_averages, "average_picks", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(*words, "-o", place / "interrupted")
+    assert sorted(path.name for path in (place / "interrupted").iterdir()) == [
+        "both.csv", "only_other.csv", "only_picks.csv",
+    ]  # fmt: skip
+
+
 def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     write_particles(place / "unnamed.csv", picks.with_columns(tomograms=None))
@@ -165,6 +228,23 @@ def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
         run(*words, "--tomogram", place / "tomo.mrc", "--tomogram", place / "twin.mrc")
     with pytest.raises(VoxpickError, match=r"--reference 1bxn: .* need the --tomogram"):
         run(*words, "--reference", "1bxn")
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (["--bright"], "--bright"),
+        (["--tilts", "-50", "60"], "--tilts -50.0 60.0"),
+        (["--device", "cpu"], "--device cpu"),
+        (["--particle-radius", "90"], "--particle-radius 90.0"),
+        (["--iterations", "4"], "--iterations 4"),
+        (["--seed", "1"], "--seed 1"),
+    ],
+)
+def test_options_of_averages_need_a_tomogram(place, extra, told):
+    words = ["agreement", place / "picks.star", place / "picks.star", "-o", place / "no", "--radius", 30]
+    with pytest.raises(VoxpickError, match=f"^{told}: is for averages, which need the --tomogram"):
+        run(*words, *extra)
 
 
 def test_half_maps_that_do_not_agree_are_said_not_to(place):
@@ -190,12 +270,38 @@ def test_spheres_have_the_class_s_radius(place):
         (["--edges", "wrap"], "--edges is 'wrap'"),
         (["--mask", "cube"], "--mask is 'cube'"),
         (["--reference", "1bxn", "--iterations", "0"], "--reference 1bxn: --iterations 0 aligns nothing"),
+        (["--step", "20", "--iterations", "0"], "--step 20.0: --iterations 0 aligns nothing"),
+        (["--finest", "2", "--iterations", "0"], "--finest 2.0: --iterations 0 aligns nothing"),
+        (["--low-pass", "30", "--iterations", "0"], "--low-pass 30.0: --iterations 0 aligns nothing"),
+        (["--max-shift", "9", "--iterations", "0"], "--max-shift 9.0: --iterations 0 aligns nothing"),
+        (["--local", "--iterations", "0"], "--local: --iterations 0 aligns nothing"),
     ],
 )
 def test_mistakes_of_averaging_are_named(place, extra, message):
     with pytest.raises(VoxpickError, match=message):
         run("average", place / "picks.star", place / "tomo.mrc", "-o", place / "no", "--radius", "90", *extra)
     assert not (place / "no" / "map.mrc").exists()
+
+
+def test_folders_of_tomograms_with_different_classes_train_together(place):
+    """Each tomogram's classes were numbered by themselves, so that two folders gave one number to two classes."""
+    from voxpick.cli.training_data import gather
+
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
+    names, classes = ["TS_1"] * 4 + ["TS_2"] * 2, ["alpha", "alpha", "gamma", "gamma", "beta", "beta"]
+    picks = picks.with_columns(tomograms=np.array(names), classes=np.array(classes))
+    write_particles(place / "both.csv", picks)
+    folders, radii = [place / "set" / "model_1", place / "set" / "model_2"], ["alpha=30", "beta=40", "gamma=50"]
+    for name, folder in zip(("TS_1", "TS_2"), folders, strict=True):
+        write_mrc(place / f"{name}.mrc", read_mrc(place / "tomo.mrc").data, voxel_size=10.0)
+        given = [word for radius in radii for word in ("--radius", radius)]
+        run("targets", place / f"{name}.mrc", place / "both.csv", "-o", folder, *given)
+        write_mrc(folder / "reconstruction.mrc", read_mrc(place / f"{name}.mrc"))
+    assert [sorted(np.unique(read_labels(folder / "class_mask.mrc"))) for folder in folders] == [[0, 1, 3], [0, 2]]
+    assert gather(folders, picks=[], radius=[], partial=None).classes == ["alpha", "beta", "gamma"]
+    assert gather(folders[:1], picks=[], radius=[], partial=None).classes == ["alpha", "gamma"]
+    with pytest.raises(VoxpickError, match="--radius delta=9: no pick is of class 'delta'"):
+        run("targets", place / "TS_1.mrc", place / "both.csv", "-o", place / "no", "--radius", "delta=9")
 
 
 def test_targets_that_lack_a_radius_or_a_map_are_refused(place):

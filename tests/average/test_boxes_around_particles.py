@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -58,9 +60,27 @@ def test_boxes_over_an_edge_are_dropped_or_padded_with_their_mean():
     padded = extract(volume, particles, box=8, edges="pad")
     assert (len(padded), padded.dropped, padded.padded, padded.particles.classes.tolist()) == (2, 1, 1, ["a", "b"])
     assert np.ptp(padded.data[1, :4]) < 1e-6
-    assert padded.data[1, 4:].ravel() == pytest.approx(
-        standard(volume.data[0:4, 8:16, 16:24]).ravel() * np.sqrt(2), abs=1e-4
-    )
+    assert padded.data[1, 4:].ravel() == pytest.approx(standard(volume.data[0:4, 8:16, 16:24]).ravel(), abs=1e-4)
+
+
+def test_what_lies_inside_weighs_as_much_in_a_padded_box_as_in_a_whole_one():
+    """Half a box of noise was made 1.4 times as strong, as its fill counted for its deviation."""
+    centers = np.array([[100, 120, 200], [2, 123, 204], [100, 120, 352.0]])
+    cut = extract(tomogram(), Particles(centers), box=8, edges="pad")
+    inside = [cut.data[0], cut.data[1, 4:], cut.data[2, :, :, :5]]
+    assert [part.std() for part in inside] == pytest.approx([1, 1, 1], abs=1e-4)
+    assert not cut.data[1, :4].any() and not cut.data[2, :, :, 5:].any()
+
+
+def test_cutting_takes_little_more_memory_than_the_boxes():
+    rng = np.random.default_rng(0)
+    volume = Volume(rng.normal(size=(40, 60, 70)).astype(np.float32), 10.0)
+    particles = Particles(rng.uniform(130, 270, (200, 3)))
+    tracemalloc.start()
+    cut = extract(volume, particles, box=24)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(cut) == 200 and peak < 1.3 * cut.data.nbytes
 
 
 def test_two_tomograms_join_when_their_voxels_agree():
@@ -68,6 +88,9 @@ def test_two_tomograms_join_when_their_voxels_agree():
     parts = [extract(tomogram(seed), particles, box=8) for seed in (0, 1)]
     both = join(parts)
     assert len(both) == 2 and both.data[1] == pytest.approx(parts[1].data[0])
+    known = particles.with_columns(location_scores=np.array([0.3]), class_scores=np.array([0.4]))
+    both = join([extract(tomogram(seed), known, box=8) for seed in (0, 1)]).particles
+    assert (both.location_scores.tolist(), both.class_scores.tolist()) == ([0.3, 0.3], [0.4, 0.4])
     other = extract(Volume(tomogram().data, 5.0), Particles(np.array([[50, 60, 100.0]])), box=8)
     with pytest.raises(VoxpickError, match="10 A and 5 A"):
         join([parts[0], other])

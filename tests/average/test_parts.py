@@ -3,7 +3,7 @@ import pytest
 from bead_particle import beads
 
 from voxpick.average.align import Alignment
-from voxpick.average.parts import Averaging, average_part, average_picks, random_positions
+from voxpick.average.parts import Averaging, average_part, average_picks, random_positions, require_inside
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.match.rotations import rotation_grid
@@ -77,5 +77,17 @@ def test_too_few_boxes_give_no_average(world):
     assert average_picks([volume], at_the_edge, whole, reference=None, rng=seeded()) is None
     none = average_part([volume], real[:0], real, real, HOW, reference=beads(BOX), rng=seeded())
     assert (none.count, none.part, none.sure, none.chance) == (0, None, None, None)
-    with pytest.raises(VoxpickError, match="check the voxel size"):
-        average_picks([volume], Particles(np.full((3, 3), 9e4)), HOW, reference=None, rng=seeded())
+
+
+def test_a_stray_pick_is_left_out_and_a_picking_of_another_frame_is_refused(world):
+    """One pick outside stopped everything where it was the only one of its part and tomogram."""
+    volume, real, _ = world
+    twin = Volume(volume.data, 10.0, name="twin")
+    names = np.array(["tomo"] * 3 + ["twin"], dtype=object)
+    picks = Particles(np.concatenate([real.centers_zyx[:3], [[9e4, 0, 0]]]), tomograms=names)
+    found = average_picks([volume, twin], picks, HOW, reference=beads(BOX), rng=seeded())
+    assert len(found.particles) == 3
+    require_inside([volume, twin], picks, "picks.csv")
+    assert average_picks([volume], Particles(np.full((3, 3), 9e4)), HOW, reference=None, rng=seeded()) is None
+    with pytest.raises(VoxpickError, match=r"picks\.csv: 4 of 4 picks lie outside tomo .* check the voxel size"):
+        require_inside([volume], Particles(picks.centers_zyx * 30), "picks.csv")

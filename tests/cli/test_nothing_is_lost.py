@@ -13,6 +13,7 @@ from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.tomograms import check_tomograms
 from voxpick.errors import VoxpickError
+from voxpick.io import mrc
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -61,6 +62,31 @@ def test_a_comparison_does_not_replace_what_it_compares(monkeypatch, capsys, cop
     refused(monkeypatch, capsys, copy, words, "parts/both.csv: is read by this command")
 
 
+def test_a_comparison_is_replaced_when_told_to(monkeypatch, capsys, copy):
+    words = ["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    (copy / "parts" / "averages").mkdir()
+    for stale in ("fsc.csv", "averages/both.mrc"):
+        (copy / "parts" / stale).write_text("of an earlier comparison")
+    (copy / "parts" / "notes.txt").write_text("mine")
+    refused(monkeypatch, capsys, copy, words, "parts/both.csv: exists already; add --overwrite")
+    assert run(monkeypatch, capsys, copy, *words, "--overwrite")[0] == 0
+    left = {"agreement.json", "both.csv", "notes.txt", "only_other.csv", "only_picks.csv", "report.html"}
+    assert {path.name for path in (copy / "parts").iterdir()} == left
+    (copy / "parts" / "averages").mkdir()
+    shutil.copy(copy / "good.mrc", copy / "parts" / "averages" / "both.mrc")
+    averaged = ["--tomogram", "good.mrc", "--reference", "parts/averages/both.mrc", "--overwrite"]
+    refused(monkeypatch, capsys, copy, [*words, *averaged], "averages/both.mrc: is read by this command")
+    assert (copy / "parts" / "both.csv").exists()
+
+
+def test_evaluate_replaces_no_folder_but_an_earlier_comparison(monkeypatch, capsys, copy):
+    words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--agreement", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0 == run(monkeypatch, capsys, copy, *words)[0]
+    (copy / "parts" / "agreement.json").unlink()
+    refused(monkeypatch, capsys, copy, words, "parts/both.csv: exists already; only the folder of an earlier")
+
+
 def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
     (copy / "average").mkdir()
     (copy / "average" / "map.mrc").write_text("hours of work")
@@ -104,6 +130,26 @@ def test_truth_is_kept(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, words, "class_mask.mrc: exists already; add --overwrite")
     code, _, _ = run(monkeypatch, capsys, copy, *words, "--overwrite")
     assert code == 0 and (copy / "model_0" / "class_mask.mrc").stat().st_size > 1000
+
+
+def test_masks_and_their_list_are_replaced_together(monkeypatch, capsys, copy):
+    """A list of new picks stayed beside the old masks where the disk was full."""
+    words = ["targets", "good.mrc", "good.csv", "--radius", "30", "-o", "model_0"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "model_0").iterdir()}
+    write, files = mrc.write_mrc, []
+
+    def fail_at_the_second(path, *arguments, **options):
+        files.append(path)
+        if len(files) == 2:
+            raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(mrc, "write_mrc", fail_at_the_second)
+    lines = (copy / "good.csv").read_text().splitlines(keepends=True)
+    (copy / "good.csv").write_text("".join([*lines, lines[-1]]))
+    refused(monkeypatch, capsys, copy, [*words, "--overwrite"], "model_0/occupancy_mask.mrc: cannot be written (No sp")
+    assert {path.name: path.read_bytes() for path in (copy / "model_0").iterdir()} == before
 
 
 def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):

@@ -98,6 +98,24 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
 
 
+def test_distances_of_all_parts_take_one_transform_of_the_mask(tmp_path, monkeypatch):
+    from scipy import ndimage
+
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+    from voxpick.io.mrc import write_mrc
+
+    write_particles(tmp_path / "expert.csv", EXPERT)
+    write_particles(tmp_path / "network.csv", NETWORK)
+    write_mrc(tmp_path / "mask.mrc", np.ones((60, 12, 14), dtype=np.int8), voxel_size=10.0)
+    transform, calls = ndimage.distance_transform_edt, []
+    monkeypatch.setattr(ndimage, "distance_transform_edt", lambda mask: calls.append(1) or transform(mask))
+    files = tmp_path / "network.csv", tmp_path / "expert.csv"
+    found = compare_pickings(*files, tmp_path / "out", radius=10, near=tmp_path / "mask.mrc", voxel_size=None)
+    assert len(calls) == 1
+    assert [sum(part["counts"]) for part in found["distance_to_mask"].values()] == [2, 1, 2]
+
+
 def test_files_of_one_name_are_told_apart(tmp_path):
     from voxpick.cli.agreement import compare_pickings
     from voxpick.io.formats import write_particles
@@ -108,7 +126,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
     compare_pickings(*files, tmp_path / "out", radius=10, near=None, voxel_size=None)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "only first/TS_01.csv: 1" in page and "only second/TS_01.csv: 2" in page
-    result = compare_pickings(files[0], files[0], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    result = compare_pickings(files[0], files[0], tmp_path / "again", radius=10, near=None, voxel_size=None)
     assert (result["picks"], result["other"]) == ("TS_01.csv", "TS_01.csv again")
 
 
@@ -125,8 +143,30 @@ def test_tomograms_that_one_picking_alone_has_are_told(tmp_path, capsys):
     assert (result["both"], result["only_picks"], result["only_other"]) == (2, 2, 2)
     told = capsys.readouterr().err
     assert "two.csv: alone has picks in two; they" in told and "one.csv: alone" not in told
-    compare_pickings(paths[1], paths[1], tmp_path / "out", radius=10, near=None, voxel_size=None)
+    compare_pickings(paths[1], paths[1], tmp_path / "again", radius=10, near=None, voxel_size=None)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "suffix", "warned"),
+    [
+        (("TS_1", "TS_2"), ".csv", True),
+        (("TS_1", "TS_1"), ".csv", False),
+        (("TS_1", "tomogram"), ".csv", False),
+        (("TS_1", "7"), ".csv", False),
+        (("TS_1", "TS_2"), ".cbox", False),
+    ],
+)
+def test_pickings_of_two_tomograms_are_told(tmp_path, capsys, names, suffix, warned):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+
+    a, b = tmp_path / "a.csv", tmp_path / f"b{suffix}"
+    for path, name in ((a, names[0]), (b, names[1])):
+        picks = EXPERT.with_columns(tomograms=np.array([name] * 4))
+        write_particles(path, picks, voxel_size=10.0, shape=(60, 60, 60))
+    compare_pickings(a, b, tmp_path / "out", radius=10, near=None, voxel_size=10.0)
+    assert (f"a.csv: says its picks are of 'TS_1', {b} of 'TS_2'" in capsys.readouterr().err) == warned
 
 
 def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
@@ -142,4 +182,4 @@ def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     assert (result["both"], result["only_picks"], result["only_other"]) == (4, 0, 0)
     (tmp_path / "none.csv").write_text("tomogram,class,x_angstrom,y_angstrom,z_angstrom,score\n")
     with pytest.raises(VoxpickError, match=r"none\.csv.*no picks|no particles|empty"):
-        compare_pickings(tmp_path / "none.csv", a, tmp_path / "out", radius=10, near=None, voxel_size=None)
+        compare_pickings(tmp_path / "none.csv", a, tmp_path / "none", radius=10, near=None, voxel_size=None)

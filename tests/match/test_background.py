@@ -1,5 +1,8 @@
 """Scores beside those of a template without structure, and tomograms of even power."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +86,29 @@ def test_white_noise_stays_white_in_a_small_volume():
     gain = whiten(np.random.default_rng(0).normal(size=(70, 76, 84)))[1].transfer((70, 76, 84))
     lowest = torch.stack([gain[1, 0, 0], gain[0, 1, 0], gain[0, 0, 1]]) / gain.median()
     assert lowest.tolist() == pytest.approx([1, 1, 1], abs=0.5)
+
+
+MEMORY = """
+import numpy as np
+from voxpick.match.whitening import whiten
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+whiten(np.random.default_rng(0).normal(size=(12, 20, 28)))
+data = np.random.default_rng(0).standard_normal(size=(120, 200, 280), dtype=np.float32)
+before = peak()
+whiten(data)
+print((peak() - before) / data.nbytes)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_whitening_takes_four_times_the_memory_of_the_volume():
+    """It took six times, which ends where memory is what limits the tomograms that can be whitened."""
+    found = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
+    assert 2 < float(found) < 4.6
 
 
 def test_a_whitened_bank_has_the_gain_in_it(bank):

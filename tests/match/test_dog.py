@@ -31,6 +31,18 @@ def test_a_slope_does_not_respond():
     assert np.abs(difference_of_gaussians(slope, 4)[15:25, 15:25, 25:35]).max() < 1e-3
 
 
+@pytest.mark.parametrize("slope", [0, 1.0])
+def test_noise_responds_no_more_at_faces_and_edges(slope):
+    """Mirrored noise counts twice: faces were full of picks. Nor does a slope, which ends at a face, respond there."""
+    rng, ramp = np.random.default_rng(0), np.linspace(-slope / 2, slope / 2, 48)
+    found = np.stack([difference_of_gaussians(rng.normal(size=(40, 44, 48)) + ramp, 4) for _ in range(24)])
+    middle = found[:, 15:-15, 15:-15, 15:-15].std()
+    assert found[:, :2, 15:-15, 15:-15].std() == pytest.approx(middle, rel=0.15)
+    assert found[:, :2, :2, 15:-15].std() == pytest.approx(middle, rel=0.2)
+    assert found[:, 15:-15, 15:-15, -2:].std() == pytest.approx(middle, rel=0.15)
+    assert found[:, 15:-15, 15:-15, -2:].mean() == pytest.approx(0, abs=2 * middle)
+
+
 def test_noise_is_measured_beside_particles():
     noise = np.random.default_rng(0).normal(scale=3, size=(40, 44, 48))
     assert noise_level(noise + 100 * ball(5), noise) == pytest.approx(3, rel=0.03)

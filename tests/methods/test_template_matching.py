@@ -133,3 +133,17 @@ def test_dog_finds_the_large_ones_by_their_size(tomogram):
     assert (found.scores >= 0.5).all() and (found.scores < 1).all()
     with pytest.raises(VoxpickError, match="radius"):
         dog.detect(tomogram, {}, changes={"radius": 2000, "slab": "off"})
+
+
+def test_dog_keeps_to_its_slab():
+    """A ball beyond the slab is no pick at its end; one at its first section scores as if all were looked at."""
+    data = np.random.default_rng(0).normal(scale=0.05, size=(60, 40, 44)).astype(np.float32)
+    grid = np.indices(data.shape)
+    for place in ((17, 12, 12), (20, 28, 30)):
+        data -= ((grid - np.array(place)[:, None, None, None]) ** 2).sum(axis=0) <= 16
+    changes, volume = {"radius": 40, "deviations": 8}, Volume(data, 10.0, "balls")
+    part = dog.detect(volume, {}, changes={**changes, "slab": "20:40", "number": 1}).particles
+    assert part.centers_zyx.tolist() == [[200, 280, 300]]
+    whole = dog.detect(volume, {}, changes={**changes, "slab": "off"}).particles
+    assert sorted(whole.centers_zyx[:, 0]) == [170, 200]
+    assert part.scores[0] == pytest.approx(whole.scores[list(whole.centers_zyx[:, 0]).index(200)], rel=0.05)

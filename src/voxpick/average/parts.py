@@ -17,7 +17,8 @@ from scipy.spatial import cKDTree
 
 from voxpick.average.align import Alignment
 from voxpick.average.refinement import Refined, refine
-from voxpick.average.subtomograms import extract, join
+from voxpick.average.subtomograms import centred_within, extract, join
+from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.volume import Volume
 
@@ -85,10 +86,14 @@ def average_picks(
     rng: np.random.Generator,
     report: Report | None = None,
 ) -> Refined | None:
-    """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes."""
+    """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes.
+
+    Picks outside their tomogram are left out, few or many: `require_inside` is for all picks of a picking.
+    """
     parts = []
     for volume in volumes:
         mine = picks_in(volume, picks, volumes).with_columns(rotations=None)
+        mine = mine[centred_within(volume, mine)]
         if len(mine) and not leaves_no_box(volume, mine, how):
             parts.append(extract(volume, mine, box=how.box, edges=how.edges, dark=how.dark))
     if sum(len(part) for part in parts) < 2:
@@ -97,6 +102,17 @@ def average_picks(
         join(parts), how.alignment, iterations=how.iterations, rng=rng, rotations=how.rotations, reference=reference,
         report=report,
     )  # fmt: skip
+
+
+def require_inside(volumes: Sequence[Volume], picks: Particles, source: object) -> None:
+    """Raise VoxpickError when most picks of `source` lie outside their tomograms, as those of another frame do."""
+    parts = [(volume, picks_in(volume, picks, volumes)) for volume in volumes]
+    outside = sum(int((~centred_within(volume, mine)).sum()) for volume, mine in parts)
+    if 2 * outside > sum(len(mine) for _, mine in parts):
+        raise VoxpickError(
+            f"{source}: {outside} of {len(picks)} picks lie outside {', '.join(volume.name for volume in volumes)} "
+            f"with voxels of {volumes[0].voxel_size:g} A; check the voxel size and the frame of the picks"
+        )
 
 
 def random_positions(

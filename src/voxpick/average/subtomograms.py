@@ -9,17 +9,18 @@ from typing import Literal
 import numpy as np
 
 from voxpick.errors import VoxpickError
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.volume import Volume
 
 
 @dataclass(frozen=True)
 class Subtomograms:
-    """Cubes float32 (n, box, box, box) about n particles, each of mean 0 and deviation 1; voxel_size in A.
+    """Cubes float32 (n, box, box, box) about n particles, each of mean 0 and deviation 1 where it lies in the volume.
 
+    voxel_size: A.
     offsets_zyx: (n, 3) voxels from the box centre (voxel box // 2) to the particle's centre; 0 after a sub-voxel shift.
-    dropped: how many of the particles asked for were left out; padded: how many of those here reach over an edge, where
-    the mean of the voxels inside stands.
+    dropped: how many of the particles asked for were left out; padded: how many of those here reach over an edge,
+    beyond which they are 0.
     """
 
     data: np.ndarray
@@ -49,13 +50,21 @@ def extract(
 ) -> Subtomograms:
     """Cut a cube of `box` voxels around every particle.
 
-    edges: a box that reaches over an edge of the volume is dropped, or padded with its own mean. A particle whose
-    centre lies outside is dropped. subvoxel: shift each box by a Fourier phase so that the particle sits on the box
-    centre; else it sits within half a voxel of it, see offsets_zyx. dark: particles are darker than their surroundings
-    (as in a tomogram as reconstructed), so boxes are multiplied by -1.
+    edges: a box that reaches over an edge of the volume is dropped, or padded with its own mean, which is 0.
+    A particle whose centre lies outside is dropped. subvoxel: shift each box by a Fourier phase so that the particle
+    sits on the box centre; else it sits within half a voxel of it, see offsets_zyx. dark: particles are darker than
+    their surroundings (as in a tomogram as reconstructed), so boxes are multiplied by -1. Memory: that of the boxes.
     Raises VoxpickError for no particles, a box that is larger than the volume, most centres outside, and no box left.
     """
-    _require_sense(volume, particles, box)
+    if len(particles) == 0:
+        raise VoxpickError(f"{volume.name}: there are no picks to cut out")
+    require_box(volume, box)
+    outside = int((~centred_within(volume, particles)).sum())
+    if outside > len(particles) / 2:
+        raise VoxpickError(
+            f"{volume.name}: {outside} of {len(particles)} picks lie outside the volume of shape {volume.shape} with "
+            f"voxels of {volume.voxel_size:g} A; check the voxel size and the frame of the picks"
+        )
     voxels = particles.voxels(volume.voxel_size)
     nearest = np.rint(voxels).astype(np.int64)
     starts = nearest - box // 2
@@ -68,16 +77,18 @@ def extract(
             f"{volume.name}: all {len(particles)} boxes of {box} voxels reach over an edge of the volume of shape "
             f"{volume.shape} (z, y, x); take a smaller box, or pad at edges"
         )
-    data = np.stack([_cut(volume.data, starts[row], box) for row in rows])
+    data = np.empty((len(rows), box, box, box), dtype=np.float32)
     offsets = voxels[rows] - nearest[rows]
-    if subvoxel:
-        data = shifted(data, -offsets)
-        offsets = np.zeros_like(offsets)
+    for cube, row, offset in zip(data, rows, offsets, strict=True):
+        values, inside = _cut(volume.data, starts[row], box)
+        if subvoxel:
+            values = shifted(values[None], -offset[None])[0]
+        cube[:] = _normalised(values, inside) * np.float32(-1 if dark else 1)
     return Subtomograms(
-        _normalised(data) * np.float32(-1 if dark else 1),
+        data,
         particles[rows],
         volume.voxel_size,
-        offsets,
+        np.zeros_like(offsets) if subvoxel else offsets,
         dropped=len(particles) - len(rows),
         padded=int((~whole[rows]).sum()),
     )
@@ -86,24 +97,17 @@ def extract(
 def join(parts: Sequence[Subtomograms]) -> Subtomograms:
     """The subtomograms of several tomograms as one set. Raises VoxpickError when box or voxel size differ."""
     first = parts[0]
+    if len(parts) == 1:
+        return first
     for part in parts:
         if abs(part.voxel_size - first.voxel_size) > 1e-3 * first.voxel_size or part.box != first.box:
             raise VoxpickError(
                 f"tomograms of {first.voxel_size:g} A and {part.voxel_size:g} A voxels cannot be averaged together; "
                 "give tomograms of one voxel size"
             )
-    frames = [part.particles for part in parts]
-    turned = all(frame.rotations is not None for frame in frames)
-    particles = Particles(
-        np.concatenate([frame.centers_zyx for frame in frames]),
-        np.concatenate([frame.classes for frame in frames]),
-        scores=np.concatenate([np.asarray(frame.scores) for frame in frames]),
-        rotations=np.concatenate([np.asarray(frame.rotations) for frame in frames]) if turned else None,
-        tomograms=np.concatenate([np.asarray(frame.tomograms) for frame in frames]),
-    )
     return Subtomograms(
         np.concatenate([part.data for part in parts]),
-        particles,
+        joined([part.particles for part in parts]),
         first.voxel_size,
         np.concatenate([part.offsets_zyx for part in parts]),
         dropped=sum(part.dropped for part in parts),
@@ -123,37 +127,42 @@ def shifted(data: np.ndarray, shifts_zyx: np.ndarray) -> np.ndarray:
     return result
 
 
-def _require_sense(volume: Volume, particles: Particles, box: int) -> None:
-    if len(particles) == 0:
-        raise VoxpickError(f"{volume.name}: there are no picks to cut out")
+def require_box(volume: Volume, box: int) -> None:
+    """Raise VoxpickError for a box of less than 4 voxels, or that does not fit into the volume."""
     if box < 4 or box > min(volume.shape):
         raise VoxpickError(
             f"{volume.name}: a box of {box} voxels does not fit into the volume of shape {volume.shape} (z, y, x); "
             f"take 4 to {min(volume.shape)}"
         )
+
+
+def centred_within(volume: Volume, particles: Particles) -> np.ndarray:
+    """Whether each particle's centre lies in a voxel of the volume: bool (n,)."""
     voxels = particles.voxels(volume.voxel_size)
-    outside = int(((voxels < -0.5) | (voxels > np.array(volume.shape) - 0.5)).any(axis=1).sum())
-    if outside > len(particles) / 2:
-        raise VoxpickError(
-            f"{volume.name}: {outside} of {len(particles)} picks lie outside the volume of shape {volume.shape} with "
-            f"voxels of {volume.voxel_size:g} A; check the voxel size and the frame of the picks"
-        )
+    return np.asarray(((voxels >= -0.5) & (voxels <= np.array(volume.shape) - 0.5)).all(axis=1))
 
 
-def _cut(data: np.ndarray, start: np.ndarray, box: int) -> np.ndarray:
-    """The cube that begins at voxel `start`; what lies outside the volume gets the mean of what lies inside."""
+def _cut(data: np.ndarray, start: np.ndarray, box: int) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """The cube that begins at voxel `start`, and the window of it that lies inside the volume.
+
+    What lies outside the volume gets the mean of what lies inside.
+    """
     low = np.maximum(start, 0)
     high = np.minimum(start + box, data.shape)
-    inside = np.asarray(data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
-    if inside.shape == (box,) * 3:
-        return inside
-    cube = np.full((box,) * 3, inside.mean(), dtype=np.float32)
-    cube[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))] = inside
-    return cube
+    values = np.asarray(data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    inside = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
+    if values.shape == (box,) * 3:
+        return values, inside
+    cube = np.full((box,) * 3, values.mean(), dtype=np.float32)
+    cube[inside] = values
+    return cube, inside
 
 
-def _normalised(data: np.ndarray) -> np.ndarray:
-    """Each box less its mean, over its deviation; a constant box becomes 0."""
-    centred = data - data.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
-    deviation = centred.std(axis=(1, 2, 3), keepdims=True)
-    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12).astype(np.float32)
+def _normalised(cube: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:
+    """The cube less its mean `inside`, over its deviation there, and 0 elsewhere; a constant one becomes 0."""
+    values = cube[inside].astype(np.float64)
+    deviation = values.std()
+    result = np.zeros_like(cube)
+    if deviation > 1e-12:
+        result[inside] = (values - values.mean()) / deviation
+    return result

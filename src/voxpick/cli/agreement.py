@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.given import is_given, shown
+from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from voxpick.evaluate.agreement import Agreement
     from voxpick.particles import Particles
     from voxpick.volume import Volume
+
+WRITTEN = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "report.html")
+"""The files of every comparison."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +34,12 @@ def register(app: typer.Typer) -> None:
     )
 
 
+WITH_TOMOGRAM = ("particle_radius", "reference", "iterations", "tilts", "bright", "seed", "device")
+"""Options that say how to average, which needs tomograms."""
+
+
 def agreement_command(
+    context: typer.Context,
     picks: option.Picks,
     other: Annotated[Path, typer.Argument(help="Other picks of the same tomograms, such as an expert's.")],
     radius: Annotated[float, typer.Option(help="How far apart, in A, two picks of one particle may lie.")],
@@ -52,10 +63,15 @@ def agreement_command(
         ),
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="With --tomogram: alignments of each average.")] = 4,
-    tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
-    bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Draws random positions and half-sets.")] = 0,
+    tilts: Annotated[
+        tuple[float, float], typer.Option(help="With --tomogram: lowest and highest tilt (deg): -60 60.")
+    ] = (-60.0, 60.0),
+    bright: Annotated[
+        bool, typer.Option("--bright", help="With --tomogram: particles are brighter than what is around them.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="With --tomogram: draws random positions and half-sets.")] = 0,
     voxel_size: option.VoxelSize = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a comparison that exists.")] = False,
     device: option.Device = "cpu",
 ) -> None:
     """Compare two pickings: the picks of both and of one alone, their overlap, distances to a mask, and averages.
@@ -64,8 +80,9 @@ def agreement_command(
     picks looks like the random ones. Everything is in report.html.
     """
     options = None
-    if reference is not None and not tomograms:
-        raise VoxpickError(f"--reference {reference}: averages start from it, which need the --tomogram of the picks")
+    for name in WITH_TOMOGRAM:
+        if not tomograms and is_given(context, name):
+            raise VoxpickError(f"{shown(context, name)}: is for averages, which need the --tomogram of the picks")
     if tomograms:
         from voxpick.cli.agreement_averages import AverageOptions
 
@@ -73,7 +90,10 @@ def agreement_command(
             tuple(tomograms), particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
             device=device,
         )  # fmt: skip
-    compare_pickings(picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options)
+    compare_pickings(
+        picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options,
+        overwrite=overwrite,
+    )  # fmt: skip
 
 
 def compare_pickings(
@@ -86,17 +106,19 @@ def compare_pickings(
     voxel_size: float | None,
     only: str | None = None,
     averages: AverageOptions | None = None,
+    overwrite: bool = False,
+    way_out: str = OVERWRITE,
 ) -> dict[str, Any]:
     """Write both.csv, only_picks.csv, only_other.csv, agreement.json and report.html; the numbers.
 
     near: a mask; the distance of each part's picks to its nearest voxel is added as a histogram. averages: how to
-    average the parts, which writes a map and a column of fsc.csv for each.
+    average the parts, which writes a map and a column of fsc.csv for each. overwrite: an earlier comparison, all files
+    of which are removed; else files that exist are refused, with the way out.
     """
     import json
 
-    from voxpick.cli.agreement_averages import average_numbers, write_averages
-    from voxpick.cli.outputs import keep_inputs
-    from voxpick.evaluate.agreement import compare, distances_to_mask, histogram
+    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, write_averages
+    from voxpick.evaluate.agreement import compare
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.formats import write_particles
     from voxpick.report.agreement_page import build_agreement_report
@@ -105,32 +127,42 @@ def compare_pickings(
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
-    names = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "fsc.csv", "report.html")
+    written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
-    keep_inputs([folder / name for name in names], [picks_path, other_path, near, *given])
+    keep_inputs(written, [picks_path, other_path, near, *given])
+    keep_existing(written, overwrite=overwrite, way_out=way_out)
     require_writable(folder)
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
-    picks, other = (_read(path, volumes, size, shape, only) for path in (picks_path, other_path))
+    read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
+    picks, other = (_of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
     _check_tomograms(picks, other, picks_path, other_path, near)
+    plan = None if averages is None else averages.plan(volumes, dict(zip((picks_path, other_path), read, strict=True)))
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     called = _told_apart(picks_path, other_path)
     result = _numbers(found, *called)
     if mask is not None and size is not None:
-        result["distance_to_mask"] = {
-            name: histogram(distances_to_mask(part, mask, voxel_size=size)) for name, part in parts.items()
-        }
-    maps = {} if averages is None else averages.average(volumes, parts)
+        result["distance_to_mask"] = _distances(parts, mask, size)
+    _remove(written, folder / "averages")
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
-    if averages is not None:
+    maps = {} if plan is None else plan.average(parts)
+    if plan is not None:
         write_averages(folder, maps)
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
     write_text(folder / "report.html", build_agreement_report(result, maps))
     _tell(found, folder, *called)
     return result
+
+
+def _remove(files: Sequence[Path], averages: Path) -> None:
+    """Remove the files of an earlier comparison, so that none is left among the new, and its folder of averages."""
+    for path in files:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        averages.rmdir()
 
 
 def _frame(
@@ -150,9 +182,19 @@ def _frame(
     return mask, voxel_size or read_voxel_size(near), mask.shape
 
 
-def _read(
-    path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None, only: str | None
-) -> Particles:
+def _distances(parts: Mapping[str, Particles], mask: np.ndarray, size: float) -> dict[str, dict[str, list[float]]]:
+    """The histogram of each part's distances to the mask, whose field of distances is computed once."""
+    import numpy as np
+
+    from voxpick.evaluate.agreement import distances_to_mask, histogram
+    from voxpick.particles import joined
+
+    found = distances_to_mask(joined(list(parts.values())), mask, voxel_size=size)
+    ends = np.cumsum([len(part) for part in parts.values()])
+    return {name: histogram(mine) for name, mine in zip(parts, np.split(found, ends[:-1]), strict=True)}
+
+
+def _read(path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None) -> Particles:
     """The picks of a file; where it names several tomograms, those of the volumes, each in its own frame."""
     import numpy as np
 
@@ -167,11 +209,17 @@ def _read(
             here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
             parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
         picks = joined(parts)
+        _tell_of_others(path, {*names} - {*wanted})
     elif volumes and (len({*names}) > 1 or len(volumes) > 1):
         picks = picks[:0]
     if len(picks) == 0:
         of = f" of {' or '.join(wanted)}" if len(names) else ""
         raise VoxpickError(f"{path}: holds no picks{of}, so there is nothing to compare")
+    return picks
+
+
+def _of_class(path: Path, picks: Particles, only: str | None) -> Particles:
+    """The picks of class `only`, where it is given. Raises VoxpickError for none, naming the file."""
     if only is None:
         return picks
     known = sorted({str(name) for name in picks.classes})
@@ -180,10 +228,19 @@ def _read(
     return picks[picks.classes == only]
 
 
+def _tell_of_others(path: Path, names: set[str]) -> None:
+    """A warning that picks of other tomograms than those given are not compared."""
+    if names:
+        some = ", ".join(sorted(names)[:3] + ["..."] * (len(names) > 3))
+        others = "another tomogram" if len(names) == 1 else f"{len(names)} other tomograms"
+        typer.echo(f"voxpick: warning: {path}: picks of {others} are left out ({some})", err=True)
+
+
 def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
     """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
     names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
     if max(len(mine) for mine in names) == 1:
+        _warn_of_two_tomograms((path_a, path_b), (names[0].pop(), names[1].pop()))
         return
     if near is not None:
         raise VoxpickError(f"{near}: is the mask of one tomogram, but the picks name several; compare one at a time")
@@ -197,6 +254,20 @@ def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, nea
                 f"voxpick: warning: {path}: alone has picks in {', '.join(some)}; they count as found by it alone",
                 err=True,
             )
+
+
+def _warn_of_two_tomograms(paths: tuple[Path, Path], names: tuple[str, str]) -> None:
+    """A warning where two files each name one tomogram, and not the same; numbers and readers' defaults say nothing."""
+    from voxpick.cli.truth import NAMELESS
+
+    nameless = any(path.suffix.lower() in NAMELESS for path in paths)
+    if nameless or names[0] == names[1] or any(name.isdigit() or name == "tomogram" for name in names):
+        return
+    typer.echo(
+        f"voxpick: warning: {paths[0]}: says its picks are of {names[0]!r}, {paths[1]} of {names[1]!r}; they are "
+        "compared as if of one tomogram",
+        err=True,
+    )
 
 
 def _told_apart(picks: Path, other: Path) -> tuple[str, str]:

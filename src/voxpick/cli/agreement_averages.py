@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from voxpick.average.fsc import THRESHOLDS
-from voxpick.average.parts import average_part, average_picks, concatenated
+from voxpick.average.parts import Averaging, average_part, average_picks, concatenated, require_inside
 from voxpick.average.refinement import Refined
+from voxpick.average.subtomograms import require_box
 from voxpick.cli.averaging import make_averaging, read_reference
 from voxpick.cli.progress import step_bars
 from voxpick.errors import VoxpickError
@@ -50,31 +51,55 @@ class AverageOptions:
                 raise VoxpickError(f"two tomograms are called {name}; picks cannot tell them apart, rename one")
         return volumes
 
-    def average(self, volumes: Sequence[Volume], parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
-        """The part 'both', then each other part beside as many of both and as many random places; None for too few.
+    def plan(self, volumes: Sequence[Volume], pickings: Mapping[Path, Particles]) -> AveragePlan:
+        """What averaging needs, before long work. pickings: by file, the picks of all classes.
 
-        Without a reference, all but 'both' start from its average; without that they have no common start and there is
-        none of them.
+        Raises VoxpickError for most picks of a file outside, a box that does not fit, and a reference that cannot be
+        read.
         """
         how = make_averaging(
             volumes[0].voxel_size, radius=self.radius, iterations=self.iterations, tilts=self.tilts,
             bright=self.bright, device=self.device,
         )  # fmt: skip
+        for volume in volumes:
+            require_box(volume, how.box)
+        for path, picks in pickings.items():
+            require_inside(volumes, picks, path)
         given = None if self.reference is None else read_reference(self.reference, volumes[0], how.box)
+        return AveragePlan(tuple(volumes), how, given, concatenated(list(pickings.values())), self.seed)
+
+
+@dataclass(frozen=True)
+class AveragePlan:
+    """How to average parts. reference: to start from; everything: the picks that random places keep away from."""
+
+    volumes: tuple[Volume, ...]
+    how: Averaging
+    reference: np.ndarray | None
+    everything: Particles
+    seed: int
+
+    def average(self, parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
+        """The part 'both', then each other part beside as many of both and as many random places; None for too few.
+
+        Without a reference, all but 'both' start from its average; without that they have no common start and there is
+        none of them.
+        """
         rng, both = np.random.default_rng(self.seed), parts["both"]
-        everything = concatenated(list(parts.values()))
         with step_bars("Average") as report:
             of_both = average_picks(
-                volumes, both, how, reference=given, rng=rng, report=lambda s, k, n: report(f"both, {s}", k, n)
-            )
+                self.volumes, both, self.how, reference=self.reference, rng=rng,
+                report=lambda s, k, n: report(f"both, {s}", k, n),
+            )  # fmt: skip
             found: dict[str, Refined | None] = {"both": of_both}
-            start = given if given is not None or of_both is None else of_both.map.data
+            start = self.reference if self.reference is not None or of_both is None else of_both.map.data
             for name, part in parts.items():
                 if name == "both" or start is None:
                     continue
                 three = average_part(
-                    volumes, part, both, everything, how, reference=np.asarray(start), rng=rng, report=report
-                )
+                    self.volumes, part, both, self.everything, self.how, reference=np.asarray(start), rng=rng,
+                    report=report,
+                )  # fmt: skip
                 found[name] = three.part
                 found[f"{name}: {SURE}"], found[f"{name}: {CHANCE}"] = three.sure, three.chance
         return found
@@ -98,6 +123,13 @@ def average_numbers(refined: Refined | None) -> dict[str, Any] | None:
     at = {f"{t:g}": refined.fsc.resolution(t) for t in THRESHOLDS}
     fine = {name: round(value, 2) if np.isfinite(value) else None for name, value in at.items()}
     return {"particles": len(refined.particles), "resolution_A": fine}
+
+
+def files_of_averages(folder: Path) -> list[Path]:
+    """All files that averages of parts may be written to."""
+    alone = ("only_picks", "only_other")
+    names = ["both", *alone, *(f"{part}: {beside}" for part in alone for beside in (SURE, CHANCE))]
+    return [folder / "fsc.csv", *(folder / "averages" / f"{file_name(name)}.mrc" for name in names)]
 
 
 def file_name(name: str) -> str:

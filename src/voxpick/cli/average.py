@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.given import is_given, shown
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ def register(app: typer.Typer) -> None:
     app.command("average", short_help="Align and average picks; half maps and their FSC.")(average_command)
 
 
+OF_ALIGNMENT = ("reference", "step", "finest", "low_pass", "max_shift", "local")
+"""Options that say how to align."""
+
+
 def average_command(
+    context: typer.Context,
     picks: option.Picks,
     tomograms: Annotated[list[Path], typer.Argument(help="Tomograms (MRC) that the picks lie in, of one voxel size.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("average"),
@@ -43,7 +49,10 @@ def average_command(
     step: Annotated[float, typer.Option(help="Degrees between the orientations searched first.")] = 20.0,
     finest: Annotated[float, typer.Option(help="Degrees at which refining orientations ends.")] = 3.0,
     low_pass: Annotated[
-        float | None, typer.Option(help="Finest detail, in A, of the first alignment.", show_default="half the radius")
+        float | None,
+        typer.Option(
+            help="Finest detail, in A, of the first alignment.", show_default="half the radius, at least 3 voxels"
+        ),
     ] = None,
     max_shift: Annotated[
         float | None, typer.Option(help="How far, in A, a centre may move.", show_default="3 voxels")
@@ -70,8 +79,9 @@ def average_command(
     if mask not in ("sphere", "map"):
         raise VoxpickError(f"--mask is {mask!r}; choose sphere or map")
     keep_inputs([output / name for name in WRITTEN], [picks, *tomograms, *([Path(reference)] if reference else [])])
-    if reference is not None and iterations == 0:
-        raise VoxpickError(f"--reference {reference}: --iterations 0 aligns nothing to it; leave one of the two out")
+    for name in OF_ALIGNMENT:
+        if iterations == 0 and is_given(context, name):
+            raise VoxpickError(f"{shown(context, name)}: --iterations 0 aligns nothing; leave one of the two out")
     keep_existing([output / name for name in WRITTEN], overwrite=overwrite)
     require_writable(output)
     volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]

@@ -87,7 +87,11 @@ def evaluate_command(
         _refuse(context, "agreement", "has nothing to do with --agreement, which sorts picks and scores nothing")
         from voxpick.cli.agreement import compare_pickings
 
-        result = compare_pickings(picks, truth, agreement, radius=radius, near=near, voxel_size=voxel_size)
+        result = compare_pickings(
+            picks, truth, agreement, radius=radius, near=near, voxel_size=voxel_size,
+            overwrite=(agreement / "agreement.json").is_file(),
+            way_out="only the folder of an earlier comparison is replaced; give another --agreement",
+        )  # fmt: skip
     elif truth.is_dir():
         _refuse(context, "model", f"goes with a pick file as the truth, and {truth} is a folder")
         result = _against_model(

@@ -42,15 +42,17 @@ def targets_command(
 ) -> None:
     """Make training masks from positions: class_mask.mrc and occupancy_mask.mrc, and the list of particles.
 
-    Put the tomogram beside them as reconstruction.mrc, and the folder is training data for `voxpick train`.
+    Put the tomogram beside them as reconstruction.mrc, and the folder is training data for `voxpick train`. Classes are
+    numbered by all that the file of picks names, of other tomograms too, so that folders made from one go together.
     """
     import numpy as np
 
     from voxpick.average.pasted import paste
-    from voxpick.cli.class_values import BACKGROUND
+    from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.truth import read_picks, warn_of_another
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import atomic_paths, require_writable
+    from voxpick.io.formats import read_particles
     from voxpick.io.mrc import read_mrc, write_mrc
     from voxpick.io.shrec import require_plain_names, write_locations
     from voxpick.shrec_classes import CLASS_IDS
@@ -69,8 +71,12 @@ def targets_command(
     if not len(particles):
         raise VoxpickError(f"{picks}: holds no particle, only {BACKGROUND}; there is nothing to mark")
     require_plain_names(output / "particle_locations.txt", particles)
+    every = read_particles(picks, voxel_size=volume.voxel_size, shape=volume.shape)  # of all tomograms
+    known = sorted({str(name) for name in every.classes} - {BACKGROUND})
+    numbers = CLASS_IDS if all(name in CLASS_IDS for name in known) else {n: k for k, n in enumerate(known, start=1)}
+    require_known_classes(radius or [], known, "--radius")
+    require_known_classes(maps or [], known, "--map")
     names = sorted({str(name) for name in particles.classes})
-    numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
     outlines = _outlines(
         names, shape, radius=radius or [], maps=maps or [], threshold=threshold, voxel_size=volume.voxel_size
     )
@@ -82,9 +88,10 @@ def targets_command(
         )
     if particles.rotations is None:
         particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
-    write_locations(output / "particle_locations.txt", particles, voxel_size=volume.voxel_size)
-    write_mrc(output / "class_mask.mrc", made.class_mask, voxel_size=volume.voxel_size)
-    write_mrc(output / "occupancy_mask.mrc", made.occupancy, voxel_size=volume.voxel_size)
+    with atomic_paths(written) as (class_mask, occupancy_mask, locations):
+        write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
+        write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
+        write_locations(locations, particles, voxel_size=volume.voxel_size)
     share = float((made.class_mask > 0).mean())
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
@@ -105,11 +112,9 @@ def _refuse_what_is_ignored(
 def _outlines(
     names: list[str], shape: str, *, radius: list[str], maps: list[str], threshold: float | None, voxel_size: float
 ) -> dict[str, Outline]:
-    """The outline of each class, by what the options say of it. Raises VoxpickError for one that has no picks."""
-    from voxpick.cli.class_values import of_class, require_known_classes
+    """The outline of each class, by what the options say of it."""
+    from voxpick.cli.class_values import of_class
 
-    require_known_classes(radius, names, "--radius")
-    require_known_classes(maps, names, "--map")
     radii = {name: of_class(radius, name, "--radius") for name in names}
     files = {name: of_class(maps, name, "--map") for name in names}
     return {name: _outline(name, shape, radii[name], files[name], threshold, voxel_size) for name in names}

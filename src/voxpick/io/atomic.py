@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from voxpick.errors import VoxpickError
@@ -32,6 +32,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_paths(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
+    """As `atomic_path`, of files that belong together: they are renamed, in this order, once all are written.
+
+    On any failure before that none is. Raises VoxpickError that names the files as they are to be called.
+    """
+    temporaries: list[Path] = []
+    try:
+        with ExitStack() as stack:
+            for path in reversed(paths):  # the last one entered is renamed first
+                temporaries.insert(0, stack.enter_context(atomic_path(path)))
+            yield temporaries
+    except VoxpickError as error:
+        message = str(error)
+        for temporary, path in zip(temporaries, paths[len(paths) - len(temporaries) :], strict=True):
+            message = message.replace(str(temporary), str(path))
+        raise VoxpickError(message) from error
 
 
 def require_writable(folder: str | Path) -> None:

@@ -6,6 +6,7 @@ After Voss et al., DoG Picker and TiltPicker, J. Struct. Biol. 166 (2009), in th
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
@@ -31,7 +32,9 @@ def widths(radius: float) -> tuple[float, float]:
 def difference_of_gaussians(data: np.ndarray, radius: float) -> np.ndarray:
     """The narrow blur less the wide blur of [z, y, x]: float32, high at the centres of bright balls of `radius` voxels.
 
-    Beyond the faces the volume is mirrored. Raises VoxpickError for a radius below one voxel or beyond half the volume.
+    Beyond the faces the volume is mirrored, which counts the voxels there twice; the response is divided by how much
+    more noise that makes of white noise than in the middle, so that noise is as seldom picked there as elsewhere.
+    Raises VoxpickError for a radius below one voxel or beyond half the volume.
     """
     if not 1 <= radius <= max(data.shape) / 2:
         raise VoxpickError(
@@ -40,7 +43,29 @@ def difference_of_gaussians(data: np.ndarray, radius: float) -> np.ndarray:
         )
     narrow, wide = widths(radius)
     values = np.asarray(data, dtype=np.float32)
-    return ndimage.gaussian_filter(values, narrow) - ndimage.gaussian_filter(values, wide)
+    response = ndimage.gaussian_filter(values, narrow) - ndimage.gaussian_filter(values, wide)
+    for section, noise in zip(response, _noise_of_sections(response.shape, narrow, wide), strict=True):
+        section /= noise
+    return response
+
+
+def _noise_of_sections(shape: tuple[int, ...], narrow: float, wide: float) -> Iterator[np.ndarray]:
+    """Deviation of the response to white noise over that in the middle of the volume: float32 [y, x] of each section.
+
+    That of the filter a - b is the root of the sum of (a - b)^2, and a and b are products of the filters along axes.
+    """
+    along = [_squared_sums(n, narrow, wide) for n in shape]
+    middle = np.prod([sums[:, n // 2] for sums, n in zip(along, shape, strict=True)], axis=0)
+    usual = middle @ [1, -2, 1]
+    for z in along[0].T:
+        variance = np.einsum("k,ky,kx->yx", z * [1, -2, 1], along[1], along[2])
+        yield np.sqrt(variance / usual).astype(np.float32)
+
+
+def _squared_sums(length: int, narrow: float, wide: float) -> np.ndarray:
+    """Sums of a^2, a b and b^2 over the weights of two Gaussians, mirrored at both ends, at each place: (3, length)."""
+    a, b = (ndimage.gaussian_filter1d(np.eye(length), width, axis=1) for width in (narrow, wide))
+    return np.stack([(a * a).sum(axis=0), (a * b).sum(axis=0), (b * b).sum(axis=0)])
 
 
 def noise_level(response: np.ndarray, data: np.ndarray) -> float:

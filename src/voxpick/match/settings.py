@@ -94,11 +94,11 @@ Settings = TypeVar("Settings", bound=PickSettings)
 
 
 def make_match_settings(kind: type[Settings], changes: dict[str, Any] | None, **defaults: Any) -> Settings:
-    """`defaults` of a method, then `changes` that are not None.
+    """`defaults` of a method, then `changes`; None, too, is a change: no limit, where the setting allows it.
 
     Raises VoxpickError for an unknown setting or a value out of range.
     """
-    values = {**defaults, **{key: value for key, value in (changes or {}).items() if value is not None}}
+    values = {**defaults, **(changes or {})}
     try:
         return kind(**values)
     except ValidationError as error:

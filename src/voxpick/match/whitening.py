@@ -27,9 +27,10 @@ class Whitening:
 
     def transfer(self, shape: tuple[int, int, int], *, device: torch.device | str = "cpu") -> torch.Tensor:
         """The gain in the layout of rfftn for `shape`: float32 [nz, ny, nx // 2 + 1]."""
-        at = _radius(shape).numpy()
-        found = np.interp(at, (np.arange(len(self.gains)) + 0.5) * SHELL, self.gains)
-        return torch.from_numpy(found.astype(np.float32)).to(device)
+        found, known = _radius(shape), (np.arange(len(self.gains)) + 0.5) * SHELL
+        for section in found.numpy():  # one at a time, as np.interp works in float64
+            section[:] = np.interp(section, known, self.gains)
+        return found.to(device)
 
 
 def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
@@ -42,19 +43,29 @@ def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
     values -= values.mean(dtype=torch.float64).float()
     if not bool(torch.isfinite(values).all()) or float(values.abs().max()) == 0:
         raise VoxpickError("the volume is constant, or holds NaN or infinite values; there is nothing to whiten")
-    spectrum, shape = torch.fft.rfftn(values), (data.shape[0], data.shape[1], data.shape[2])
-    shells = (_radius(shape) / SHELL).long().reshape(-1)
-    number = int(shells.max()) + 1
-    counts = torch.bincount(shells, minlength=number)
+    shape = (data.shape[0], data.shape[1], data.shape[2])
+    spectrum = torch.fft.rfftn(values)
+    del values
+    counts, power = _in_shells(spectrum, _radius(shape))
     counts[0] -= 1  # the mean, which is 0
-    power = torch.bincount(shells, weights=spectrum.abs().square().double().reshape(-1), minlength=number)
     filled = (counts > 0).nonzero()[:, 0]  # small volumes have no frequency in some of the lowest shells
     power = power[filled] / counts[filled]
     gains = power.clamp(min=FLOOR * float(power.median())).rsqrt().numpy()
-    gains = np.interp(np.arange(number), filled.numpy(), gains)
+    gains = np.interp(np.arange(len(counts)), filled.numpy(), gains)
     whitening = Whitening(gains / gains.mean())
     spectrum *= whitening.transfer(shape)
     return torch.fft.irfftn(spectrum, s=shape).numpy(), whitening
+
+
+def _in_shells(spectrum: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many frequencies lie in each shell, and their power: (n,), (n,). Section by section, to save memory."""
+    number = int(radius.max() / SHELL) + 1
+    counts, power = torch.zeros(number, dtype=torch.int64), torch.zeros(number, dtype=torch.float64)
+    for values, at in zip(spectrum, radius, strict=True):
+        shells = (at / SHELL).long().reshape(-1)
+        counts += torch.bincount(shells, minlength=number)
+        power += torch.bincount(shells, weights=values.abs().square().double().reshape(-1), minlength=number)
+    return counts, power
 
 
 def _radius(shape: tuple[int, int, int]) -> torch.Tensor:
