@@ -170,6 +170,20 @@ def test_without_a_reconstruction_headers_and_simulation_yaml_tell(folder, capsy
     assert read_truth(folder).tomogram_shape == (28, 20, 28)
 
 
+def test_a_thick_tomogram_without_ice_above_has_one_frame(tmp_path):
+    folder, picks = tmp_path / "model_0", tmp_path / "picks.txt"
+    folder.mkdir()
+    occupancy = np.zeros((190, 20, 28), np.int16)
+    occupancy[160:166, 2:6, 2:6], occupancy[170:176, 10:16, 10:16] = 1, 2
+    for name in ("reconstruction", "occupancy_mask"):
+        write_mrc(folder / f"{name}.mrc", occupancy, voxel_size=10.0)
+    lines = "1s3x 4 4 163\n4d8q 13 13 173\n"  # no z below 156, where SHREC's specimens begin
+    picks.write_text(lines)
+    (folder / "particle_locations.txt").write_text(lines.replace("\n", " 0 0 0\n"))
+    assert scores(folder, picks, folder)["localisation"]["F1"] == 1
+    assert scores(folder, picks, folder, "--frame", "tomogram")["localisation"]["F1"] == 1
+
+
 def test_segmentation_scores_have_the_names_of_the_data(folder):
     classes = read_labels(folder / "class_mask.mrc").copy()
     ids = {CLASS_IDS["1s3x"]: 3, CLASS_IDS["4d8q"]: 1}

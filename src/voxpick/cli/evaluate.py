@@ -50,7 +50,7 @@ def evaluate_command(
         typer.Option(
             help="What the z of the picks counts from: tomogram, specimen (the slab, z from 0 to 199 in SHREC'20), or "
             "auto: of text files the organisers' guess, where one pick outside the slab moves all of them; of STAR and "
-            "CSV files the tomogram, if most picks lie in its slab."
+            "CSV files the tomogram, if most picks lie in its slab. A tomogram that is all slab has one frame."
         ),
     ] = "auto",
     strict: Annotated[

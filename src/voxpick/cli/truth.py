@@ -155,11 +155,13 @@ def scored(
     """The picks scored by a benchmark's rules. Raises VoxpickError that names both files.
 
     frame 'auto' is the organisers' guess for their text files; picks in A that lie in the ice, most of them, count from
-    the tomogram's first section, so that one stray pick does not move all.
+    the tomogram's first section, so that one stray pick does not move all. A tomogram that is all specimen has one
+    frame, so there is nothing to guess.
     """
     from voxpick.evaluate.shrec import score_shrec
 
-    if frame == "auto" and picks_path.suffix.lower() != ".txt" and _mostly_in_ice(picks, truth):
+    guessed = picks_path.suffix.lower() == ".txt" or not _mostly_in_ice(picks, truth)
+    if frame == "auto" and (truth.z_offset == 0 or not guessed):
         frame = "tomogram"
     try:
         return score_shrec(
