@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voxpick.cli import evaluate, report
+from voxpick.cli import evaluate, main, report
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
@@ -80,6 +80,19 @@ def test_against_a_pick_file(folder):
     assert json.loads(out.read_text())["localisation"]["TP"] == 2
     with pytest.raises(VoxpickError, match="--radius"):
         run(evaluate, picks, folder.parent / "picks.star")
+
+
+def test_text_without_a_voxel_size_is_taken_for_10_A_and_says_so(folder, monkeypatch, capsys):
+    picks, truth = folder.parent / "picks.txt", folder.parent / "picks.csv"
+    words = ["voxpick", "evaluate", str(picks), str(truth), "--radius", "5"]
+    for more, told in (([], 1), (["--voxel-size", "10"], 0)):
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        warned = [line for line in capsys.readouterr().err.splitlines() if "picks.txt" in line]
+        assert len(warned) == told and all("10 A is taken, --voxel-size" in line for line in warned)
+        assert all(line.startswith("voxpick: warning: ") for line in warned)
 
 
 def test_bad_input_names_file_and_value(folder):

@@ -6,9 +6,12 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
@@ -58,7 +61,7 @@ def _version(asked: bool) -> None:
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit code 2."""
-    with _cleaning_up_on_sigterm():
+    with _cleaning_up_on_sigterm(), _own_warnings_on_one_line():
         _run()
 
 
@@ -81,6 +84,22 @@ def _cleaning_up_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
         if asked.is_set():
             os.kill(os.getpid(), signal.SIGTERM)  # so that the one who waits for it sees what ended it
+
+
+@contextmanager
+def _own_warnings_on_one_line() -> Iterator[None]:
+    """Show what voxpick warns of as one line of standard error, and warnings of other packages as Python does."""
+    package = Path(__file__).parent.parent
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning) and package in Path(filename).parents:
+            print(f"voxpick: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            as_usual(message, category, filename, *rest, **more)
+
+    with warnings.catch_warnings():
+        as_usual, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 def _run() -> None:
