@@ -6,6 +6,7 @@ import zipfile
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import yaml
 from bad_files import refused, run
 
@@ -267,6 +268,16 @@ def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, c
     assert code == 2 and "picks: another process writes picks there" in lines[-1]
     assert list((copy / "picks").iterdir()) == []
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
+@pytest.mark.parametrize("commands", [("detect", "match"), ("match", "detect")])
+def test_an_import_list_names_what_both_commands_found(monkeypatch, capsys, copy, commands):
+    shutil.copy(copy / "good.mrc", copy / "second.mrc")
+    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
+    for command, tomogram in zip(commands, ("good.mrc", "second.mrc"), strict=True):
+        assert run(monkeypatch, capsys, copy, command, tomogram, *how[command].split(), "-o", "picks")[0] == 0
+    listed = starfile.read(copy / "picks" / "relion_import.star")
+    assert sorted(listed["rlnTomoName"]) == ["good", "second"]
 
 
 def test_a_radius_given_twice_for_a_class_is_refused(monkeypatch, capsys, copy):
