@@ -95,6 +95,17 @@ def test_text_without_a_voxel_size_is_taken_for_10_A_and_says_so(folder, monkeyp
         assert all(line.startswith("voxpick: warning: ") for line in warned)
 
 
+def test_picks_of_two_tomograms_are_compared_with_a_warning(folder):
+    truth = folder.parent / "TS_01.csv"
+    one = Particles(np.full((1, 3), 40.0), ["1s3x"], tomograms=np.array(["TS_01"], dtype=object))
+    write_particles(truth, one)
+    for name, told in (("TS_01", False), ("TS_02", True), ("7", False)):
+        picks = folder.parent / f"of_{name}.csv"
+        write_particles(picks, one.with_columns(tomograms=np.array([name], dtype=object)))
+        output = run(evaluate, picks, truth, "--radius", 50)
+        assert ("of_TS_02.csv: says its picks are of 'TS_02', not 'TS_01'" in output) == told
+
+
 def test_bad_input_names_file_and_value(folder):
     picks = folder.parent / "picks.csv"
     with pytest.raises(VoxpickError, match="--benchmark is 'shrec18'"):
