@@ -115,6 +115,13 @@ def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
     assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
 
 
+@pytest.mark.parametrize("name", ["picks.star", "picks.csv", "picks.txt", "report.html"])
+def test_a_demo_keeps_results_beside_which_there_is_no_demo(monkeypatch, capsys, copy, name):
+    (copy / name).write_text("hours of work")
+    monkeypatch.setattr("voxpick.cli.demo.simulate_tomogram", None)
+    refused(monkeypatch, capsys, copy, ["demo", "-o", "."], f"{name}: exists already; no demo made it")
+
+
 def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     detect = ["detect", "good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     (copy / "picks").mkdir()
