@@ -39,6 +39,9 @@ def copy(place, tmp_path):
         ("average good.csv good.mrc --seed -1", "--seed"),
         ("calibrate model.pt nowhere --aim foo -o new.pt", "--aim is 'foo'"),
         ("calibrate model.pt nowhere -o .", "is a folder"),
+        ("calibrate voxpick nowhere -o model.pt", "model.pt: exists already; add --overwrite"),
+        ("calibrate voxpick nowhere -o model.pt --overwrite", "nowhere: no such folder"),
+        ("calibrate model.pt nowhere -o ./model.pt", "nowhere: no such folder"),
     ],
 )
 def test_inputs_are_kept(monkeypatch, capsys, copy, words, lost):
