@@ -140,6 +140,16 @@ def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
 
 
+@pytest.mark.parametrize("name", ["match.yaml", "relion_import.star"])
+def test_records_and_lists_of_other_origin_are_kept(monkeypatch, capsys, copy, name):
+    match = ["match", "good.mrc", "--method", "dog", "--radius", "30", "-o", "picks"]
+    (copy / "picks").mkdir()
+    (copy / "picks" / name).write_text("mine: 1\n")
+    refused(monkeypatch, capsys, copy, match, f"picks/{name}: was not made by this command; add --overwrite")
+    assert run(monkeypatch, capsys, copy, *match, "--overwrite")[0] == 0
+    assert run(monkeypatch, capsys, copy, *match)[0] == 0, "its own record and list"
+
+
 def test_a_tomogram_is_not_replaced_by_a_segmentation(monkeypatch, capsys, copy):
     """`detect *.mrc` finds the segmentations of an earlier call, too."""
     words = ["--model", "model.pt", "--no-classes", "--segmentation", "--overwrite", "-o", "."]

@@ -43,9 +43,10 @@ class PicksFolder:
     def prepare(self, volumes: list[Path], *, beside: list[str], overwrite: bool) -> dict[str, Path]:
         """The tomograms by the name of their picks. beside: patterns of what else is written, such as '{}.html'.
 
-        Raises VoxpickError where the folder cannot be written to, or holds other picks and they are not to be replaced.
+        Raises VoxpickError where the folder cannot be written to, or holds other picks, or a record or import list of
+        another origin, and they are not to be replaced.
         """
-        from voxpick.cli.outputs import keep_inputs, keep_other_picks
+        from voxpick.cli.outputs import keep_foreign_notes, keep_inputs, keep_other_picks
         from voxpick.io.atomic import require_writable
 
         check_tomograms(volumes, self.formats)
@@ -53,6 +54,8 @@ class PicksFolder:
         files = {picks_name(path): path for path in volumes}
         patterns = [*patterns_of(self.formats), *beside]
         keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
+        noted = IMPORT_LIST if "star" in self.formats else None
+        keep_foreign_notes(self.path, self.record, noted, RECORDS, overwrite=overwrite)
         keep_other_picks(self.path, self.path / self.record, files, patterns, overwrite=overwrite)
         return files
 
