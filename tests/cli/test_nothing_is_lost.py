@@ -32,6 +32,8 @@ def copy(place, tmp_path):
     [
         ("report good.mrc good.csv -o good.mrc", "good.mrc"),
         ("report good.mrc good.csv -o good.csv", "good.csv"),
+        ("report good.mrc good.csv -o model.pt", "model.pt: a page is written"),
+        ("cam good.mrc good.csv --model model.pt -o notes.star", "notes.star: a page is written"),
         ("evaluate good.csv good.csv --radius 50 --json good.csv", "good.csv"),
         ("evaluate good.csv good.csv --radius 50 --json .", "is a folder"),
         ("evaluate good.csv good.csv --radius 50 --json /dev/full", "/dev/full: is a device or a pipe"),

@@ -47,7 +47,7 @@ def cam_command(
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
     from voxpick.cli.detect_models import read_classifier
-    from voxpick.cli.outputs import files_of, keep_inputs
+    from voxpick.cli.outputs import files_of, keep_inputs, require_html
     from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
@@ -60,6 +60,7 @@ def cam_command(
     from voxpick.volume import intensity_statistics
 
     keep_inputs([output], [volume, picks, *map(Path, model), *files_of(truth)])
+    require_html(output)
     require_file_place(output)
     models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)
