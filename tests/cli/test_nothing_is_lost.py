@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import mrcfile
 import numpy as np
@@ -12,7 +13,7 @@ from bad_files import refused, run
 
 from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
-from voxpick.cli.tomograms import check_tomograms
+from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
@@ -188,6 +189,29 @@ def test_a_batch_goes_on_after_a_bad_tomogram(monkeypatch, capsys, copy, place):
     code, lines, written = run(monkeypatch, capsys, copy, *words)
     assert code == 2 and "1 of 2 tomograms failed: nan.mrc" in lines[-1]
     assert {"good.star", "good.csv", "good.txt", "detect.yaml"} <= written
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"), "t.mrc: not enough memory (CUDA out of memory"),
+        (MemoryError(), "t.mrc: not enough memory"),
+        (OSError(5, "Input/output error"), "t.mrc: [Errno 5] Input/output error"),
+    ],
+)
+def test_a_batch_survives_what_is_wrong_with_one_tomogram(capsys, error, words):
+    failures = Failures(2)
+    with failures.of(Path("t.mrc")):
+        raise error
+    assert words in capsys.readouterr().err and failures.messages == ["t.mrc"]
+    with pytest.raises(type(error)), Failures(1).of(Path("t.mrc")):
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_batch_ends_by_ctrl_c_and_by_faults_of_voxpick(error):
+    with pytest.raises(error), Failures(2).of(Path("t.mrc")):
+        raise error
 
 
 def test_a_bank_is_kept(monkeypatch, capsys, copy):
