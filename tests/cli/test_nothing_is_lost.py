@@ -2,16 +2,18 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
+import starfile
 import yaml
 from bad_files import refused, run
 
 from voxpick.cli import detect_output
 from voxpick.cli.calibrate import calibrate_command
-from voxpick.cli.tomograms import check_tomograms
+from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
 from voxpick.io import mrc
 from voxpick.io.alone import alone_in
@@ -32,6 +34,8 @@ def copy(place, tmp_path):
     [
         ("report good.mrc good.csv -o good.mrc", "good.mrc"),
         ("report good.mrc good.csv -o good.csv", "good.csv"),
+        ("report good.mrc good.csv -o model.pt", "model.pt: a page is written"),
+        ("cam good.mrc good.csv --model model.pt -o notes.star", "notes.star: a page is written"),
         ("evaluate good.csv good.csv --radius 50 --json good.csv", "good.csv"),
         ("evaluate good.csv good.csv --radius 50 --json .", "is a folder"),
         ("evaluate good.csv good.csv --radius 50 --json /dev/full", "/dev/full: is a device or a pipe"),
@@ -39,6 +43,9 @@ def copy(place, tmp_path):
         ("average good.csv good.mrc --seed -1", "--seed"),
         ("calibrate model.pt nowhere --aim foo -o new.pt", "--aim is 'foo'"),
         ("calibrate model.pt nowhere -o .", "is a folder"),
+        ("calibrate voxpick nowhere -o model.pt", "model.pt: exists already; add --overwrite"),
+        ("calibrate voxpick nowhere -o model.pt --overwrite", "nowhere: no such folder"),
+        ("calibrate model.pt nowhere -o ./model.pt", "nowhere: no such folder"),
     ],
 )
 def test_inputs_are_kept(monkeypatch, capsys, copy, words, lost):
@@ -160,6 +167,13 @@ def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
     assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
 
 
+@pytest.mark.parametrize("name", ["picks.star", "picks.csv", "picks.txt", "report.html"])
+def test_a_demo_keeps_results_beside_which_there_is_no_demo(monkeypatch, capsys, copy, name):
+    (copy / name).write_text("hours of work")
+    monkeypatch.setattr("voxpick.cli.demo.simulate_tomogram", None)
+    refused(monkeypatch, capsys, copy, ["demo", "-o", "."], f"{name}: exists already; no demo made it")
+
+
 def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     detect = ["detect", "good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     (copy / "picks").mkdir()
@@ -173,6 +187,16 @@ def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
     other = ["detect", "other/good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
+
+
+@pytest.mark.parametrize("name", ["match.yaml", "relion_import.star"])
+def test_records_and_lists_of_other_origin_are_kept(monkeypatch, capsys, copy, name):
+    match = ["match", "good.mrc", "--method", "dog", "--radius", "30", "-o", "picks"]
+    (copy / "picks").mkdir()
+    (copy / "picks" / name).write_text("mine: 1\n")
+    refused(monkeypatch, capsys, copy, match, f"picks/{name}: was not made by this command; add --overwrite")
+    assert run(monkeypatch, capsys, copy, *match, "--overwrite")[0] == 0
+    assert run(monkeypatch, capsys, copy, *match)[0] == 0, "its own record and list"
 
 
 def test_a_tomogram_is_not_replaced_by_a_segmentation(monkeypatch, capsys, copy):
@@ -211,6 +235,29 @@ def test_a_batch_goes_on_after_a_bad_tomogram(monkeypatch, capsys, copy, place):
     code, lines, written = run(monkeypatch, capsys, copy, *words)
     assert code == 2 and "1 of 2 tomograms failed: nan.mrc" in lines[-1]
     assert {"good.star", "good.csv", "good.txt", "detect.yaml"} <= written
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"), "t.mrc: not enough memory (CUDA out of memory"),
+        (MemoryError(), "t.mrc: not enough memory"),
+        (OSError(5, "Input/output error"), "t.mrc: [Errno 5] Input/output error"),
+    ],
+)
+def test_a_batch_survives_what_is_wrong_with_one_tomogram(capsys, error, words):
+    failures = Failures(2)
+    with failures.of(Path("t.mrc")):
+        raise error
+    assert words in capsys.readouterr().err and failures.messages == ["t.mrc"]
+    with pytest.raises(type(error)), Failures(1).of(Path("t.mrc")):
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_batch_ends_by_ctrl_c_and_by_faults_of_voxpick(error):
+    with pytest.raises(error), Failures(2).of(Path("t.mrc")):
+        raise error
 
 
 def test_a_bank_is_kept(monkeypatch, capsys, copy):
@@ -313,6 +360,16 @@ def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, c
     assert code == 2 and "picks: another process writes picks there" in lines[-1]
     assert list((copy / "picks").iterdir()) == []
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
+@pytest.mark.parametrize("commands", [("detect", "match"), ("match", "detect")])
+def test_an_import_list_names_what_both_commands_found(monkeypatch, capsys, copy, commands):
+    shutil.copy(copy / "good.mrc", copy / "second.mrc")
+    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
+    for command, tomogram in zip(commands, ("good.mrc", "second.mrc"), strict=True):
+        assert run(monkeypatch, capsys, copy, command, tomogram, *how[command].split(), "-o", "picks")[0] == 0
+    listed = starfile.read(copy / "picks" / "relion_import.star")
+    assert sorted(listed["rlnTomoName"]) == ["good", "second"]
 
 
 def test_a_radius_given_twice_for_a_class_is_refused(monkeypatch, capsys, copy):

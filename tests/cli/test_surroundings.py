@@ -11,6 +11,7 @@ from bad_files import refused, run
 
 from voxpick import __version__
 from voxpick.cli import main
+from voxpick.errors import VoxpickError
 from voxpick.io.atomic import require_writable
 
 
@@ -85,6 +86,13 @@ def test_an_output_that_is_a_link_to_itself_is_replaced(monkeypatch, capsys, pla
     link.symlink_to(link)
     assert run(monkeypatch, capsys, place, "report", "good.mrc", "good.csv", "--output", link)[0] == 0
     assert link.is_file() and not link.is_symlink()
+
+
+def test_a_folder_that_is_a_link_to_nothing_cannot_be_written_to(tmp_path):
+    (tmp_path / "picks").symlink_to(tmp_path / "gone")
+    for folder in (tmp_path / "picks", tmp_path / "picks" / "new"):
+        with pytest.raises(VoxpickError, match=r"picks.*: cannot be written to"):
+            require_writable(folder)
 
 
 def test_a_model_without_a_classifier_says_how_to_train_one(monkeypatch, capsys, place):

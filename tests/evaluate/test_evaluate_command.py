@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voxpick.cli import evaluate, report
+from voxpick.cli import evaluate, main, report
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
@@ -80,6 +80,30 @@ def test_against_a_pick_file(folder):
     assert json.loads(out.read_text())["localisation"]["TP"] == 2
     with pytest.raises(VoxpickError, match="--radius"):
         run(evaluate, picks, folder.parent / "picks.star")
+
+
+def test_text_without_a_voxel_size_is_taken_for_10_A_and_says_so(folder, monkeypatch, capsys):
+    picks, truth = folder.parent / "picks.txt", folder.parent / "picks.csv"
+    words = ["voxpick", "evaluate", str(picks), str(truth), "--radius", "5"]
+    for more, told in (([], 1), (["--voxel-size", "10"], 0)):
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        warned = [line for line in capsys.readouterr().err.splitlines() if "picks.txt" in line]
+        assert len(warned) == told and all("10 A is taken, --voxel-size" in line for line in warned)
+        assert all(line.startswith("voxpick: warning: ") for line in warned)
+
+
+def test_picks_of_two_tomograms_are_compared_with_a_warning(folder):
+    truth = folder.parent / "TS_01.csv"
+    one = Particles(np.full((1, 3), 40.0), ["1s3x"], tomograms=np.array(["TS_01"], dtype=object))
+    write_particles(truth, one)
+    for name, told in (("TS_01", False), ("TS_02", True), ("7", False)):
+        picks = folder.parent / f"of_{name}.csv"
+        write_particles(picks, one.with_columns(tomograms=np.array([name], dtype=object)))
+        output = run(evaluate, picks, truth, "--radius", 50)
+        assert ("of_TS_02.csv: says its picks are of 'TS_02', not 'TS_01'" in output) == told
 
 
 def test_bad_input_names_file_and_value(folder):
@@ -168,6 +192,20 @@ def test_without_a_reconstruction_headers_and_simulation_yaml_tell(folder, capsy
     assert truth.particles.centers_zyx[0].tolist() == [32.0, 32.0, 32.0] and not capsys.readouterr().err
     (folder / "simulation.yaml").write_text("recipe: {size_zyx: [12, 20, 28], thickness: null}\n")
     assert read_truth(folder).tomogram_shape == (28, 20, 28)
+
+
+def test_a_thick_tomogram_without_ice_above_has_one_frame(tmp_path):
+    folder, picks = tmp_path / "model_0", tmp_path / "picks.txt"
+    folder.mkdir()
+    occupancy = np.zeros((190, 20, 28), np.int16)
+    occupancy[160:166, 2:6, 2:6], occupancy[170:176, 10:16, 10:16] = 1, 2
+    for name in ("reconstruction", "occupancy_mask"):
+        write_mrc(folder / f"{name}.mrc", occupancy, voxel_size=10.0)
+    lines = "1s3x 4 4 163\n4d8q 13 13 173\n"  # no z below 156, where SHREC's specimens begin
+    picks.write_text(lines)
+    (folder / "particle_locations.txt").write_text(lines.replace("\n", " 0 0 0\n"))
+    assert scores(folder, picks, folder)["localisation"]["F1"] == 1
+    assert scores(folder, picks, folder, "--frame", "tomogram")["localisation"]["F1"] == 1
 
 
 def test_segmentation_scores_have_the_names_of_the_data(folder):

@@ -63,6 +63,11 @@ def test_dynamo_by_hand(tmp_path: Path) -> None:
         read_particles(path)
     path.write_text(" ".join(f"{value:g}" for value in [*row, 7.5]) + "\n")
     np.testing.assert_allclose(read_particles(path).centers_zyx, [[82.5, 7.5, 3.75]])
+    with pytest.warns(UserWarning, match=r"p\.tbl: says 7\.5 A a pixel, .* the 10 A"):
+        np.testing.assert_allclose(read_particles(path, voxel_size=10).centers_zyx, [[110, 10, 5]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_particles(path, voxel_size=7.55)
 
 
 def test_dynamo_as_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,8 @@ def test_imod_by_hand(tmp_path: Path) -> None:
     """The centre of the first voxel is at (0.5, 0.5, 0); names are classes; the pixel size has a unit."""
     path = tmp_path / "p.mod"
     path.write_bytes(imod_model([(b"ribosome", [[(0.5, 0.5, 0)], [(10.5, 5.5, 3)]]), (b"", [[(1, 2, 3)]])]))
-    found = read_particles(path, voxel_size=10)
+    with pytest.warns(UserWarning, match=r"says 7\.84 A a pixel"):
+        found = read_particles(path, voxel_size=10)
     np.testing.assert_allclose(found.centers_zyx, [[0, 0, 0], [30, 50, 100], [30, 15, 5]])
     assert found.classes.tolist() == ["ribosome", "ribosome", "object_2"]
     np.testing.assert_allclose(read_particles(path).centers_zyx[1], np.array([3, 5, 10]) * VOXEL)
@@ -48,6 +50,20 @@ def test_imod_by_hand(tmp_path: Path) -> None:
     path.write_bytes(imod_model([(b"a", [[(1, float("nan"), 3)]])]))
     with pytest.raises(VoxpickError, match=r"point 1 is \[1.0, nan, 3.0\]"):
         read_particles(path, voxel_size=10)
+
+
+def test_an_imod_model_of_another_pixel_size_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.mod"
+    path.write_bytes(imod_model([(b"a", [[(10.5, 5.5, 3)]])]))
+    with pytest.warns(
+        UserWarning, match=r"p\.mod: says 7\.84 A a pixel, .* the 10 A of the tomogram or of --voxel-size"
+    ):
+        found = read_particles(path, voxel_size=10)
+    np.testing.assert_allclose(found.centers_zyx, [[30, 50, 100]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_particles(path, voxel_size=7.9)
+        read_particles(path)
 
 
 def test_imod_as_written(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +193,40 @@ def test_bad_files_are_named(tmp_path: Path, name: str, text: str, words: str) -
         read_particles(tmp_path / name, voxel_size=10, shape=SHAPE)
     with pytest.raises(VoxpickError, match=r"missing.*no such file|names no particle format"):
         read_particles(tmp_path / f"missing{Path(name).suffix}")
+
+
+STAR_HEAD = "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+
+
+@pytest.mark.parametrize("rest", ["# version 50001\n", "\n# version 50001\n\ndata_more\n\n_rlnFoo 1\n"])
+def test_a_comment_behind_an_empty_table_is_no_row(tmp_path: Path, rest: str) -> None:
+    (tmp_path / "p.star").write_text(STAR_HEAD + rest)
+    assert len(read_star(tmp_path / "p.star", voxel_size=10)) == 0
+
+
+def test_star_files_are_utf8_in_any_locale(tmp_path: Path) -> None:
+    """They were refused by their own reader where the locale has another encoding."""
+    code = (
+        "import numpy as np; from voxpick.io.formats import write_particles; from voxpick.particles import Particles\n"
+        "p = Particles(np.ones((1, 3)), classes=np.array(['prot\\xe9ine'], dtype=object))\n"
+        "for s in ('star', 'cbox'): write_particles(f'p.{s}', p, voxel_size=10, shape=(12, 20, 28))\n"
+    )
+    environment = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    for suffix in ("star", "cbox"):
+        assert read_particles(tmp_path / f"p.{suffix}", voxel_size=10).classes.tolist() == ["protéine"]
+
+
+def test_names_of_tomograms_that_are_missing_beside_their_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, table(2), voxel_size=10, shape=SHAPE)
+    expected, whole = read_star(path).centers_zyx, starfile.read(path, always_dict=True)
+    particles, sizes = whole["particles"].drop(columns="rlnTomoName"), whole["voxpick"].iloc[:1]
+    starfile.write({"particles": particles, "voxpick": sizes}, path)
+    np.testing.assert_allclose(read_star(path).centers_zyx, expected)
+    starfile.write({"particles": particles, "voxpick": pd.concat([sizes, sizes])}, path)
+    with pytest.raises(VoxpickError, match=r"the particles table has no column rlnTomoName, .* of 2 sizes"):
+        read_star(path)
 
 
 def test_what_is_missing_is_asked_for(tmp_path: Path) -> None:

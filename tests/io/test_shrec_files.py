@@ -83,6 +83,31 @@ def test_model_directory_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.
     assert open_model(tmp_path / "model_0").voxel_size == 5
 
 
+@pytest.mark.parametrize(
+    ("tomogram", "mask", "expected"),
+    [(0, 6.5, 6.5), (1, 6.5, 6.5), (6.5, 1, 6.5), (6.5, 6.53, 6.5), (0, 0, 10), (1, 0, 10), (10, 1, 10)],
+)
+def test_voxel_size_that_one_header_says(tmp_path: Path, tomogram: float, mask: float, expected: float) -> None:
+    assert open_model(model_of_sizes(tmp_path, tomogram, mask)).voxel_size == pytest.approx(expected)
+
+
+def test_headers_of_two_voxel_sizes(tmp_path: Path) -> None:
+    folder = model_of_sizes(tmp_path, 10, 6.5)
+    with pytest.raises(
+        VoxpickError, match=r"reconstruction\.mrc says 10 A .* occupancy_mask\.mrc 6\.5 A; give --voxel-size"
+    ):
+        _ = open_model(folder).voxel_size
+    assert open_model(folder, voxel_size=6.5).voxel_size == 6.5
+
+
+def model_of_sizes(place: Path, tomogram: float, mask: float) -> Path:
+    write_model(place / "model_0", **model_arrays(np.random.default_rng(1)))
+    for name, size in (("reconstruction", tomogram), ("occupancy_mask", mask)):
+        with mrcfile.open(place / "model_0" / f"{name}.mrc", mode="r+") as file:
+            file.voxel_size = size
+    return place / "model_0"
+
+
 def test_an_overwritten_directory_is_there_until_the_new_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

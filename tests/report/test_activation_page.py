@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from voxpick.cli import build_app
 from voxpick.detect.activation import Activation
+from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import save_models
@@ -74,14 +75,37 @@ def test_examples_are_the_most_confident_that_lie_wholly_inside():
     assert found.tolist() == [3, 1, 5, 4]
 
 
-def test_the_command(tmp_path):
+def small_classifier():
     torch.manual_seed(0)
-    rng = np.random.default_rng(1)
     settings = {"classes": 3, "growth": 2, "blocks": 2, "stem": 2}
-    model = Model.create(
+    return Model.create(
         "densenet", settings, classes=["background", "1s3x", "b"], voxel_size=10.0, detection={"subtomogram": 8},
         provenance={"method": "dilated-densenet"},
     )  # fmt: skip
+
+
+def test_bright_protein_is_shown_as_dark_one_is(tmp_path, monkeypatch):
+    save_models(tmp_path / "m.pt", {"classifier": small_classifier()})
+    data = np.random.default_rng(1).standard_normal((12, 20, 28)).astype(np.float32)
+    write_particles(tmp_path / "p.csv", particles(("b", "1s3x")))
+    shown = {}
+    for name, sign, more in (("dark", 1, []), ("bright", -1, ["--invert"]), ("wrong", -1, [])):
+        write_mrc(tmp_path / "t.mrc", sign * data, voxel_size=10.0)
+        skewed = Slab(0, 12, "", skewed=-9.0 * sign)
+        monkeypatch.setattr("voxpick.detect.prepare.choose_slab", lambda *_, found=skewed, **__: found)
+        words = ["cam", str(tmp_path / "t.mrc"), str(tmp_path / "p.csv"), "--model", str(tmp_path / "m.pt"), *more]
+        done = CliRunner().invoke(build_app(), [*words, "-o", str(tmp_path / "c.html")])
+        assert done.exit_code == 0, done.output
+        assert ("particles seem to be bright" in done.output) == (name == "wrong")
+        shown[name] = pictures((tmp_path / "c.html").read_text())
+    for name, image in shown["dark"].items():
+        np.testing.assert_array_equal(image, shown["bright"][name])
+    assert (shown["wrong"]["b, input"] != shown["dark"]["b, input"]).mean() > 0.5
+
+
+def test_the_command(tmp_path):
+    rng = np.random.default_rng(1)
+    model = small_classifier()
     save_models(tmp_path / "m.pt", {"classifier": model})
     other = Model.create(
         "msdnet", {"classes": 3, "depth": 2}, classes=model.classes, voxel_size=10.0, detection={"subtomogram": 8}

@@ -6,21 +6,21 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import typer
 
-from voxpick.errors import VoxpickError
+from voxpick.cli.one_line import one_line
 
 COMMANDS = (
     "demo", "structures", "simulate", "methods", "train", "detect", "match", "average", "targets", "evaluate",
     "calibrate", "agreement", "report", "cam", "benchmark", "zoo",
 )  # fmt: skip
-
-NO_MEMORY = ("can't allocate memory", "out of memory", "array is too big")
-"""What libraries say that ask for more than there is."""
 
 
 def build_app() -> typer.Typer:
@@ -58,7 +58,7 @@ def _version(asked: bool) -> None:
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit code 2."""
-    with _cleaning_up_on_sigterm():
+    with _cleaning_up_on_sigterm(), _own_warnings_on_one_line():
         _run()
 
 
@@ -83,6 +83,22 @@ def _cleaning_up_on_sigterm() -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)  # so that the one who waits for it sees what ended it
 
 
+@contextmanager
+def _own_warnings_on_one_line() -> Iterator[None]:
+    """Show what voxpick warns of as one line of standard error, and warnings of other packages as Python does."""
+    package = Path(__file__).parent.parent
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *rest: Any, **more: Any) -> None:
+        if issubclass(category, UserWarning) and package in Path(filename).parents:
+            print(f"voxpick: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            as_usual(message, category, filename, *rest, **more)
+
+    with warnings.catch_warnings():
+        as_usual, warnings.showwarning = warnings.showwarning, show
+        yield
+
+
 def _run() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
@@ -91,7 +107,7 @@ def _run() -> None:
         print("voxpick: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        text = _one_line(error)
+        text = one_line(error)
         if text is None or debug:
             raise
         if text:
@@ -102,24 +118,6 @@ def _run() -> None:
             from voxpick.cli.device_memory import note_device_memory
 
             note_device_memory()
-
-
-def _one_line(error: Exception) -> str | None:
-    """What to tell the user; None for an error that is voxpick's own fault, whose traceback is worth a report."""
-    text = " ".join(str(error).split())
-    if isinstance(error, (VoxpickError, OSError)):
-        return text or type(error).__name__
-    if isinstance(error, UnicodeEncodeError) and "surrogates" in text:  # how Python holds bytes that it cannot read
-        return "the name of a file or folder is not UTF-8, so it cannot be written into a file; rename it"
-    if isinstance(error, MemoryError) or any(mark in text for mark in NO_MEMORY):
-        return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
-    if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line
-        if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message())
-            return ""
-        command = error.ctx.command_path if error.ctx else "voxpick"
-        return f"{' '.join(error.format_message().split()).rstrip('.')}; see '{command} --help'"
-    return None
 
 
 def _debug_first(arguments: list[str]) -> list[str]:

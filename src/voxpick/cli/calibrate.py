@@ -47,6 +47,9 @@ def calibrate_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Model file to write.", show_default="MODEL")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of --output where it is there and is not MODEL.")
+    ] = False,
     device: option.Device = "auto",
     threads: option.Threads = None,
 ) -> None:
@@ -58,7 +61,7 @@ def calibrate_command(
     """
     from voxpick.cli.detect_models import read_parts
     from voxpick.cli.fit_confidence import check_aim
-    from voxpick.cli.outputs import files_of, keep_inputs
+    from voxpick.cli.outputs import files_of, keep_existing, keep_inputs
     from voxpick.cli.threads import set_threads
     from voxpick.io.atomic import require_file_place
     from voxpick.io.model import save_models, stored_dtype
@@ -71,6 +74,8 @@ def calibrate_command(
     written = output or path
     keep_inputs([written], [file for folder in tomograms for file in files_of(folder)])
     require_file_place(written)
+    if not (written.exists() and written.samefile(path)):
+        keep_existing([written], overwrite=overwrite)
     check_aim(aim, beta)
     where = str(choose_device(device))
     found = calibrate(models, tomograms, aim=aim, beta=beta, threshold=threshold, device=where)

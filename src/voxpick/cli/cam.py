@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.detect_options import Invert
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def cam_command(
     examples: Annotated[int, typer.Option(min=1, help="Particles of each class, the most confident first.")] = 2,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("cam.html"),
     voxel_size: option.VoxelSize = None,
+    invert: Invert = False,
     device: option.Device = "auto",
 ) -> None:
     """Show which parts of a particle a classifier goes by: class activation maps, in one HTML file.
@@ -45,10 +47,11 @@ def cam_command(
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
     from voxpick.cli.detect_models import read_classifier
-    from voxpick.cli.outputs import files_of, keep_inputs
+    from voxpick.cli.outputs import files_of, keep_inputs, require_html
+    from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
-    from voxpick.detect.prepare import in_spectrum
+    from voxpick.detect.prepare import _check_contrast, in_spectrum, slab_of
     from voxpick.detect.rescale import rescaled, same_voxel_size
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
@@ -57,6 +60,7 @@ def cam_command(
     from voxpick.volume import intensity_statistics
 
     keep_inputs([output], [volume, picks, *map(Path, model), *files_of(truth)])
+    require_html(output)
     require_file_place(output)
     models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)
@@ -75,10 +79,15 @@ def cam_command(
     centers = chosen.voxels(tomogram.voxel_size)
     mean, deviation = intensity_statistics(tomogram)
     columns = []
-    for name, found in zip(model, models, strict=True):
-        taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
-        maps = activations(taken.data, centers, found.network, size=size, mean=middle, deviation=spread, device=device)
-        columns.append(Column(str(found.provenance.get("method", Path(name).stem)), found.classes, maps))
+    with warnings_on_one_line():
+        _check_contrast(tomogram, slab_of(tomogram), inverted=invert)
+        for name, found in zip(model, models, strict=True):
+            taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
+            maps = activations(
+                taken.data, centers, found.network, size=size, mean=middle, deviation=-spread if invert else spread,
+                device=device,
+            )  # fmt: skip
+            columns.append(Column(str(found.provenance.get("method", Path(name).stem)), found.classes, maps))
     hint = "Blue: the class in the picks file; red: another."
     page = build_activation_page(
         chosen, columns, None if density is None else _truth_cubes(density, chosen, size, grid),

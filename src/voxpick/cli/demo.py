@@ -14,6 +14,7 @@ from voxpick.errors import VoxpickError
 
 DEMO_SIZE = (128, 160, 192)
 PARTICLES_PER_VOXEL = 2600 / (200 * 512 * 512)
+RESULTS = ("picks.star", "picks.csv", "picks.txt", "report.html")
 FIRST_SEED = 1_000_000_000
 """Demo tomograms draw their seeds from here up; training, validation and test data stay below."""
 
@@ -46,6 +47,7 @@ def demo(
     from voxpick.report.page import build_report
 
     set_threads(threads)
+    _keep_other_data(output)
     require_writable(output)
     start = time.perf_counter()
     models = load_models(builtin_model_path(DEFAULT_METHOD))
@@ -87,7 +89,6 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
-    _keep_other_data(folder)
     bank = load_bank()
     nz, ny, nx = DEMO_SIZE
     recipe = Recipe(size_zyx=DEMO_SIZE, thickness=nz + 32, particles=round(PARTICLES_PER_VOXEL * nz * ny * nx))
@@ -97,11 +98,16 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, 0), overwrite=True)
 
 
-def _keep_other_data(folder: Path) -> None:
-    """Refuse to replace a folder that no demo made."""
+def _keep_other_data(output: Path) -> None:
+    """Refuse to replace a folder model_0 that no demo made, or results where no demo made one."""
     import yaml
 
+    from voxpick.cli.outputs import keep_existing
+
+    folder = output / "model_0"
     if not folder.exists():
+        way_out = "no demo made it, as there is no model_0 beside it; give another --output"
+        keep_existing([output / name for name in RESULTS], overwrite=False, way_out=way_out)
         return
     try:
         seed = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))["seed"]

@@ -25,6 +25,8 @@ COPICK = "copick"
 COPICK_RUN = "copick/ExperimentRuns/{}"
 
 IMPORT_LIST = "relion_import.star"
+RECORDS = ("detect.yaml", "match.yaml")
+"""Of the commands that write picks, which may share a folder."""
 
 WRITING_SECONDS = 600.0
 """How long the picks of a tomogram wait for those of another that a second process writes into the same folder."""
@@ -41,9 +43,10 @@ class PicksFolder:
     def prepare(self, volumes: list[Path], *, beside: list[str], overwrite: bool) -> dict[str, Path]:
         """The tomograms by the name of their picks. beside: patterns of what else is written, such as '{}.html'.
 
-        Raises VoxpickError where the folder cannot be written to, or holds other picks and they are not to be replaced.
+        Raises VoxpickError where the folder cannot be written to, or holds other picks, or a record or import list of
+        another origin, and they are not to be replaced.
         """
-        from voxpick.cli.outputs import keep_inputs, keep_other_picks
+        from voxpick.cli.outputs import keep_foreign_notes, keep_inputs, keep_other_picks
         from voxpick.io.atomic import require_writable
 
         check_tomograms(volumes, self.formats)
@@ -51,6 +54,8 @@ class PicksFolder:
         files = {picks_name(path): path for path in volumes}
         patterns = [*patterns_of(self.formats), *beside]
         keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
+        noted = IMPORT_LIST if "star" in self.formats else None
+        keep_foreign_notes(self.path, self.record, noted, RECORDS, overwrite=overwrite)
         keep_other_picks(self.path, self.path / self.record, files, patterns, overwrite=overwrite)
         return files
 
@@ -78,7 +83,8 @@ class PicksFolder:
             write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
             if labelled is not None:
                 write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
-            write_import_list(self.path, held, self.formats)
+            if "star" in self.formats:
+                write_import_list(self.path)
 
 
 def read_formats(text: str) -> list[str]:
@@ -132,18 +138,20 @@ def _write_copick(stem: Path, particles: Particles, voxel_size: float) -> None:
             path.unlink()
 
 
-def write_import_list(output: Path, tomograms: dict[str, str], formats: list[str]) -> None:
-    """relion_import.star: all STAR files of picks in a folder. tomograms: files by the name of their picks.
+def write_import_list(folder: Path) -> None:
+    """relion_import.star: the STAR files of picks of all tomograms that the records of the folder name.
 
     RELION's name comes from that of the picks: the file may be what a link of that name points to.
     """
+    from voxpick.cli.outputs import recorded_tomograms
     from voxpick.io.mrc import tomogram_name
     from voxpick.io.star import write_import_list as write
 
-    stars = {tomogram_name(f"{name}.mrc"): output / f"{name}.star" for name in tomograms}
+    names = [name for record in RECORDS for name in recorded_tomograms(folder / record, {})]
+    stars = {tomogram_name(f"{name}.mrc"): folder / f"{name}.star" for name in names}
     there = {name: path.resolve() for name, path in stars.items() if path.is_file()}
-    if "star" in formats and there:
-        write(output / IMPORT_LIST, there)
+    if there:
+        write(folder / IMPORT_LIST, there)
 
 
 def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:

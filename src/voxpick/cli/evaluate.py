@@ -50,7 +50,7 @@ def evaluate_command(
         typer.Option(
             help="What the z of the picks counts from: tomogram, specimen (the slab, z from 0 to 199 in SHREC'20), or "
             "auto: of text files the organisers' guess, where one pick outside the slab moves all of them; of STAR and "
-            "CSV files the tomogram, if most picks lie in its slab."
+            "CSV files the tomogram, if most picks lie in its slab. A tomogram that is all slab has one frame."
         ),
     ] = "auto",
     strict: Annotated[
@@ -156,7 +156,7 @@ def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
     from voxpick.cli.score_tables import print_confidence, print_pairing
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.truth import read_picks, the_tomogram, warn_of_another
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
 
@@ -167,6 +167,8 @@ def _against_picks(
     truth = read_picks(truth_path, tomogram=picks_path.stem, voxel_size=voxel_size)
     picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size, allow_empty=True)
     _warn_of_none(picks, picks_path)
+    if (name := the_tomogram(truth_path, truth)) is not None:
+        warn_of_another(picks_path, picks, name)
     score = score_pairing(picks, truth, radius=radius, beta=beta)
     print_pairing(score)
     calibration = confidence(picks, score.hit_ids, truth.classes)

@@ -63,6 +63,28 @@ def keep_other_picks(
         raise VoxpickError(f"{there}: {of}; {OVERWRITE}")
 
 
+def keep_foreign_notes(
+    folder: Path, record: str, import_list: str | None, records: Iterable[str], *, overwrite: bool
+) -> None:
+    """Refuse to replace a record that voxpick did not write, or an import list where there is no record of any command.
+
+    record, import_list, records: names of files in the folder; import_list is None where none is written.
+    Raises VoxpickError unless `overwrite`.
+    """
+    own = [name for name in records if "voxpick" in _read(folder / name)]
+    for name in (record, import_list):
+        if overwrite or name is None or not (folder / name).exists():
+            continue
+        if name not in own and (name == record or not own):
+            raise VoxpickError(f"{folder / name}: was not made by this command; {OVERWRITE}")
+
+
+def require_html(output: Path) -> None:
+    """Raise VoxpickError unless the name of a page to write ends in .html or .htm."""
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise VoxpickError(f"{output}: a page is written, so give --output a name that ends in .html")
+
+
 def _read(record: Path) -> dict[str, Any]:
     import yaml
 

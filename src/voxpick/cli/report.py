@@ -40,7 +40,7 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
-    from voxpick.cli.outputs import files_of, keep_inputs
+    from voxpick.cli.outputs import files_of, keep_inputs, require_html
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
     from voxpick.io.atomic import require_file_place, write_text
@@ -48,6 +48,7 @@ def report_command(
     from voxpick.report.page import build_report
 
     keep_inputs([output], [volume, picks, *files_of(truth)])
+    require_html(output)
     require_file_place(output)
     check_rules(benchmark, frame)
     if frame == "specimen" and truth is None:

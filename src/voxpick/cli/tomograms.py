@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from voxpick.cli.one_line import one_line
 from voxpick.errors import VoxpickError
 
 
@@ -57,14 +58,19 @@ class Failures:
 
     @contextmanager
     def of(self, path: Path) -> Iterator[None]:
-        """Work on one tomogram; where there are several, an error is told and kept for `raise_any`."""
+        """Work on one tomogram; where there are several, an error is told and kept for `raise_any`.
+
+        Errors that are voxpick's own fault (`one_line` has no words for them) end the batch.
+        """
         try:
             yield
-        except VoxpickError as error:
-            if self.number == 1:
+        except Exception as error:
+            text = one_line(error)
+            if self.number == 1 or not text:
                 raise
             self.messages.append(str(path))
-            typer.echo(f"voxpick: error: {error}; going on with the next tomogram", err=True)
+            told = text if str(path) in text else f"{path}: {text}"
+            typer.echo(f"voxpick: error: {told}; going on with the next tomogram", err=True)
 
     def raise_any(self) -> None:
         """Raise VoxpickError that names what failed, if anything did."""

@@ -141,12 +141,18 @@ def warn_of_another(path: Path, picks: Particles, tomogram: str) -> None:
 
     Numbers say nothing, nor does what readers take where a file has no name.
     """
+    name = the_tomogram(path, picks)
+    if name is not None and name != tomogram:
+        typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
+
+
+def the_tomogram(path: Path, picks: Particles) -> str | None:
+    """The one tomogram that a file of picks names; None of none, several, or a number."""
     names = {str(name) for name in picks.tomograms} if picks.tomograms is not None else set()
     if len(names) != 1 or path.suffix.lower() in NAMELESS:
-        return
+        return None
     name = names.pop()
-    if not name.isdigit() and name not in (tomogram, "tomogram"):
-        typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
+    return None if name.isdigit() or name == "tomogram" else name
 
 
 def scored(
@@ -155,11 +161,13 @@ def scored(
     """The picks scored by a benchmark's rules. Raises VoxpickError that names both files.
 
     frame 'auto' is the organisers' guess for their text files; picks in A that lie in the ice, most of them, count from
-    the tomogram's first section, so that one stray pick does not move all.
+    the tomogram's first section, so that one stray pick does not move all. A tomogram that is all specimen has one
+    frame, so there is nothing to guess.
     """
     from voxpick.evaluate.shrec import score_shrec
 
-    if frame == "auto" and picks_path.suffix.lower() != ".txt" and _mostly_in_ice(picks, truth):
+    guessed = picks_path.suffix.lower() == ".txt" or not _mostly_in_ice(picks, truth)
+    if frame == "auto" and (truth.z_offset == 0 or not guessed):
         frame = "tomogram"
     try:
         return score_shrec(

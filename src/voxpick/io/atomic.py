@@ -59,7 +59,7 @@ def require_writable(folder: str | Path) -> None:
     To be called before long work whose result goes there; leaves nothing behind.
     """
     existing = Path(folder).absolute()
-    while not existing.exists():
+    while not os.path.lexists(existing):  # a link to nothing is there, and no folder can be made in its place
         existing = existing.parent
     try:
         with tempfile.TemporaryFile(dir=existing):

@@ -6,7 +6,6 @@ _CoordinateZ already is the centre's section, as crYOLO's box manager and scipio
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import pandas as pd
 import starfile
 
 from voxpick.errors import VoxpickError
-from voxpick.io.atomic import atomic_path
+from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences, read_text, require_known, require_one, voxels_xyz
 from voxpick.io.shrec import round_half_away
-from voxpick.io.star import require_star_names
+from voxpick.io.star import blocks_of, require_star_names
 from voxpick.particles import Particles
 
 NEEDED = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")
@@ -77,16 +76,14 @@ def write_cbox(
         "cryolo": pd.DataFrame(boxes | {CLASS: particles.classes}),
         "cryolo_include": pd.DataFrame({"slice_index": np.unique(round_half_away(z))}),
     }
-    with atomic_path(path) as temporary:
-        starfile.write(blocks, temporary, float_format="%.6f")
+    write_text(path, starfile.to_string(blocks, float_format="%.6f"))
 
 
 def _table(path: str | Path) -> pd.DataFrame:
     """The data_cryolo block."""
-    read_text(path, "a CBOX file")
+    text = read_text(path, "a CBOX file")
     try:
-        linecache.clearcache()  # as in star.py
-        blocks = starfile.read(path, always_dict=True, parse_as_string=[CLASS])
+        blocks = blocks_of(text, [CLASS])
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable CBOX file ({reason})") from error

@@ -25,6 +25,7 @@ from voxpick.io.foreign import (
     require_known,
     require_one,
     voxels_xyz,
+    warn_of_another_size,
 )
 from voxpick.particles import Particles
 
@@ -48,7 +49,8 @@ def rotations_to_dynamo(rotations: np.ndarray) -> np.ndarray:
 def read_dynamo(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
     """Read a Dynamo table: x y z plus shifts dx dy dz, angles, cc, class and tomogram number (both become names).
 
-    voxel_size: A; where it is not given, that of column 36 (apix). Angles that are 0 throughout are taken as unknown,
+    voxel_size: A; where it is not given, that of column 36 (apix); with a warning where a row's is more than 1 % from
+    it. Angles that are 0 throughout are taken as unknown,
     and so is a cc that is 0 throughout; a cc outside [0, 1] is mapped linearly onto it. An empty file is no particles.
     Raises VoxpickError for a missing file, a voxel size that nobody says, lines of fewer than 26 columns or of another
     length than the first, and values in the columns read that are not finite numbers.
@@ -67,8 +69,11 @@ def read_dynamo(path: str | Path, *, voxel_size: float | None = None, shape: Seq
     if not rows:
         return Particles(np.zeros((0, 3)))
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    if voxel_size is None and "apix" in table and (table["apix"] > 0).all():
-        voxel_size = float(require_one(table["apix"], path, "pixel size (column 36)", ""))
+    if "apix" in table and (table["apix"] > 0).all():
+        if voxel_size is None:
+            voxel_size = float(require_one(table["apix"], path, "pixel size (column 36)", ""))
+        farthest = table["apix"][np.argmax(np.abs(table["apix"] - voxel_size))]
+        warn_of_another_size(float(farthest), voxel_size, path)
     size = require_known(voxel_size, path, "a Dynamo table")
     pixels = np.stack([table[axis] + table[f"d{axis}"] for axis in "zyx"], axis=1)
     angles = np.stack([table[name] for name in ("tdrot", "tilt", "narot")], axis=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.io.mrc_header import MAX_ANISOTROPY
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
 
@@ -45,6 +47,16 @@ def require_known(voxel_size: float | None, path: str | Path, kind: str) -> floa
             f"{path}: {kind} counts positions in voxels, of a size unknown here; set it with --voxel-size"
         )
     return voxel_size
+
+
+def warn_of_another_size(stored: float, voxel_size: float | None, path: str | Path) -> None:
+    """A warning where a file says another pixel size (A) than the one that its positions are counted in."""
+    if voxel_size is not None and abs(stored - voxel_size) > MAX_ANISOTROPY * voxel_size:
+        warnings.warn(
+            f"{path}: says {stored:g} A a pixel, but positions are counted in the {voxel_size:g} A of the tomogram or "
+            "of --voxel-size; if they were picked in another tomogram, such as a binned one, write them in A",
+            stacklevel=3,
+        )
 
 
 def require_one(values: np.ndarray | None, path: str | Path, what: str, default: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,14 @@ class Format:
 
 
 def _read_shrec(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
-    size = SHREC_VOXEL_SIZE if voxel_size is None else voxel_size
-    return read_locations(path, voxel_size=size, allow_empty=True)
+    found = read_locations(path, voxel_size=voxel_size or SHREC_VOXEL_SIZE, allow_empty=True)
+    if voxel_size is None and len(found):
+        warnings.warn(
+            f"{path}: SHREC's text counts voxels of a size that it does not say; {SHREC_VOXEL_SIZE:g} A is taken, "
+            "--voxel-size sets another",
+            stacklevel=3,
+        )
+    return found
 
 
 def _write_shrec(

@@ -15,7 +15,7 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path
-from voxpick.io.foreign import read_bytes, require_known, require_one, voxels_xyz
+from voxpick.io.foreign import read_bytes, require_known, require_one, voxels_xyz, warn_of_another_size
 from voxpick.particles import Particles
 
 MODEL = struct.Struct(">8s128s4iI4i3f3f5ifii3f")
@@ -34,8 +34,9 @@ COLOURS = ((0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 0, 0), (0, 0, 1))
 def read_imod(path: str | Path, *, voxel_size: float | None = None, shape: Sequence[int] | None = None) -> Particles:
     """Read all points of all contours; the class is the object's name, or object_1, ...; the tomogram the file's name.
 
-    voxel_size: A; where it is not given, the model's pixel size if it has a unit of length. Coordinates count from the
-    part of the volume on which the model was drawn. Meshes and everything else is passed over.
+    voxel_size: A; where it is not given, the model's pixel size if it has a unit of length; with a warning where the
+    two are more than 1 % apart. Coordinates count from the part of the volume on which the model was drawn. Meshes
+    and everything else is passed over.
     Raises VoxpickError for a missing file, one that is no such model or ends early, one drawn with y and z swapped, and
     points that are not finite.
     """
@@ -55,8 +56,10 @@ def read_imod(path: str | Path, *, voxel_size: float | None = None, shape: Seque
         row = int(np.argmin(np.isfinite(points).all(axis=1)))
         raise VoxpickError(f"{path}: point {row + 1} is {points[row].tolist()}; points are finite")
     pixel, unit = header[22], header[23]
-    if voxel_size is None and -12 <= unit <= -2 and np.isfinite(pixel) and pixel > 0:
-        voxel_size = float(f"{pixel:.6g}") * 10.0 ** (unit + 10)
+    if -12 <= unit <= -2 and np.isfinite(pixel) and pixel > 0:
+        stored = float(f"{pixel:.6g}") * 10.0 ** (unit + 10)
+        warn_of_another_size(stored, voxel_size, path)
+        voxel_size = stored if voxel_size is None else voxel_size
     size = require_known(voxel_size, path, "an IMOD model")
     return Particles(
         (points - CENTRE_XYZ)[:, ::-1] * size,

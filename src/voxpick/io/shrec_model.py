@@ -19,21 +19,23 @@ import numpy as np
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 from voxpick.io.mrc import read_labels, read_mrc, read_stack, write_mrc, write_stack
-from voxpick.io.mrc_header import read_header, require_voxel_size
+from voxpick.io.mrc_header import MAX_ANISOTROPY, read_header, require_voxel_size
 from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations, write_locations
 from voxpick.particles import Particles
 from voxpick.volume import Volume
 
 MASKS = ("class_mask", "class_bbox", "occupancy_mask", "occupancy_bbox")
 LOCATIONS = "particle_locations.txt"
+UNSET_SIZES = (0.0, 1.0)
+"""A, in headers whose voxel size nobody set."""
 
 
 @dataclass(frozen=True)
 class ShrecModel:
     """One model_N directory of SHREC'20; files are read when first asked for.
 
-    given_voxel_size: A; None takes that of the reconstruction, or of the occupancy mask where there is none, and 10 A
-    where the header says 0 or 1 A (unset).
+    given_voxel_size: A; None takes that of the reconstruction, or of the occupancy mask where the reconstruction is not
+    there or says 0 or 1 A (unset), and 10 A where both say that.
     """
 
     directory: Path
@@ -41,14 +43,19 @@ class ShrecModel:
 
     @cached_property
     def voxel_size(self) -> float:
-        """A."""
+        """A. Raises VoxpickError where reconstruction and occupancy mask say sizes more than 1 % apart."""
         if self.given_voxel_size is not None:
             return self.given_voxel_size
-        path = self.path("reconstruction")
-        if not path.is_file() and self.path("occupancy_mask").is_file():
-            path = self.path("occupancy_mask")
-        size = float(f"{max(read_header(path).voxel_size_xyz):.7g}")
-        return SHREC_VOXEL_SIZE if size in (0.0, 1.0) else size
+        there = [name for name in ("reconstruction", "occupancy_mask") if self.path(name).is_file()]
+        said = {name: _size_in_header(self.path(name)) for name in there or ["reconstruction"]}
+        sizes = [size for size in said.values() if size not in UNSET_SIZES]
+        if sizes and max(sizes) > (1 + MAX_ANISOTROPY) * min(sizes):
+            raise VoxpickError(
+                f"{self.directory}: reconstruction.mrc says {said['reconstruction']:g} A a voxel, but "
+                f"occupancy_mask.mrc {said['occupancy_mask']:g} A; give --voxel-size where the command has it, or mend "
+                "the header that is wrong"
+            )
+        return sizes[0] if sizes else SHREC_VOXEL_SIZE
 
     @cached_property
     def z_offset(self) -> int:
@@ -216,6 +223,10 @@ def _swap(new: Path, target: Path) -> None:
     finally:
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _size_in_header(path: Path) -> float:
+    return float(f"{max(read_header(path).voxel_size_xyz):.7g}")
 
 
 def _ids(mask: np.ndarray, smallest: type[np.signedinteger]) -> np.ndarray:

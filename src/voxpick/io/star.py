@@ -11,16 +11,17 @@ number or a path: one that began with a name such as data_1 or _1 would be read 
 from __future__ import annotations
 
 import linecache
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import starfile
 
 from voxpick.errors import VoxpickError
-from voxpick.io.atomic import atomic_path
+from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences, read_text
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.particles import Particles
@@ -34,7 +35,8 @@ ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
 PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY", "rlnOriginZ"]
 CAMERA = ["rlnDetectorPixelSize", "rlnMagnification"]
 SIZES = ["vpxTomogramSizeXAngst", "vpxTomogramSizeYAngst", "vpxTomogramSizeZAngst"]
-TOMOGRAM_COLUMNS = ("rlnTomoName", "rlnMicrographName")
+NAME = "rlnTomoName"
+TOMOGRAM_COLUMNS = (NAME, "rlnMicrographName")
 CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
@@ -94,15 +96,26 @@ def write_star(
         blocks = {"optics": optics, **blocks}
     if sizes is not None and len(sizes):
         blocks[SIZES_BLOCK] = sizes.assign(rlnTomoName=sizes.index)
-    with atomic_path(path) as temporary:
-        starfile.write(blocks, temporary, float_format="%.6f")
+    write_text(path, starfile.to_string(blocks, float_format="%.6f"))
 
 
 def write_import_list(path: str | Path, files: Mapping[str, Path]) -> None:
     """Write the list that RELION 5's Import > Coordinates asks for: STAR files of picks by name of their tomogram."""
     table = pd.DataFrame({"rlnTomoImportParticleFile": [str(p) for p in files.values()], "rlnTomoName": list(files)})
-    with atomic_path(path) as temporary:
-        starfile.write({"tomograms": table}, temporary)
+    write_text(path, starfile.to_string({"tomograms": table}))
+
+
+def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
+    """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does.
+
+    Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
+    """
+    lines = ("" if line.lstrip().startswith("#") else line for line in text.split("\n"))
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.star"
+        plain.write_text("\n".join(lines), encoding="utf-8")
+        linecache.clearcache()  # starfile reads through it
+        return starfile.read(plain, always_dict=True, parse_as_string=strings)
 
 
 def star_holds(name: str) -> bool:
@@ -193,13 +206,13 @@ def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     if not Path(path).is_file():
         raise VoxpickError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}; give a STAR file")
     strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
-    names = [line.split()[0] for line in read_text(path, "a STAR file").splitlines() if line.startswith("data_")]
+    text = read_text(path, "a STAR file")
+    names = [line.split()[0] for line in text.splitlines() if line.startswith("data_")]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
     try:
-        linecache.clearcache()  # starfile reads through it, so a file mended meanwhile would stay as it was
-        blocks = starfile.read(path, always_dict=True, parse_as_string=strings)
+        blocks = blocks_of(text, strings)
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
@@ -267,11 +280,19 @@ def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) ->
 
 
 def _of_tomogram(frame: pd.DataFrame, sizes: pd.DataFrame, path: str | Path) -> np.ndarray:
-    """The size in A, x first, of each particle's tomogram: (n, 3)."""
+    """The size in A, x first, of each particle's tomogram: (n, 3); the only one where names are missing."""
     values = _above_zero(sizes, SIZES, path, SIZES_BLOCK)
-    rows = pd.Index(sizes["rlnTomoName"]).get_indexer(pd.Index(frame["rlnTomoName"]))
+    nameless = next((name for name, table in (("particles", frame), (SIZES_BLOCK, sizes)) if NAME not in table), None)
+    if nameless is not None and len(values) == 1:
+        return np.repeat(values, len(frame), axis=0)
+    if nameless is not None:
+        raise VoxpickError(
+            f"{path}: the {nameless} table has no column {NAME}, which says whose of {len(values)} sizes a row has; "
+            "add it, or leave one tomogram in the file"
+        )
+    rows = pd.Index(sizes[NAME]).get_indexer(pd.Index(frame[NAME]))
     if (rows < 0).any():
-        missing = frame["rlnTomoName"].iloc[int(np.argmax(rows < 0))]
+        missing = frame[NAME].iloc[int(np.argmax(rows < 0))]
         raise VoxpickError(f"{path}: the table {SIZES_BLOCK} has no size of tomogram {missing}")
     return values[rows]
 
