@@ -34,6 +34,18 @@ def test_volumes(monkeypatch, capsys, place, command, name):
     refused(monkeypatch, capsys, place, words, name, VOLUMES[name])
 
 
+def test_voxels_of_1_a_are_believed_when_a_person_says_so(monkeypatch, capsys, place):
+    """Programs that know no voxel size write 1 A; rescaled from that, nothing would be left of a tomogram."""
+    data = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    write_mrc(place / "one.mrc", data, voxel_size=1.0)
+    detect = ["detect", "one.mrc", "--model", "model.pt", "--output", "picks"]
+    train = ["train", "one.mrc", "--picks", "good.csv", "--radius", 50, "--output", "mine.pt"]
+    for words in (detect, train):
+        refused(monkeypatch, capsys, place, words, "one.mrc", "1 A, which is what programs write that do not know it")
+    code, _, _ = run(monkeypatch, capsys, place, *detect, "--voxel-size", 10)
+    assert code == 0 and (place / "picks" / "one.star").is_file()
+
+
 def test_a_constant_volume_is_nothing_to_pick(monkeypatch, capsys, place):
     words = ["detect", "constant.mrc", "--model", "model.pt", "--output", "picks"]
     refused(monkeypatch, capsys, place, words, "constant.mrc: ", "constant (3.5)")

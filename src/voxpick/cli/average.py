@@ -73,8 +73,8 @@ def average_command(
     """
     from voxpick.cli.averaging import make_averaging
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.tomograms import read_tomogram
     from voxpick.io.atomic import require_writable
-    from voxpick.io.mrc import read_mrc
 
     if mask not in ("sphere", "map"):
         raise VoxpickError(f"--mask is {mask!r}; choose sphere or map")
@@ -84,7 +84,7 @@ def average_command(
             raise VoxpickError(f"{shown(context, name)}: --iterations 0 aligns nothing; leave one of the two out")
     keep_existing([output / name for name in WRITTEN], overwrite=overwrite)
     require_writable(output)
-    volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
+    volumes = [read_tomogram(path, voxel_size) for path in tomograms]
     how = make_averaging(
         volumes[0].voxel_size, radius=radius, box=box, edges=edges, iterations=iterations, local=local, step=step,
         finest=finest, low_pass=low_pass, max_shift=max_shift, tilts=tilts, bright=bright, device=device,

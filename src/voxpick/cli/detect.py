@@ -9,7 +9,7 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
-from voxpick.cli.tomograms import Failures, errors_name_file, warnings_on_one_line
+from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def _detect(
     """Read, detect, write, one tomogram after the other."""
     from voxpick.cli.detect_models import make_detector
     from voxpick.cli.progress import step_bars
-    from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     folder = PicksFolder(output, "detect.yaml", formats)
@@ -86,7 +85,7 @@ def _detect(
     with warnings_on_one_line():
         for name, path in files.items():
             with failures.of(path):
-                volume = read_mrc(path, voxel_size=voxel_size)
+                volume = read_tomogram(path, voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as report:
                     detection = detector(volume, device=where, progress=report)
                 typer.echo(searched(detection), err=True)

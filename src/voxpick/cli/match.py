@@ -10,7 +10,7 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
-from voxpick.cli.tomograms import Failures, errors_name_file, warnings_on_one_line
+from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ def _match(
     """Read, match, write, one tomogram after the other."""
     from voxpick.cli.progress import step_bars
     from voxpick.io.atomic import write_text
-    from voxpick.io.mrc import read_mrc
     from voxpick.precision import choose_device
 
     _check_method(method, names, changes)
@@ -134,7 +133,7 @@ def _match(
     with warnings_on_one_line():
         for name, path in files.items():
             with failures.of(path):
-                volume = read_mrc(path, voxel_size=voxel_size)
+                volume = read_tomogram(path, voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as progress:
                     check = partial(check_classes, output / name, formats=formats)
                     detection, histograms = _detection(volume, method, names, changes, where, progress, check)

@@ -50,10 +50,11 @@ def targets_command(
     from voxpick.average.pasted import paste
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.tomograms import read_tomogram
     from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
-    from voxpick.io.mrc import read_mrc, write_mrc
+    from voxpick.io.mrc import write_mrc
     from voxpick.io.shrec import require_plain_names, write_locations
     from voxpick.shrec_classes import CLASS_IDS
 
@@ -64,7 +65,7 @@ def targets_command(
     keep_inputs(written, [tomogram, picks])
     keep_existing(written, overwrite=overwrite)
     require_writable(output)
-    volume = read_mrc(tomogram, voxel_size=voxel_size)
+    volume = read_tomogram(tomogram, voxel_size)
     particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
     warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]

@@ -7,11 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from voxpick.cli.one_line import one_line
 from voxpick.errors import VoxpickError
+
+if TYPE_CHECKING:
+    from voxpick.volume import Volume
 
 
 def picks_name(path: Path) -> str:
@@ -42,6 +46,22 @@ def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
             f"{times} tomograms are called {name}, a rec_ before the name aside; their picks would overwrite each "
             "other or be taken for each other's, so detect them apart, into two folders"
         )
+
+
+def read_tomogram(path: Path, voxel_size: float | None) -> Volume:
+    """The tomogram of a file. Raises VoxpickError where neither its header nor the person knows its voxel size (A).
+
+    1 A is what programs write that do not know it; a tomogram of such voxels has to be told so.
+    """
+    from voxpick.io.mrc import read_mrc
+
+    volume = read_mrc(path, voxel_size=voxel_size)
+    if voxel_size is None and volume.voxel_size == 1.0:
+        raise VoxpickError(
+            f"{path}: the header gives a voxel size of 1 A, which is what programs write that do not know it; set the "
+            "right one with --voxel-size, even if it is 1"
+        )
+    return volume
 
 
 def _is_unicode(name: str) -> bool:

@@ -131,10 +131,10 @@ def _from_picks(
     voxel_size: float | None,
 ) -> list[TrainingVolume]:
     """Each tomogram with balls at its picks."""
-    from voxpick.io.mrc import read_mrc
+    from voxpick.cli.tomograms import read_tomogram
     from voxpick.shrec_classes import CLASS_IDS
 
-    volumes = [read_mrc(path, voxel_size=voxel_size) for path in tomograms]
+    volumes = [read_tomogram(path, voxel_size) for path in tomograms]
     found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
