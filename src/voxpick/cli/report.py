@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report_command(
+    context: typer.Context,
     volume: option.Tomogram,
     picks: option.Picks,
     truth: Annotated[
@@ -40,6 +41,7 @@ def report_command(
 
     It opens in any browser, without a server and without a network.
     """
+    from voxpick.cli.given import is_given
     from voxpick.cli.outputs import files_of, keep_inputs, require_html
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
@@ -51,8 +53,8 @@ def report_command(
     require_html(output)
     require_file_place(output)
     check_rules(benchmark, frame)
-    if frame == "specimen" and truth is None:
-        raise VoxpickError("--frame specimen: goes with --truth, which says where in the tomogram the specimen lies")
+    if truth is None and is_given(context, "frame"):
+        raise VoxpickError(f"--frame {frame}: goes with --truth, which says where in the tomogram the specimen lies")
     year = 2019 if benchmark == "shrec19" else 2020
     known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=voxel_size)
     tomogram = read_mrc(volume, voxel_size=voxel_size if known is None else known.voxel_size)

@@ -24,7 +24,16 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="structures", short_help="Make or list the molecules to simulate from.")
 
 
+UNUSED = {
+    "atoms": ("threshold", "voxel_size"),
+    "map": ("assembly", "all_chains"),
+    "recipe": ("name", "mass_kda", "cell_size", "threshold", "assembly", "all_chains", "voxel_size"),
+}
+"""Options that have nothing to do for a file of atoms, a density map, or a recipe."""
+
+
 def build(
+    context: typer.Context,
     source: Path = typer.Argument(
         ..., help="A PDB, mmCIF (.gz allowed) or MRC density file; with --recipe, the folder that holds the files."
     ),
@@ -60,6 +69,9 @@ def build(
         raise VoxpickError("name one output file, for example --output my_structures.npz")
     if all_chains and assembly:
         raise VoxpickError(f"--all-chains and --assembly {assembly} exclude each other; give one of them")
+    if append and overwrite:
+        raise VoxpickError("--append and --overwrite exclude each other; give one of them")
+    _refuse_unused(context, source, recipe)
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.io.structures import write_arrays
     from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
@@ -107,6 +119,18 @@ def read_bank(path: Path | None) -> dict[str, BeadModel]:
         return unpack_bank(read_arrays(path))
     except VoxpickError as error:
         raise VoxpickError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def _refuse_unused(context: typer.Context, source: Path, recipe: str | None) -> None:
+    """Raise VoxpickError for an option that was given although it has nothing to do here."""
+    from voxpick.cli.given import is_given
+    from voxpick.io.structures import structure_kind
+
+    kind = "recipe" if recipe is not None else structure_kind(source)
+    what = {"recipe": f"--recipe {recipe}", "atoms": f"{source}, a file of atoms", "map": f"{source}, a map"}[kind]
+    for name in UNUSED[kind]:
+        if is_given(context, name):
+            raise VoxpickError(f"--{name.replace('_', '-')} has nothing to do with {what}; leave it out")
 
 
 def _from_recipe(recipe: str, folder: Path) -> list[BeadModel]:

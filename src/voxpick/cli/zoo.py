@@ -83,6 +83,7 @@ def card_command(
 
 @app.command("train", short_help="Make a model of the zoo from nothing.")
 def train_command(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"What to train: {', '.join(ZOO)}.")],
     minutes: Annotated[
         float | None,
@@ -121,19 +122,24 @@ def train_command(
     the same command with --resume goes on, on another machine too if the folder's checkpoints came along.
     """
     from voxpick.cli.assignments import read_assignments
+    from voxpick.cli.given import is_given
     from voxpick.cli.simulate import three_sides
     from voxpick.cli.threads import set_threads
     from voxpick.cli.zoo_specimens import SIZES, TRAINING
     from voxpick.cli.zoo_training import Plan
 
+    if minutes == 0:
+        raise VoxpickError("--minutes 0: nothing would be trained; leave it out for the preset's")
     begun = time.monotonic()
     set_threads(threads)
     if name not in ZOO:
         raise VoxpickError(f"no zoo model {name!r}; one of {', '.join(ZOO)}")
     given = read_assignments(changes or [], example="batch=2", nested=("network_settings", "options", "stream"))
-    plan = Plan(
-        name, preset, minutes or None, seed, int(checkpoint_limit * MEBIBYTE), stream or "stream" in given, given
-    )
+    plan = Plan(name, preset, minutes, seed, int(checkpoint_limit * MEBIBYTE), stream or "stream" in given, given)
+    if plan.stream and is_given(context, "specimens"):
+        raise VoxpickError(
+            f"--specimens {specimens}: has nothing to do with --stream, which simulates them as it trains"
+        )
     _check(plan)
     nz, ny, nx = SIZES[preset] if size is None else three_sides(size)
     training = 0 if plan.stream else specimens or TRAINING[preset]
