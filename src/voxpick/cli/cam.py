@@ -51,7 +51,7 @@ def cam_command(
     from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
-    from voxpick.detect.prepare import _check_contrast, in_spectrum, slab_of
+    from voxpick.detect.prepare import check_contrast, in_spectrum, slab_of
     from voxpick.detect.rescale import rescaled, same_voxel_size
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.io.mrc import read_mrc
@@ -80,7 +80,7 @@ def cam_command(
     mean, deviation = intensity_statistics(tomogram)
     columns = []
     with warnings_on_one_line():
-        _check_contrast(tomogram, slab_of(tomogram), inverted=invert)
+        check_contrast(tomogram, slab_of(tomogram), inverted=invert)
         for name, found in zip(model, models, strict=True):
             taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
             maps = activations(

@@ -76,7 +76,7 @@ def prepare(
         )
         grid = rescaled(volume, voxel_size)
     slab = slab_of(volume, settings.slab)
-    _check_contrast(volume, slab, inverted=settings.invert)
+    check_contrast(volume, slab, inverted=settings.invert)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
     mean, deviation = intensity_statistics(grid)
     if settings.match_spectrum == "auto" and spectrum is not None:
@@ -86,7 +86,7 @@ def prepare(
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)
 
 
-def _check_contrast(volume: Volume, slab: Slab, *, inverted: bool) -> None:
+def check_contrast(volume: Volume, slab: Slab, *, inverted: bool) -> None:
     """Warn where particles seem to be bright but are looked for dark, as usual, or the other way round."""
     if slab.skewed > CLEARLY_SKEWED and not inverted:
         warnings.warn(
