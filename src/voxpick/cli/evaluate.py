@@ -63,7 +63,10 @@ def evaluate_command(
     ] = None,
     agreement: Annotated[
         Path | None,
-        typer.Option(help="When TRUTH is another picking: a folder for the picks of both, and of one alone (CSV)."),
+        typer.Option(
+            help="When TRUTH is another picking: a folder for the picks of both, and of one alone (CSV); that of an "
+            "earlier comparison is replaced."
+        ),
     ] = None,
     near: Annotated[
         Path | None, typer.Option(help="With --agreement: a mask (MRC), to whose nearest voxel distances are counted.")
