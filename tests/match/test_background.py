@@ -106,7 +106,7 @@ print((peak() - before) / data.nbytes)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_whitening_takes_at_most_five_times_the_memory_of_the_volume():
-    """Three to five, as allocation goes. It took six, which ends where memory is what limits the tomograms that can be whitened."""
+    """Three to five, as allocation goes; it took six, and memory is what limits the tomograms that can be whitened."""
     found = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True).stdout
     assert 2 < float(found) < 5.5
 

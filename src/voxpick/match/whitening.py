@@ -36,8 +36,8 @@ class Whitening:
 def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
     """The filtered volume, float32 [z, y, x], and the gains for its templates.
 
-    The whole volume is transformed at once: it takes up to five times its own memory. Raises VoxpickError for NaN and for
-    constant volumes.
+    The whole volume is transformed at once: it takes up to five times its own memory. Raises VoxpickError for NaN and
+    for constant volumes.
     """
     values = torch.from_numpy(np.array(data, dtype=np.float32))
     values -= values.mean(dtype=torch.float64).float()
