@@ -9,6 +9,7 @@ from bad_files import TINY, refused, run
     ("words", "expected"),
     [
         ("detect good.mrc", "Missing option '--output'"),
+        ("match good.mrc -o picks --method dog --step 20", "--step: is for templates, and --method dog has none"),
         ("detect good.mrc -o picks --model model.pt --set unknown=1", "unknown"),
         ("detect good.mrc -o picks --model model.pt --set tile=[1", "--set tile=[1"),
         ("detect good.mrc -o picks --model model.pt --threshold 2", "threshold = 2.0"),

@@ -94,6 +94,11 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     numbers = json.loads((tmp_path / "out" / "agreement.json").read_text())
     assert numbers["picks_against_other"]["recall"] == 0.5
     assert numbers["distance_to_mask"]["only_other"]["counts"] == [1, 0, 0, 0, 0, 0, 1]
+    assert CliRunner().invoke(build_app(), [*line, "--radius", "10"], standalone_mode=False).exception is None
+    (tmp_path / "out" / "fsc.csv").write_text("of voxpick agreement --tomogram")
+    kept = CliRunner().invoke(build_app(), [*line, "--radius", "10"], standalone_mode=False)
+    assert "earlier comparison without averages is replaced" in str(kept.exception)
+    (tmp_path / "out" / "fsc.csv").unlink()
     refused = CliRunner().invoke(build_app(), line, standalone_mode=False)
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
 

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from voxpick.cli import evaluate, main, report
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
-from voxpick.io.formats import write_particles
+from voxpick.io.formats import read_particles, write_particles
 from voxpick.io.mrc import read_labels, write_mrc
 from voxpick.io.shrec_model import write_model
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.shrec_classes import CLASS_IDS
 
 
@@ -234,3 +234,16 @@ def test_report_is_written_with_and_without_truth(folder):
     assert "Confusion matrix" in page.read_text() and "Reliability: score" in page.read_text()
     run(report, volume, picks, "--output", page)
     assert "Confusion matrix" not in page.read_text() and "Reliability" not in page.read_text()
+
+
+def test_picks_of_several_tomograms_are_told_by_the_name_of_the_tomogram_too(folder):
+    """A folder called model_0 may hold a link to TS_03.mrc, of which the picks are."""
+    picks = read_particles(folder.parent / "picks.csv")
+    both = joined([picks.with_columns(tomograms=np.full(2, name, dtype=object)) for name in ("TS_03", "TS_04")])
+    write_particles(folder.parent / "all.csv", both)
+    (folder / "reconstruction.mrc").rename(folder.parent / "TS_03.mrc")
+    (folder / "reconstruction.mrc").symlink_to(folder.parent / "TS_03.mrc")
+    assert "2" in run(evaluate, folder.parent / "all.csv", folder)
+    page = folder.parent / "page.html"
+    run(report, folder.parent / "TS_03.mrc", folder.parent / "all.csv", "--truth", folder, "--output", page)
+    assert page.is_file()

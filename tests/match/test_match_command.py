@@ -99,7 +99,7 @@ def test_dog_needs_no_template(folder, tmp_path):
         (["--tilt-range", "60:-60", "-t", "1s3x"], r"tilt range 60 to -60 degrees"),
         (["--method", "yopo"], r"one of tm-f, tm-t, dog"),
         (["--method", "dog", "-t", "1bxn"], r"leave --template out"),
-        (["--method", "dog", "--exact"], r"path = 'exact'.*known: "),
+        (["--method", "dog", "--exact"], r"--exact: is for templates, and --method dog has none"),
         (["--step", "0.1"], r"angular_step = 0.1"),
         (["--set", "classes=[1bxn]"], r"with --template"),
         (["--voxel-size", "2"], r"2 A are too fine"),

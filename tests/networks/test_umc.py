@@ -103,10 +103,10 @@ def test_bfloat16_is_near_float32(network):
 
 
 def test_autocast_of_the_caller_wins():
-    x = torch.zeros(1)
-    with torch.autocast("cpu", dtype=torch.float16), mixed_precision(x, torch.bfloat16):
+    x = torch.zeros(1, 1, 16, 16, 16)
+    with torch.autocast("cpu", dtype=torch.float16), mixed_precision(x, torch.bfloat16, multiple=4):
         assert torch.get_autocast_dtype("cpu") == torch.float16
-    with mixed_precision(x, torch.float32):
+    with mixed_precision(x, torch.float32, multiple=4):
         assert not torch.is_autocast_enabled("cpu")
 
 

@@ -275,8 +275,9 @@ def test_a_tomogram_that_is_trained_on_cannot_be_validated_on(data, tmp_path):
     with pytest.raises(VoxpickError, match=r"copy: holds the same tomogram as .*model_0, which is training data"):
         run(data / "model_1", data / "model_0", "--validation", tmp_path / "copy", *common)
     shutil.copytree(data / "model_2", tmp_path / "coarse")
-    with mrcfile.open(tmp_path / "coarse" / "reconstruction.mrc", mode="r+") as file:
-        file.voxel_size = 14.0
+    for name in ("reconstruction", "occupancy_mask"):
+        with mrcfile.open(tmp_path / "coarse" / f"{name}.mrc", mode="r+") as file:
+            file.voxel_size = 14.0
     with pytest.raises(VoxpickError, match=r"coarse: voxels of 14 A, .* for 10 A; validate on a tomogram of the same"):
         run(data / "model_0", "--validation", tmp_path / "coarse", *common)
     assert not (tmp_path / "model.pt").exists()
@@ -364,6 +365,9 @@ def test_picks_without_names_can_be_validated(data, tmp_path):
         "--output", tmp_path / "mine.pt", *network,
     )  # fmt: skip
     assert load_models(tmp_path / "mine.pt")["picker"].classes == ["background", "particle"]
+    with (tmp_path / "mine_picker_run" / "log.csv").open() as file:
+        last = [row for row in csv.DictReader(file) if row["validation_score"]][-1]
+    assert last["validation_score"] == last["validation_f1"], "there are no names to be right about"
 
 
 def test_two_trainings_with_one_output_lose_nothing(data, tmp_path, monkeypatch):
@@ -398,3 +402,29 @@ def test_a_stage_does_not_go_on_where_the_one_before_it_has_changed(data, tmp_pa
     run(*common, *denoiser, "--steps", 2, "--overwrite", "--run-dir", tmp_path / "again")
     with pytest.raises(VoxpickError, match="an earlier stage, which was trained anew since"):
         run(*common, *segmenter, "--steps", 2, "--resume")
+
+
+def test_a_stage_can_be_trained_anew_in_the_same_place(data, tmp_path):
+    common = [data / "model_0", "--output", tmp_path / "model.pt", "--set", "patch=16", *SMALL]
+    run(*common, "--steps", 2)
+    with pytest.raises(VoxpickError, match="holds a trained localizer already"):
+        run(*common, "--steps", 1, "--seed", 1)
+    run(*common, "--steps", 1, "--seed", 1, "--overwrite")
+    assert load_models(tmp_path / "model.pt")["localizer"].provenance["steps"] == 1
+    assert not (tmp_path / "model_localizer_run" / "log.csv").exists(), "one step is not logged, two had been"
+    (tmp_path / "model.pt").unlink()
+    with pytest.raises(VoxpickError, match="go on from it with --resume, drop it by --overwrite"):
+        run(*common, "--steps", 1)
+
+
+def test_radii_for_all_classes_are_not_of_background_picks(data, tmp_path):
+    """These are as wide as --partial, or as their own --radius says."""
+    volume = read_training_volume(data / "model_0")
+    centers = np.concatenate([volume.particles.centers_zyx[:2], [[130.0, 180.0, 220.0]]])
+    write_particles(tmp_path / "p.csv", Particles(centers, np.array(["a", "a", "background"], dtype=object)))
+    tomogram = data / "model_0" / "reconstruction.mrc"
+    known = {}
+    for radius in ([], ["background=30"], ["background=60"]):
+        source = gather([tomogram], picks=[tmp_path / "p.csv"], radius=["90", *radius], partial=30.0)
+        known[tuple(radius)] = source.marks["labels"]
+    assert known[()] == known[("background=30",)] != known[("background=60",)]

@@ -16,9 +16,10 @@ from voxpick.average.refinement import Refined
 from voxpick.average.subtomograms import require_box
 from voxpick.cli.averaging import make_averaging, read_reference
 from voxpick.cli.progress import step_bars
+from voxpick.cli.tomograms import read_tomogram
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
-from voxpick.io.mrc import read_mrc, write_mrc
+from voxpick.io.mrc import write_mrc
 from voxpick.particles import Particles
 from voxpick.volume import Volume
 
@@ -44,7 +45,7 @@ class AverageOptions:
 
     def read(self, voxel_size: float | None) -> list[Volume]:
         """The tomograms. Raises VoxpickError for two of one name."""
-        volumes = [read_mrc(path, voxel_size=voxel_size) for path in self.tomograms]
+        volumes = [read_tomogram(path, voxel_size) for path in self.tomograms]
         names = [volume.name for volume in volumes]
         for name in names:
             if names.count(name) > 1:

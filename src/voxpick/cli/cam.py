@@ -48,13 +48,12 @@ def cam_command(
     """
     from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.outputs import files_of, keep_inputs, require_html
-    from voxpick.cli.tomograms import warnings_on_one_line
+    from voxpick.cli.tomograms import read_tomogram, warnings_on_one_line
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
     from voxpick.detect.prepare import check_contrast, in_spectrum, slab_of
     from voxpick.detect.rescale import rescaled, same_voxel_size
     from voxpick.io.atomic import require_file_place, write_text
-    from voxpick.io.mrc import read_mrc
     from voxpick.io.shrec_model import open_model
     from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
     from voxpick.volume import intensity_statistics
@@ -66,7 +65,7 @@ def cam_command(
     size, grid = _settings(models, model)
     if truth is not None and voxel_size is None:
         voxel_size = open_model(truth).voxel_size
-    tomogram = read_mrc(volume, voxel_size=voxel_size)
+    tomogram = read_tomogram(volume, voxel_size)
     particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
     density = None if truth is None else _density(truth, tomogram)
     rows = choose_examples(

@@ -65,7 +65,7 @@ def evaluate_command(
         Path | None,
         typer.Option(
             help="When TRUTH is another picking: a folder for the picks of both, and of one alone (CSV); that of an "
-            "earlier comparison is replaced."
+            "earlier comparison without averages is replaced."
         ),
     ] = None,
     near: Annotated[
@@ -90,10 +90,12 @@ def evaluate_command(
         _refuse(context, "agreement", "has nothing to do with --agreement, which sorts picks and scores nothing")
         from voxpick.cli.agreement import compare_pickings
 
+        averaged = any((agreement / name).exists() for name in ("fsc.csv", "averages"))
         result = compare_pickings(
             picks, truth, agreement, radius=radius, near=near, voxel_size=voxel_size,
-            overwrite=(agreement / "agreement.json").is_file(),
-            way_out="only the folder of an earlier comparison is replaced; give another --agreement",
+            overwrite=(agreement / "agreement.json").is_file() and not averaged,
+            way_out="only the folder of an earlier comparison without averages is replaced; give another --agreement, "
+            "or replace it by 'voxpick agreement --overwrite'",
         )  # fmt: skip
     elif truth.is_dir():
         _refuse(context, "model", f"goes with a pick file as the truth, and {truth} is a folder")
@@ -132,12 +134,14 @@ def _against_model(
 ) -> dict[str, Any]:
     from voxpick.cli.score_tables import print_confidence, print_shrec
     from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
+    from voxpick.io.mrc import tomogram_name
 
     check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
     picks = read_picks(
         picks_path,
         tomogram=folder.resolve().name,
+        also=tomogram_name((folder / "reconstruction.mrc").resolve()),  # what a link leads to
         voxel_size=truth.voxel_size,
         shape=truth.tomogram_shape,
         year=2019 if benchmark == "shrec19" else 2020,

@@ -59,6 +59,13 @@ RADIUS = typer.Option(help="Radius in A of the particles (dog), or of the mask a
 OUTPUT = typer.Option("--output", "-o", help="Folder that receives the picks.")
 
 
+OF_TEMPLATES = {
+    "angular_step": "--step", "path": "--exact", "ctf": "--ctf", "defocus": "--defocus", "tilt_range": "--tilt-range",
+    "false_positives": "--false-positives", "whiten": "--whiten", "background": "--background",
+}  # fmt: skip
+"""Options that only matching with templates takes, by what they set."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("match", short_help="Find particles of known structure by template matching.")(match_command)
@@ -104,6 +111,9 @@ def match_command(
         "radius" if method == "dog" else "mask_radius": radius, "minimum_score": min_score, "invert": invert or None,
         "slab": slab, "whiten": whiten or None, "background": background,
     }  # fmt: skip
+    for name, text in OF_TEMPLATES.items():
+        if method == "dog" and given[name] is not None:
+            raise VoxpickError(f"{text}: is for templates, and --method dog has none; leave it out")
     changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
     changes |= {name: value for name, value in given.items() if value is not None}
     set_threads(threads)

@@ -44,9 +44,9 @@ def report_command(
     from voxpick.cli.given import is_given
     from voxpick.cli.outputs import files_of, keep_inputs, require_html
     from voxpick.cli.progress import progress_bar
+    from voxpick.cli.tomograms import read_tomogram
     from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
     from voxpick.io.atomic import require_file_place, write_text
-    from voxpick.io.mrc import read_mrc
     from voxpick.report.page import build_report
 
     keep_inputs([output], [volume, picks, *files_of(truth)])
@@ -57,10 +57,11 @@ def report_command(
         raise VoxpickError(f"--frame {frame}: goes with --truth, which says where in the tomogram the specimen lies")
     year = 2019 if benchmark == "shrec19" else 2020
     known = None if truth is None else read_truth(truth, benchmark=benchmark, voxel_size=voxel_size)
-    tomogram = read_mrc(volume, voxel_size=voxel_size if known is None else known.voxel_size)
+    tomogram = read_tomogram(volume, voxel_size if known is None else known.voxel_size)
     particles = read_picks(
         picks,
         tomogram=tomogram.name if known is None else known.directory.resolve().name,
+        also=tomogram.name,
         voxel_size=tomogram.voxel_size,
         shape=tomogram.shape,
         year=year,

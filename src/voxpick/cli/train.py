@@ -86,7 +86,7 @@ def register(app: typer.Typer) -> None:
         ),
         resume: bool = typer.Option(False, "--resume", help="Go on from the checkpoint in the run folder."),
         overwrite: bool = typer.Option(
-            False, "--overwrite", help="Replace this stage where the model file holds it already."
+            False, "--overwrite", help="Replace this stage where the model file holds it already, and its earlier run."
         ),
         start_from: str | None = typer.Option(
             None,
@@ -232,10 +232,13 @@ def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[
 
     run = RunDirectory(writing.run_dir, tensorboard=writing.tensorboard)
     if not writing.resume and run.checkpoint_path.exists():
-        raise VoxpickError(
-            f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, or give another "
-            "--run-dir"
-        )
+        if not writing.overwrite:
+            raise VoxpickError(
+                f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, drop it by "
+                "--overwrite, or give another --run-dir"
+            )
+        for path in (run.checkpoint_path, run.path / "log.csv"):
+            path.unlink(missing_ok=True)
     state = run.load_checkpoint() if writing.resume else None
     if state is None:
         run.write_settings(stage.written)

@@ -142,7 +142,8 @@ def _from_picks(
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
     radii = {name: _radius(radius, name) for name in names}
-    empty = _radius(radius, BACKGROUND, partial) if partial is not None else 0.0
+    of_background = [text for text in radius if text.startswith(f"{BACKGROUND}=")]
+    empty = _radius(of_background, BACKGROUND, partial) if partial is not None else 0.0
     return [
         _with_balls(volume, particles, numbers, radii, partial=partial, empty=empty)
         for volume, particles in zip(volumes, found, strict=True)

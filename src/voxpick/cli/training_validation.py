@@ -126,6 +126,7 @@ def detection_validation(
 ) -> Validate:
     """Mean of the F1 of localisation and the mean class F1 (SHREC'20) of what the method finds at its best threshold.
 
+    Where the particles have no names, the F1 of localisation alone.
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
     at which the method gives up, as nearly all is foreground, counts as nothing found; any other error is raised.
     Detection may take as much memory as by itself, beside what the training holds (mapped specimens count). A method's
@@ -146,10 +147,11 @@ def detection_validation(
         except TooMuchForeground:
             picks = Particles(np.zeros((0, 3)))
         score = crop.score(picks.with_columns(centers_zyx=picks.centers_zyx - shift))
-        named = 0.0 if math.isnan(score.mean_class_f1) else score.mean_class_f1
+        nameless = math.isnan(score.mean_class_f1)  # no class to name
+        named = 0.0 if nameless else score.mean_class_f1
         return {
-            "score": (score.f1 + named) / 2, "f1": score.f1, "class_f1": named, "recall": score.recall,
-            "precision": score.precision, "picks": float(score.reported),
+            "score": score.f1 if nameless else (score.f1 + named) / 2, "f1": score.f1, "class_f1": named,
+            "recall": score.recall, "precision": score.precision, "picks": float(score.reported),
             **({} if threshold is None else {"threshold": threshold}),
         }  # fmt: skip
 

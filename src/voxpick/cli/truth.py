@@ -106,10 +106,12 @@ def read_picks(
     shape: tuple[int, int, int] | None = None,
     year: int = 2020,
     allow_empty: bool = False,
+    also: str | None = None,
 ) -> Particles:
     """The picks of a file in the order of the file; of several tomograms in it, those of the one named.
 
-    voxel_size (A) and shape (z, y, x) of the tomogram serve formats that count voxels; year 2019 reads text as zyx.
+    also: another name of the tomogram, taken where the first is not there. voxel_size (A) and shape (z, y, x) of the
+    tomogram serve formats that count voxels; year 2019 reads text as zyx.
     Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
     """
     import numpy as np
@@ -124,6 +126,8 @@ def read_picks(
     assert picks.tomograms is not None
     names = {str(name) for name in picks.tomograms}
     if len(names) > 1:
+        if tomogram not in names and also in names:
+            tomogram = also
         if tomogram not in names:
             listed = ", ".join(sorted(names)[:5])
             raise VoxpickError(
