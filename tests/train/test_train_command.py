@@ -419,12 +419,11 @@ def test_a_stage_can_be_trained_anew_in_the_same_place(data, tmp_path):
 
 def test_radii_for_all_classes_are_not_of_background_picks(data, tmp_path):
     """These are as wide as --partial, or as their own --radius says."""
-    volume = read_training_volume(data / "model_0")
-    centers = np.concatenate([volume.particles.centers_zyx[:2], [[130.0, 180.0, 220.0]]])
-    write_particles(tmp_path / "p.csv", Particles(centers, np.array(["a", "a", "background"], dtype=object)))
+    centers = np.array([[60.0, 60, 60], [200, 280, 360]])
+    write_particles(tmp_path / "p.csv", Particles(centers, np.array(["a", "background"], dtype=object)))
     tomogram = data / "model_0" / "reconstruction.mrc"
     known = {}
     for radius in ([], ["background=30"], ["background=60"]):
-        source = gather([tomogram], picks=[tmp_path / "p.csv"], radius=["90", *radius], partial=30.0)
+        source = gather([tomogram], picks=[tmp_path / "p.csv"], radius=["50", *radius], partial=30.0)
         known[tuple(radius)] = source.marks["labels"]
     assert known[()] == known[("background=30",)] != known[("background=60",)]
