@@ -7,7 +7,7 @@ import pytest
 from voxpick.benchmark.abilities import abilities
 from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import METHODS
-from voxpick.methods.traits import check_detection, detection_settings, finds, gives_names
+from voxpick.methods.traits import check_detection, detection_settings, finds, gives_names, learns_from
 
 STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
 
@@ -15,6 +15,7 @@ STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.
 def test_who_finds_and_who_names():
     assert {name for name, method in METHODS.items() if not finds(method)} == {"densenet", "dilated-densenet"}
     assert {name for name, method in METHODS.items() if not gives_names(method)} == {"dog"}
+    assert [pair for pair in STAGES if learns_from(METHODS[pair[0]], pair[1])] == [("dn3dunet", "segmenter")]
     found = abilities()
     assert {name for name, ability in found.items() if not ability.stages} == {"dog", "tm-f", "tm-t"}
     assert found["densenet"].finds is False and found["dog"].names is False and found["umc"].paper_detection is False

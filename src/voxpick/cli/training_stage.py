@@ -98,8 +98,9 @@ class StageTraining:
         """Of the stage whose output this one learns from, if it does."""
         from voxpick.cli.training_marks import weights_mark
         from voxpick.methods.catalogue import find_method
+        from voxpick.methods.traits import learns_from
 
-        source = getattr(find_method(self.settings.method), "LEARNS_FROM", {}).get(self.settings.stage)
+        source = learns_from(find_method(self.settings.method), self.settings.stage)
         return {"earlier": weights_mark(self.earlier[source])} if source in self.earlier else {}
 
     def run(

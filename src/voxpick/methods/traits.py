@@ -4,7 +4,7 @@ FINDS = False: it only names what another method finds. NAMES = False: its picks
 finds centres without giving voxels to particles, so there is no segmentation. DETECTION_SETTINGS:
 the pydantic class of the settings that its `detect` takes as changes; without it, misspelt ones are refused once it
 detects, not before. VALIDATION: changes to them while it is trained. VALIDATION_THRESHOLDS: values of `threshold` that
-are tried then, (None,) where there is none.
+are tried then, (None,) where there is none. LEARNS_FROM: by stage, the earlier one whose output it is trained on.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def gives_names(method: Method) -> bool:
 def segments(method: Method) -> bool:
     """Whether a method gives voxels to the particles it finds."""
     return bool(getattr(method, "SEGMENTS", True))
+
+
+def learns_from(method: Method, stage: str) -> str | None:
+    """The earlier stage whose output a stage is trained on; None where it learns from the tomograms alone."""
+    found: str | None = getattr(method, "LEARNS_FROM", {}).get(stage)
+    return found
 
 
 def detection_settings(method: Method) -> type[BaseModel] | None:
