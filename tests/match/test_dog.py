@@ -36,7 +36,7 @@ def test_noise_responds_no_more_at_faces_and_edges(slope):
     """Mirrored noise counts twice: faces were full of picks. Nor does a slope, which ends at a face, respond there."""
     rng, ramp = np.random.default_rng(0), np.linspace(-slope / 2, slope / 2, 48)
     found = np.stack([difference_of_gaussians(rng.normal(size=(40, 44, 48)) + ramp, 4) for _ in range(24)])
-    middle = found[:, 15:-15, 15:-15, 15:-15].std()
+    middle = float(found[:, 15:-15, 15:-15, 15:-15].std())
     assert found[:, :2, 15:-15, 15:-15].std() == pytest.approx(middle, rel=0.15)
     assert found[:, :2, :2, 15:-15].std() == pytest.approx(middle, rel=0.2)
     assert found[:, 15:-15, 15:-15, -2:].std() == pytest.approx(middle, rel=0.15)
