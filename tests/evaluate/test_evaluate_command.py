@@ -247,3 +247,11 @@ def test_picks_of_several_tomograms_are_told_by_the_name_of_the_tomogram_too(fol
     page = folder.parent / "page.html"
     run(report, folder.parent / "TS_03.mrc", folder.parent / "all.csv", "--truth", folder, "--output", page)
     assert page.is_file()
+
+
+def test_classes_that_are_numbers_in_one_file_alone_are_told(folder, capsys):
+    table = folder.parent / "picks.tbl"
+    write_particles(table, read_particles(folder.parent / "picks.csv"), voxel_size=10.0)
+    warned = run(evaluate, folder.parent / "picks.csv", table, "--radius", 50)
+    assert f"{table}: its classes are numbers" in warned
+    assert "numbers" not in run(evaluate, table, table, "--radius", 50)

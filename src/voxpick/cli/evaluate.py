@@ -176,11 +176,24 @@ def _against_picks(
     _warn_of_none(picks, picks_path)
     if (name := the_tomogram(truth_path, truth)) is not None:
         warn_of_another(picks_path, picks, name)
+    _warn_of_numbers((picks_path, picks), (truth_path, truth))
     score = score_pairing(picks, truth, radius=radius, beta=beta)
     print_pairing(score)
     calibration = confidence(picks, score.hit_ids, truth.classes)
     print_confidence(calibration)
     return {**score.to_dict(), "calibration": calibration}
+
+
+def _warn_of_numbers(*files: tuple[Path, Particles]) -> None:
+    """A warning where the classes of one file alone are numbers, as in formats that hold no names."""
+    named = [(path, {str(name) for name in picks.classes}) for path, picks in files]
+    numbered = [path for path, names in named if names and all(name.isdigit() for name in names)]
+    if len(numbered) == 1 and all(names for _, names in named):
+        typer.echo(
+            f"voxpick: warning: {numbered[0]}: its classes are numbers, so none has the name of one in the other file; "
+            "they are compared by place alone (docs/formats.md, class names)",
+            err=True,
+        )
 
 
 def _warn_of_none(picks: Particles, path: Path) -> None:
