@@ -2,9 +2,9 @@
 
     python benchmarks/accuracy/centres.py MODEL.pt VALIDATION/model_0 [...]
 
-Peaks with and without the mean over half turns, at several heights; the segmentation, which only training sees
-otherwise, by mean-shift, watershed and components at several thresholds, named by its own vote or by the network's
-names at those centres. Scored as SHREC'20. On validation tomograms: what is best here became the default.
+Peaks with and without the mean over half turns, at several least location scores, with the model's calibration; the
+segmentation, which only training sees otherwise, by mean-shift, watershed and components at several thresholds, named
+by its own vote. Scored as SHREC'20. On validation tomograms: what is best here became the default.
 """
 
 from __future__ import annotations

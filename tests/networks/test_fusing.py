@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from voxpick.detect.inference import for_inference
-from voxpick.networks.fusing import FusedConvolution, PointConvolution, fused
+from voxpick.networks.fusing import FusedConvolution, fused
 from voxpick.networks.picknet import PickNet
+from voxpick.networks.quick import PointProducts
 from voxpick.networks.umc import UMC
 from voxpick.networks.unet import UNet
 
@@ -60,7 +61,7 @@ def test_strides_dilations_and_biases_are_kept():
         nn.Conv3d(2, 6, 3, stride=2, dilation=2, padding=1, groups=2), nn.Identity(), nn.ReLU(), nn.Conv3d(6, 2, 1)
     )
     quick, x = fused(network), torch.randn(1, 2, 12, 20, 28)
-    assert isinstance(quick[0], FusedConvolution) and isinstance(quick[3], PointConvolution)
+    assert isinstance(quick[0], FusedConvolution) and isinstance(quick[3], PointProducts)
     with torch.inference_mode():
         torch.testing.assert_close(quick(x), network(x), rtol=1e-4, atol=1e-5)
 

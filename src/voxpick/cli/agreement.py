@@ -240,7 +240,7 @@ def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, nea
     """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
     names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
     if max(len(mine) for mine in names) == 1:
-        _warn_of_two_tomograms((path_a, path_b), (names[0].pop(), names[1].pop()))
+        _warn_of_two_tomograms(a, b, path_a, path_b)
         return
     if near is not None:
         raise VoxpickError(f"{near}: is the mask of one tomogram, but the picks name several; compare one at a time")
@@ -256,18 +256,17 @@ def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, nea
             )
 
 
-def _warn_of_two_tomograms(paths: tuple[Path, Path], names: tuple[str, str]) -> None:
-    """A warning where two files each name one tomogram, and not the same; numbers and readers' defaults say nothing."""
-    from voxpick.cli.truth import NAMELESS
+def _warn_of_two_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path) -> None:
+    """A warning where two files each name one tomogram, and not the same."""
+    from voxpick.cli.truth import the_tomogram
 
-    nameless = any(path.suffix.lower() in NAMELESS for path in paths)
-    if nameless or names[0] == names[1] or any(name.isdigit() or name == "tomogram" for name in names):
-        return
-    typer.echo(
-        f"voxpick: warning: {paths[0]}: says its picks are of {names[0]!r}, {paths[1]} of {names[1]!r}; they are "
-        "compared as if of one tomogram",
-        err=True,
-    )
+    one, other = the_tomogram(path_a, a), the_tomogram(path_b, b)
+    if None not in (one, other) and one != other:
+        typer.echo(
+            f"voxpick: warning: {path_a}: says its picks are of {one!r}, {path_b} of {other!r}; they are compared as "
+            "if of one tomogram",
+            err=True,
+        )
 
 
 def _told_apart(picks: Path, other: Path) -> tuple[str, str]:

@@ -108,7 +108,7 @@ def describe(
 
 
 def write_stage(output: Path, method: str, stage: str, model: Model, *, replace: bool, held: Path) -> Path:
-    """Update the model file, or write one beside it where another training has meanwhile put there what may not go.
+    """Update the model file, or write one beside it where that cannot be, as after another training has used its name.
 
     A part that the training of another stage has written meanwhile is kept. replace: `stage` itself may be replaced.
     held: the run folder, which this process holds already. The file that was written.
@@ -117,15 +117,17 @@ def write_stage(output: Path, method: str, stage: str, model: Model, *, replace:
     from voxpick.io.model import save_models
 
     folder = output.absolute().parent
-    with nullcontext() if folder.resolve() == held.resolve() else alone_in(folder, use="writes", patience=60):
-        try:
+    alone = nullcontext() if folder.resolve() == held.resolve() else alone_in(folder, use="writes", patience=60)
+    try:
+        with alone:
             others = other_stages(output, method, stage, replace=replace)
-        except VoxpickError as error:
-            others, wanted = {}, output
-            output = next(path for path in _beside(wanted, f"{method}_{stage}") if not path.exists())
-            typer.echo(f"voxpick: warning: {error}; written to {output} instead", err=True)
-        save_models(output, {**others, stage: model})
-    return output
+            save_models(output, {**others, stage: model})
+            return output
+    except VoxpickError as error:
+        beside = next(path for path in _beside(output, f"{method}_{stage}") if not path.exists())
+        save_models(beside, {stage: model})
+        typer.echo(f"voxpick: warning: {error}; written to {beside} instead", err=True)
+        return beside
 
 
 def _beside(path: Path, name: str) -> Iterator[Path]:

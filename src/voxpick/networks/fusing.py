@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from voxpick.networks import winograd
+from voxpick.networks.quick import PointProducts, is_point
 
 PLACE = torch.channels_last_3d
 
@@ -52,21 +53,6 @@ class FusedConvolution(nn.Module):
         return self._ready[dtype]
 
 
-class PointConvolution(nn.Module):
-    """A 1x1x1 convolution. In float32 it is a matrix product on maps as they lie, channels last, which torch's own
-    convolution of so few channels would copy first."""
-
-    def __init__(self, convolution: nn.Conv3d) -> None:
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.is_autocast_enabled("cpu") or x.dtype != torch.float32:
-            return self.convolution(x)
-        weight = self.convolution.weight.flatten(1)
-        return nn.functional.linear(x.movedim(1, -1), weight, self.convolution.bias).movedim(-1, 1)
-
-
 @runtime_checkable
 class Fusing(Protocol):
     """A module that knows of more that its convolutions can take along."""
@@ -90,10 +76,9 @@ def fused(network: nn.Module) -> nn.Module:
         for module in list(changed.modules()):
             if isinstance(module, Fusing):
                 module.fuse()
-        for module in list(changed.modules()):
-            for name, layer in list(module.named_children()):
-                if isinstance(layer, nn.Conv3d) and _is_point(layer) and not isinstance(module, PointConvolution):
-                    setattr(module, name, PointConvolution(layer))
+        for module in changed.modules():
+            if isinstance(module, nn.Conv3d) and is_point(module):
+                module.__class__ = PointProducts
     layers = [module for module in changed.modules() if isinstance(module, FusedConvolution)]
     return changed if layers and all(_agrees(layer) for layer in layers) else network
 
@@ -101,10 +86,6 @@ def fused(network: nn.Module) -> nn.Module:
 def fusible(layer: nn.Module) -> bool:
     """Whether it is a convolution that `FusedConvolution` can take the place of."""
     return isinstance(layer, nn.Conv3d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
-def _is_point(layer: nn.Conv3d) -> bool:
-    return (*layer.kernel_size, *layer.stride, layer.groups) == (1,) * 7 and layer.padding in ((0, 0, 0), "valid")
 
 
 def _fuse_neighbours(layers: nn.Sequential) -> None:

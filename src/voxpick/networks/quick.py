@@ -1,4 +1,4 @@
-"""Layers that learn faster on a CPU than torch's own: the same parameters and the same numbers but for rounding."""
+"""Layers that are faster on a CPU than torch's own: the same parameters and the same numbers but for rounding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from voxpick.networks.winograd import FewProducts, usable
 
 
 class PointProducts(nn.Conv3d):
-    """A 1x1x1 convolution as a matrix product on maps as they lie, channels last, in float32 on a CPU."""
+    """A 1x1x1 convolution as a matrix product on maps as they lie, channels last, in float32 on a CPU.
+
+    Torch's own copies maps of so few channels first.
+    """
 
     def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if not _plain(input, weight):
@@ -43,14 +46,15 @@ def quicken(network: nn.Module) -> None:
     for module in network.modules():
         if type(module) is nn.Conv3d and usable(module):
             module.__class__ = FewProducts
-        elif type(module) is nn.Conv3d and _of_points(module):
+        elif type(module) is nn.Conv3d and is_point(module):
             module.__class__ = PointProducts
         elif type(module) is nn.ConvTranspose3d and _of_blocks(module):
             module.__class__ = BlockProducts
 
 
-def _of_points(layer: nn.Conv3d) -> bool:
-    return (*layer.kernel_size, *layer.stride, layer.groups) == (1,) * 7 and layer.padding == (0, 0, 0)
+def is_point(layer: nn.Conv3d) -> bool:
+    """Whether it is a 1x1x1 convolution that looks at every voxel by itself."""
+    return (*layer.kernel_size, *layer.stride, layer.groups) == (1,) * 7 and layer.padding in ((0, 0, 0), "valid")
 
 
 def _of_blocks(layer: nn.ConvTranspose3d) -> bool:
