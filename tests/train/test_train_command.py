@@ -427,3 +427,17 @@ def test_radii_for_all_classes_are_not_of_background_picks(data, tmp_path):
         source = gather([tomogram], picks=[tmp_path / "p.csv"], radius=["50", *radius], partial=30.0)
         known[tuple(radius)] = source.marks["labels"]
     assert known[()] == known[("background=30",)] != known[("background=60",)]
+
+
+def test_a_trained_stage_is_written_even_where_another_process_holds_the_folder(data, tmp_path, monkeypatch):
+    free = alone.alone_in
+
+    def held(folder, *, use, patience=None):
+        if use == "writes":
+            raise VoxpickError(f"{folder}: another process detects there")
+        return free(folder, use=use, patience=patience)
+
+    monkeypatch.setattr(alone, "alone_in", held)
+    result = run(data / "model_0", "--output", tmp_path / "m.pt", "--steps", 1, "--set", "patch=16", *SMALL)
+    assert "another process detects there; written to" in result.output and not (tmp_path / "m.pt").exists()
+    assert list(load_models(tmp_path / "m_vp-detector_localizer.pt")) == ["localizer"]
