@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from contextlib import contextmanager
 
 import mrcfile
 import numpy as np
@@ -432,10 +433,12 @@ def test_radii_for_all_classes_are_not_of_background_picks(data, tmp_path):
 def test_a_trained_stage_is_written_even_where_another_process_holds_the_folder(data, tmp_path, monkeypatch):
     free = alone.alone_in
 
+    @contextmanager
     def held(folder, *, use, patience=None):
         if use == "writes":
             raise VoxpickError(f"{folder}: another process detects there")
-        return free(folder, use=use, patience=patience)
+        with free(folder, use=use, patience=patience):
+            yield
 
     monkeypatch.setattr(alone, "alone_in", held)
     result = run(data / "model_0", "--output", tmp_path / "m.pt", "--steps", 1, "--set", "patch=16", *SMALL)
