@@ -12,6 +12,7 @@ import yaml
 from bad_files import refused, run
 
 from voxpick.cli import detect_output
+from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
@@ -85,6 +86,20 @@ def test_a_comparison_is_replaced_when_told_to(monkeypatch, capsys, copy):
     averaged = ["--tomogram", "good.mrc", "--reference", "parts/averages/both.mrc", "--overwrite"]
     refused(monkeypatch, capsys, copy, [*words, *averaged], "averages/both.mrc: is read by this command")
     assert (copy / "parts" / "both.csv").exists()
+
+
+def test_a_comparison_stays_until_the_new_one_is_there(monkeypatch, capsys, copy):
+    words = ["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "parts").iterdir()}
+
+    def stopped(plan, parts):
+        raise VoxpickError("stopped while averaging")
+
+    monkeypatch.setattr(AveragePlan, "average", stopped)
+    averaged = ["--tomogram", "good.mrc", "--particle-radius", "40", "--overwrite"]
+    refused(monkeypatch, capsys, copy, [*words, *averaged], "stopped while averaging")
+    assert {path.name: path.read_bytes() for path in (copy / "parts").iterdir()} == before
 
 
 def test_evaluate_replaces_no_folder_but_an_earlier_comparison(monkeypatch, capsys, copy):

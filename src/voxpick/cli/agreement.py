@@ -113,7 +113,7 @@ def compare_pickings(
 
     near: a mask; the distance of each part's picks to its nearest voxel is added as a histogram. averages: how to
     average the parts, which writes a map and a column of fsc.csv for each. overwrite: an earlier comparison, all files
-    of which are removed; else files that exist are refused, with the way out.
+    of which are removed once the new one is there; else files that exist are refused, with the way out.
     """
     import json
 
@@ -144,15 +144,17 @@ def compare_pickings(
     result = _numbers(found, *called)
     if mask is not None and size is not None:
         result["distance_to_mask"] = _distances(parts, mask, size)
+    maps = {} if plan is None else plan.average(parts)
+    if plan is not None:
+        result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
+    report = build_agreement_report(result, maps)
     _remove(written, folder / "averages")
     for name, part in parts.items():
         write_particles(folder / f"{name}.csv", part)
-    maps = {} if plan is None else plan.average(parts)
     if plan is not None:
         write_averages(folder, maps)
-        result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_text(folder / "report.html", build_agreement_report(result, maps))
+    write_text(folder / "report.html", report)
     _tell(found, folder, *called)
     return result
 
