@@ -101,3 +101,11 @@ def test_a_ring_is_found_by_mean_shift_though_nothing_is_at_its_middle():
     both = locate(ring, split="mean-shift", bandwidth=6.0)
     corner = np.linalg.norm(both.centers - [4, 3.5, 43.5], axis=1)
     assert both.sizes[corner.argmin()] == 5 * 4 * 4, "the ring's voxels are not given to what lies elsewhere"
+
+
+@pytest.mark.parametrize(("ring", "tube"), [(8.75, 3.0), (8.5, 2.6), (9.0, 3.1)])
+def test_a_ring_with_a_few_voxels_near_its_middle_loses_none(ring, tube):
+    z, y, x = np.indices((9, 32, 32))
+    torus = np.hypot(np.hypot(y - 15.5, x - 15.5) - ring, z - 4) < tube
+    found = locate(torus, split="mean-shift", bandwidth=6.0)
+    assert found.sizes.min() > 0 and found.sizes.sum() == len(found.voxels) == torus.sum()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
 from voxpick.losses import cross_entropy, generalised_dice
 from voxpick.methods import dn3dunet
@@ -180,3 +181,11 @@ def test_settings_that_would_change_nothing_are_refused(stage, preset, changes):
     with pytest.raises(VoxpickError, match=f"{next(iter(changes))} = .*: "):
         dn3dunet.training_settings(stage, preset, changes)
     assert dn3dunet.training_settings("segmenter", changes={"background_weight": 0.1}).background_weight == 0.1
+
+
+def test_picks_outside_the_ice_are_dropped_as_by_other_methods(trained, monkeypatch):
+    volume, models, _ = trained
+    monkeypatch.setattr("voxpick.detect.prepare.choose_slab", lambda *_, **__: Slab(0, 20, "test", ice=(0, 20)))
+    assert len(dn3dunet.detect(volume.tomogram, models, device="cpu").particles) == 2
+    monkeypatch.setattr("voxpick.detect.prepare.choose_slab", lambda *_, **__: Slab(0, 20, "test", ice=(14, 20)))
+    assert len(dn3dunet.detect(volume.tomogram, models, device="cpu").particles) == 0

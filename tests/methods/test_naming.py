@@ -10,7 +10,9 @@ from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
 from voxpick.methods import resnet3d, vp_detector
-from voxpick.methods.naming import finding_parts, named_by
+from voxpick.methods.catalogue import METHODS
+from voxpick.methods.naming import finding_changes, finding_parts, named_by
+from voxpick.methods.traits import check_detection, finds
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.volume import Volume
@@ -93,3 +95,16 @@ def test_a_method_that_finds_with_its_classifier_keeps_it():
     assert list(finding_parts(vp_detector, models)) == ["localizer"]
     only = {"classifier": models["classifier"]}
     assert finding_parts(resnet3d, only) == only
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if finds(method)])
+def test_settings_of_naming_are_taken_whatever_finds(name):
+    check_detection(METHODS[name], {"voting": "majority", "subtomogram": 16}, named=True)
+    with pytest.raises(VoxpickError, match="nonsense"):
+        check_detection(METHODS[name], {"nonsense": 1}, named=True)
+
+
+def test_the_finder_is_not_given_settings_of_naming():
+    given = {"voting": "majority", "subtomogram": 16, "threshold": 0.6, "nonsense": 1}
+    assert finding_changes(resnet3d, {**given, "max_memory": "4GB"}) == {"max_memory": "4GB", "nonsense": 1}
+    assert finding_changes(vp_detector, given) == {"voting": "majority", "threshold": 0.6, "nonsense": 1}

@@ -89,3 +89,17 @@ def test_trained_on_a_toy_it_finds_and_names_both_particles():
 def test_detection_needs_a_localizer():
     with pytest.raises(VoxpickError, match="needs a 'localizer'"):
         vp_detector.detect(make_volume().tomogram, {})
+
+
+def test_a_class_without_particles_gets_the_mean_radius():
+    radii = vp_detector.effective_radii_nm([make_volume(("big", "little"))], ["big", "little", "absent"])
+    assert radii[2] == pytest.approx(np.mean(radii[:2]))
+    with pytest.raises(VoxpickError, match="no particle of the classes absent"):
+        vp_detector.effective_radii_nm([make_volume(("big", "little"))], ["absent"])
+
+
+def test_cross_entropy_weighs_all_particles_alike():
+    papers = vp_detector.training_settings("classifier", "paper", {"loss": "cross_entropy"})
+    assert vp_detector.class_weights(papers, [], list(SHREC20_CLASSES)).tolist() == [1] * 13
+    quick = vp_detector.training_settings("classifier", "minutes", {"loss": "cross_entropy"})
+    assert vp_detector.class_weights(quick, [], ["a", "b"]).tolist() == pytest.approx([quick.background_weight, 1, 1])

@@ -104,6 +104,8 @@ def test_statistics_for_the_detector():
     assert found["density"] == pytest.approx(3 / (280 * 360)) and found["thickness"] == 160
     cubes = particle_statistics([make_volume(occupancy=False)], ["big", "little"])["box_sizes"]
     assert cubes == pytest.approx({"big": (6 * 6 * 9) ** (1 / 3) * 10, "little": 20 ** (1 / 3) * 10})
+    more = particle_statistics([make_volume(occupancy=False)], ["big", "little", "absent"])
+    assert more["box_sizes"] == pytest.approx(cubes)
 
 
 def test_loss_by_hand():

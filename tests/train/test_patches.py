@@ -86,6 +86,16 @@ def test_subtomograms_are_centred_on_their_particle_within_the_jitter():
     assert np.abs(shifts.mean(axis=0)).max() < 0.6
 
 
+def test_a_turned_subtomogram_has_its_particle_at_the_voxel_of_one_that_is_not():
+    volume = make_volume([(9, 12, 15)], ["rare"])
+    settings = make_settings({"stage": "classifier", "patch": 8, "jitter": 0, **PLAIN, "turns": True, "mirrors": True})
+    sampler, rng = make_sampler([volume], settings), np.random.default_rng(0)
+    for _ in range(20):
+        image, labels = sampler.draw(rng)
+        assert image.shape == labels.shape == (8, 8, 8)
+        assert np.argwhere(labels > 0).tolist() == [[4, 4, 4]] == np.argwhere(image > 0).tolist()
+
+
 @pytest.mark.parametrize(("balanced", "share"), [(True, 0.5), (False, 0.1)])
 def test_classes_are_balanced_on_request(balanced, share):
     centers = [(9, 4, 3 + 3 * k) for k in range(9)] + [(9, 20, 20)]

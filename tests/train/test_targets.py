@@ -110,6 +110,8 @@ def test_classes_numbered_otherwise_are_refused():
 def test_equivalent_radii_are_those_of_balls_of_the_mean_volume():
     radii = equivalent_radii([make_volume(), make_volume()], ["small", "large"])
     assert radii == pytest.approx([10 * (3 * n / (4 * np.pi)) ** (1 / 3) for n in (12, 24)])
+    some = equivalent_radii([make_volume()], ["small", "large", "absent"])
+    assert some[:2] == pytest.approx(radii) and np.isnan(some[2])
 
 
 def test_a_mask_that_does_not_fit_is_refused():

@@ -63,8 +63,9 @@ def locate(
     threshold: foreground is above it (ignored for a mask and for a Foreground). opening: iterations.
     minimum_size: voxels; smaller components and clusters are dropped. split, how touching particles are told apart:
     'mean-shift' as VP-Detector (centroids of components as seeds, and in components larger than the kernel the
-    well-filled bins; `bandwidth`, voxels, is its one parameter), 'watershed' for particles of many sizes (`neck`,
-    `smoothing`, see watershed.split_component), 'components' not at all.
+    well-filled bins; in hollow ones, such as rings, a voxel of each cube; `bandwidth`, voxels, is its one parameter),
+    'watershed' for particles of many sizes (`neck`, `smoothing`, see watershed.split_component), 'components' not at
+    all.
     Centres are modes for 'mean-shift', else centroids weighted with the probability. The confidence is the mean
     probability of the particle's voxels within a bandwidth of its centre (1 for a mask).
     Raises VoxpickError for an unknown split or a bandwidth that is not positive.
@@ -156,8 +157,8 @@ def _collected(
     found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int
 ) -> Located:
     """Drop small clusters, number the rest from 0 and compute their centres and confidences."""
-    sizes = np.bincount(owner) if len(owner) else np.zeros(0, dtype=np.int64)
-    keep = sizes >= minimum_size
+    sizes = np.bincount(owner, minlength=0 if modes is None else len(modes))  # a mode may be nearest to no voxel
+    keep = sizes >= max(minimum_size, 1)
     if not keep.all():
         stays = keep[owner]
         found, owner = found.kept(stays), (np.cumsum(keep, dtype=np.int32) - 1)[owner[stays]]

@@ -245,4 +245,7 @@ def detect(
         ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed),
         per_class=settings.per_class, device=device, progress=progress,
     )  # fmt: skip
-    return replace(found, volume=volume, slab=ready.slab, settings=settings.model_dump())
+    level = ready.slab.holds(found.particles.centers_zyx[:, 0] / volume.voxel_size)
+    return replace(
+        found, volume=volume, slab=ready.slab, settings=settings.model_dump(), particles=found.particles[level]
+    )

@@ -21,7 +21,8 @@ paper leaves open:
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
 weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
-split touching particles); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
+split touching particles; a component with nothing within a bandwidth of its centroid gets one voxel of each cube of
+that side instead); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
 where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least
 cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
 of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from voxpick.detect.calibration import OF_NAMES
 from voxpick.detect.pipeline import Detection, Progress, name_particles
@@ -25,6 +26,16 @@ OF_CLASSIFIER = (*NAMING_ALONE, "voting")
 """Settings that a classifier brings along; what the particles were found with does not count for them."""
 
 
+def finding_changes(method: Method, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes that the finding of particles is given where another model's classifier names them.
+
+    Left out are those of naming alone, and those that only the classifier's detection has.
+    """
+    kind: type[BaseModel] | None = getattr(method, "DETECTION_SETTINGS", None)
+    known = set(changes) if kind is None else {*kind.model_fields, *(set(changes) - {*DetectSettings.model_fields})}
+    return {key: value for key, value in changes.items() if key in known and key not in NAMING_ALONE}
+
+
 def finding_parts(method: Method, models: dict[str, Model]) -> dict[str, Model]:
     """The models without the 'classifier', unless that is the one stage of the method, which then needs it to find."""
     if set(method.STAGES) <= {"classifier"}:
@@ -42,10 +53,14 @@ def detect_and_name(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Detection:
-    """The picks of a method; with a `classifier` the method only finds them and that one, of any method, names them."""
+    """The picks of a method; with a `classifier` the method only finds them and that one, of any method, names them.
+
+    changes: settings of the method's detection, and of `detect.settings.DetectSettings` for the naming. Raises
+    VoxpickError for a setting that neither has, and when the two work at different voxel sizes.
+    """
     if classifier is None:
         return method.detect(volume, models, changes=changes, device=device, progress=progress)
-    finding = {key: value for key, value in (changes or {}).items() if key not in NAMING_ALONE}
+    finding = finding_changes(method, changes or {})
     parts = finding_parts(method, models)
     detection = method.detect(volume, parts, changes=finding, device=device, progress=progress)
     return named_by(detection, classifier, changes=changes, device=device, progress=progress)

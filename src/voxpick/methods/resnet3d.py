@@ -14,7 +14,7 @@ What the paper leaves open, or we do otherwise:
 - "not closer than 16 grid units to any proteins" is read as the distance from their centres; background is drawn anew
   each time (after 1000 draws that were too near, the farthest of them is taken) and reaches 32 voxels into the vacuum;
 - the organisers' box sizes are not at hand: the mean side of the boxes that hold each particle's voxels in the training
-  data is stored with the model, as are the class ratios;
+  data is stored with the model, as are the class ratios; of a stream of specimens those of the last ones in memory;
 - "the majority of the assigned labels" is read as the most frequent particle label, not more than half of all;
   background is not among them, and a tie lets a label stand. Counting background (background_votes) drops all but the
   smallest classes: boxes are as large as the protein and labels agree near its centre alone;

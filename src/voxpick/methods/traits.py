@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import wrong_setting
 from voxpick.methods.catalogue import Method
-from voxpick.methods.naming import NAMING_ALONE
+from voxpick.methods.naming import finding_changes
 
 
 def finds(method: Method) -> bool:
@@ -54,9 +54,9 @@ def check_detection(method: Method, changes: dict[str, Any], named: bool = False
     kind = detection_settings(method)
     if kind is None:
         return
-    naming = {key: value for key, value in changes.items() if named and key in NAMING_ALONE}
-    _check(kind, {key: value for key, value in changes.items() if key not in naming})
-    _check(DetectSettings, naming)
+    finding = finding_changes(method, changes) if named else changes
+    _check(kind, finding)
+    _check(DetectSettings, {key: value for key, value in changes.items() if key not in finding})
 
 
 def _check(kind: type[BaseModel], values: dict[str, Any]) -> None:

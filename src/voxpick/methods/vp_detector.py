@@ -21,7 +21,8 @@ The preset 'paper' departs from it only where it says nothing or contradicts its
   are particles, drawn at random, each with its particle at the centre;
 - alpha_c: the reciprocal of the effective radius 3V/A of Table 4, scaled to mean 1 over the particle classes;
   background weighs 1, as does the localizer's one particle class. In data with any class that is not in Table 4, all
-  classes get the radius of a ball of their mean volume;
+  classes get the radius of a ball of their mean volume, those without particles the mean radius; with loss =
+  cross_entropy alpha is 1 (2.4), but for background_weight;
 - the localizer's loss is not given: the same as the classifier's; gamma: 2, as in Lin et al. (2017);
 - no augmentation, as the paper mentions none for VP-Detector.
 PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we do otherwise:
@@ -36,6 +37,7 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
 - mean-shift: a flat kernel over all foreground voxels alike; a voxel belongs to the nearest mode, which is the centre;
   components' centroids, the seeds, are weighted with the probability;
 - further seeds: well-filled bins of components larger than the kernel, as one centroid cannot split touching particles;
+  a component with nothing within a bandwidth of its centroid gets one voxel of each cube of that side instead;
 - a component longer than the tiles' overlap would be incomplete in every tile; it is kept as the cropped tiles have it;
 - "extract them from the segmentation maps" (2.1.2) is read as subtomograms of the tomogram, which the second network
   then segments;
@@ -54,6 +56,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from voxpick.detect.pipeline import Detection, detect_with_segmentation
@@ -134,19 +137,24 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
 
 
 def effective_radii_nm(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> list[float]:
-    """3V/A of each class in nm: Table 4, or that of a ball of the mean volume in the masks for other classes."""
+    """3V/A of each class in nm: Table 4, or that of a ball of the mean volume in the masks for other classes.
+
+    A class without particles, as a stream of specimens may have for a while, gets the mean of the others.
+    """
     if all(name in SHREC20_TABLE1 for name in classes):
         return [SHREC20_TABLE1[name].effective_radius_nm for name in classes]
-    return [float(radius) / 10 for radius in equivalent_radii(volumes, classes)]
+    radii = equivalent_radii(volumes, classes) / 10
+    known = np.isfinite(radii)
+    if not known.any():
+        raise VoxpickError(f"the training data hold no particle of the classes {', '.join(classes)}")
+    return [float(radius) for radius in np.where(known, radii, radii[known].mean())]
 
 
 def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> torch.Tensor:
-    """alpha of every output channel, background first: as set, or from effective radii (section 2.4)."""
+    """alpha of every output channel, background first: as set, or for the focal loss from radii (section 2.4)."""
     channels = len(classes) + 1 if settings.stage == "classifier" else 2
-    if settings.class_weights is not None:
+    if settings.class_weights is not None or settings.stage == "localizer" or settings.loss == "cross_entropy":
         return torch.tensor(output_weights(settings, channels))
-    if settings.stage == "localizer":
-        return torch.tensor([settings.background_weight, 1.0])
     return effective_radius_weights(effective_radii_nm(volumes, classes), background=settings.background_weight)
 
 

@@ -16,7 +16,8 @@ otherwise:
 - "high confidence to be one of the structural classes" is read as P(any particle) = 1 - P(background) > 0.99; the class
   is the most probable;
 - the distance is kept by taking the most confident place, dropping all within 14 voxels, and so on; where maximum
-  pooling makes several of them equally confident, the centre is their mean;
+  pooling makes several of them equally confident, the centre is their mean; of two such means within 14 voxels the one
+  with the higher confidence, as below, stays;
 - "the whole testing tomogram": sections without specimen are left out (slab = off takes all);
 - the network's other layers, its widths and first weights (He et al. 2015): networks/yopo.py;
 - the order of picks is that of their confidence, P(any particle) times that of the name, which the paper does not have;

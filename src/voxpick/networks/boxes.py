@@ -31,6 +31,7 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x: torch.Tensor, *, stride: int = 1, dilation: int = 1) -> torch.Tensor:
+        """(b, inputs, z, y, x) to (b, outputs, z, y, x). stride: voxels between outputs; dilation: between taps."""
         padding = dilation * (self.side // 2) if self.padded else 0
         if self.training:
             return self.norm(F.conv3d(x, self.weight, None, stride, padding, dilation))

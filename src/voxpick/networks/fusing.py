@@ -33,6 +33,7 @@ class FusedConvolution(nn.Module):
         self._ready: dict[torch.dtype, tuple[torch.Tensor, torch.Tensor | None]] = {}
 
     def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+        """x: (b, channels, z, y, x); added: of the result's shape, None for nothing."""
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         weight, bias = self._in(dtype)
         x, added = x.to(dtype), None if added is None else added.to(dtype)

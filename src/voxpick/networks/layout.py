@@ -16,10 +16,12 @@ class Layout:
 
     @property
     def cycle(self) -> int:
+        """Layers of a block, each with another dilation."""
         return len(self.dilations)
 
     @property
     def blocks(self) -> int:
+        """How many blocks there are; the last may have fewer layers."""
         return max(1, -(-self.depth // self.cycle))
 
     def start(self, block: int) -> int:
@@ -27,6 +29,7 @@ class Layout:
         return 0 if block == 0 else self.in_channels + self.width * min(block * self.cycle, self.depth)
 
     def layers(self, block: int) -> range:
+        """The layers of a block, counted from 0 through all blocks."""
         return range(block * self.cycle, min((block + 1) * self.cycle, self.depth))
 
     def later(self, position: int, block: int) -> range:

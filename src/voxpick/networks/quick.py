@@ -26,6 +26,7 @@ class BlockProducts(nn.ConvTranspose3d):
     product, in float32 on a CPU."""
 
     def forward(self, input: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """(b, inputs, z, y, x) to (b, outputs, z, y, x), each side as many times longer as the stride says."""
         if output_size is not None or not _plain(input, self.weight):
             return super().forward(input, output_size)
         outputs, *sides = self.weight.shape[1:]

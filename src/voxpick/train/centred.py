@@ -194,7 +194,7 @@ def particle_statistics(volumes: Sequence[TrainingVolume], classes: Sequence[str
 def _box_sizes(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> dict[str, float]:
     if any(volume.occupancy is None for volume in volumes):
         sides = 2 * (np.pi / 6) ** (1 / 3) * equivalent_radii(volumes, classes)
-        return {name: float(side) for name, side in zip(classes, sides, strict=True)}
+        return {name: float(side) for name, side in zip(classes, sides, strict=True) if np.isfinite(side)}
     found: dict[str, list[float]] = {name: [] for name in classes}
     for volume in volumes:
         assert volume.occupancy is not None

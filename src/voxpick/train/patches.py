@@ -105,9 +105,12 @@ class ClassifierPatches:
         row = group[rng.integers(len(group))]
         shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
         volume = self.volumes[self.index[row]]
-        start, window = (self.centers[row] + shift - self.size // 2).tolist(), (self.size,) * 3
+        start = (self.centers[row] + shift - self.size // 2).tolist()
+        window = (self.size | 1,) * 3  # odd sides, as turning even ones would move voxel side // 2
         labels = volume.labels(start, window, touching=self.touching)
-        return self.augmentation(volume.image(start, window), labels, rng)
+        turned = self.augmentation(volume.image(start, window), labels, rng)
+        image, labels = (np.ascontiguousarray(part[: self.size, : self.size, : self.size]) for part in turned)
+        return image, labels
 
 
 def make_sampler(volumes: Sequence[TrainingVolume], settings: TrainSettings) -> Sampler:

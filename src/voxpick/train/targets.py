@@ -139,7 +139,7 @@ def binary_target(labels: np.ndarray) -> np.ndarray:
 def equivalent_radii(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> np.ndarray:
     """Effective radius 3V/A, in A, of a ball as large as the mean particle of each class; `classes` without background.
 
-    Raises VoxpickError for a class without particles.
+    NaN for a class without particles or voxels.
     """
     counts = np.zeros(len(classes) + 1)
     for volume in volumes:
@@ -147,12 +147,8 @@ def equivalent_radii(volumes: Sequence[TrainingVolume], classes: Sequence[str]) 
             counts += np.bincount(np.asarray(section, dtype=np.int64).ravel(), minlength=len(counts))[: len(counts)]
     names = np.concatenate([volume.particles.classes for volume in volumes])
     numbers = np.array([(names == name).sum() for name in classes])
-    for name, voxels, number in zip(classes, counts[1:], numbers, strict=True):
-        if voxels == 0 or number == 0:
-            raise VoxpickError(
-                f"class {name!r} has {number} particles and {voxels:g} voxels in the training data; leave it out"
-            )
-    mean_volumes = counts[1:] / numbers * volumes[0].tomogram.voxel_size ** 3
+    known = (numbers > 0) & (counts[1:] > 0)
+    mean_volumes = np.where(known, counts[1:] / np.maximum(numbers, 1), np.nan) * volumes[0].tomogram.voxel_size ** 3
     return (3 * mean_volumes / (4 * np.pi)) ** (1 / 3)
 
 
