@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -21,7 +22,8 @@ sys.path.insert(0, str(FOLDER.parent / "speed"))
 
 from record import machine  # noqa: E402
 
-from voxpick.benchmark.writing import tables_to_markdown  # noqa: E402
+from voxpick.benchmark.machine import together  # noqa: E402
+from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E402
 
 
 def main() -> None:
@@ -31,21 +33,25 @@ def main() -> None:
     parser.add_argument("--join", action="store_true")
     options = parser.parse_args()
     tables = json.loads((options.output / "tables.json").read_text())
-    results = {
-        path.parent.parent.name: json.loads(path.read_text())
-        for path in sorted(options.output.glob("*/seed_*/result.json"))
-    }
-    kept = {"machine": machine(), "minutes": minutes_of(results), **tables}
+    results = [json.loads(path.read_text()) for path in sorted(options.output.glob("*/seed_*/result.json"))]
+    minutes = minutes_of({result["entry"]: result for result in results})
+    kept = {"machine": machine_of(results), "minutes": minutes, **tables}
     file = FOLDER / f"{options.name}.json"
     if options.join:
         join(kept, json.loads(file.read_text()))
     file.write_text(json.dumps(kept, indent=1) + "\n")
-    title, _, rest = tables_to_markdown(kept["title"], kept["tables"]).partition("\n")
+    title, _, rest = tables_to_markdown(kept["title"], kept["tables"], remarks_on(kept)).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def machine_of(results: Sequence[dict]) -> dict:
+    """The machine and code of the run, 'of' it; of the moment, where a result does not tell."""
+    found = [result.get("machine") for result in results]
+    return {**together(found), "of": "run"} if found and all(found) else machine()
 
 
 def join(kept: dict, earlier: dict) -> None:
@@ -56,7 +62,7 @@ def join(kept: dict, earlier: dict) -> None:
     if particles_of(kept) != particles_of(earlier):
         sys.exit(f"the test tomograms differ: {particles_of(kept)} particles now, {particles_of(earlier)} before")
     here = {row["name"] for row in kept["tables"]["localisation"]["rows"] if not row["published"]}
-    label = f"run of commit {earlier['machine']['commit']}"
+    label = f"earlier run, {commit_of(earlier)}"
     for key, table in kept["tables"].items():
         old = earlier["tables"][key]
         own = [row for row in table["rows"] if not row["published"]]
@@ -71,6 +77,9 @@ def join(kept: dict, earlier: dict) -> None:
             })  # fmt: skip
         table["rows"] = own + [row for row in table["rows"] if row["published"]]
     kept["confusion"] = {**kept["confusion"], **{k: v for k, v in earlier["confusion"].items() if k not in here}}
+    for part in ("failed", "outdated", "other_code"):
+        known = here | {item["title"] for item in kept.get(part, ())}
+        kept[part] = [*kept.get(part, ()), *(item for item in earlier.get(part, ()) if item["title"] not in known)]
     kept["minutes"] = {**earlier["minutes"], **kept["minutes"]}
 
 
@@ -99,8 +108,15 @@ def made_with(kept: dict) -> str:
     training = f"each entry was trained for {span} minutes" if trained else "nothing was trained"
     return (
         f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
-        f"torch {versions['torch']}, commit {found['commit']}; {training}."
+        f"torch {versions['torch']}, {commit_of(kept)}; {training}."
     )
+
+
+def commit_of(kept: dict) -> str:
+    """Of the run; of the page where the run's is not known."""
+    found = kept["machine"]
+    commit = f"commit {found['commit'] or 'unknown'}"
+    return commit if found.get("of") == "run" else f"page written at {commit}"
 
 
 if __name__ == "__main__":

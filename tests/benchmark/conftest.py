@@ -50,11 +50,13 @@ for line in trouble.read_text().split("\\n") if trouble.exists() else []:
         os.kill(os.getpid(), signal.SIGKILL) if what == "kill" else sys.exit(3)
 if command == "simulate":
     for k in range(int(option("--models"))):
-        (Path(words[1]) / f"model_{k}").mkdir(parents=True)
+        (Path(words[1]) / f"model_{k}").mkdir(parents=True, exist_ok="--resume" in words)
 if command == "train":
     output = Path(option("--output"))
     parts = parts_of(output) if output.exists() else {}
-    output.write_text(json.dumps({**parts, option("--stage"): option("--method")}))
+    salt = Path(__file__).with_name("salt")
+    trained = option("--method") + (salt.read_text() if salt.exists() else "")
+    output.write_text(json.dumps({**parts, option("--stage"): trained}))
     run = output.with_name(f"{output.stem}_{option('--stage')}_run")
     run.mkdir(exist_ok=True)
     gpu = Path(__file__).with_name("gpu")

@@ -92,6 +92,19 @@ def test_unknown_training_settings_are_refused_before_the_first_simulation(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["report.html", "tables.md", "tables.json"])
+def test_tables_that_no_benchmark_wrote_are_kept(tmp_path, monkeypatch, capsys, name):
+    data = {"training": {"seed": 1}, "validation": {"seed": 2}, "test": {"seed": 3}}
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump({"data": data}))
+    (tmp_path / "one.yaml").write_text("method: vp-detector\nmodel: vp-detector\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("[1]")
+    for more in ([], ["--tables-only"]):
+        assert voxpick(monkeypatch, "benchmark", "shrec20", tmp_path, "--output", tmp_path / "out", *more) == 2
+        assert f"{name}: was not made by this command" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "[1]")]
+
+
 @pytest.mark.parametrize(("entry", "complaint"), [
     ("method: vp-detector\ndetection: {tresh: 0.5}", "one.yaml: detection: tresh = 0.5: .*known: .*halo"),
     ("method: yopo\ndetection: {stride: 0}", "one.yaml: detection: stride = 0"),

@@ -1,15 +1,18 @@
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 
 import pytest
+import typer
 
 from voxpick.benchmark.launch import launch
+from voxpick.benchmark.machine import code_digest, commit
 from voxpick.benchmark.plan import stage_minutes
-from voxpick.cli.benchmark import budget_of, write_tables
+from voxpick.cli.benchmark import _run, budget_of, write_tables
 from voxpick.errors import VoxpickError
 
 TWO = {"vp": {"method": "vp-detector"}, "umc": {"method": "umc", "detection": {"threshold": 0.3, "split": "none"}}}
@@ -239,6 +242,133 @@ def test_results_of_other_settings_are_told(bench):
     assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()
     assert "8 minutes of training each" in (page := (bench.root / "out/report.html").read_text())
     assert "2 made under other settings or data" in page
+
+
+def test_results_of_other_code_are_told_and_kept(bench):
+    bench.settings({"umc": {"method": "umc"}})
+    result = bench.run()["umc"]
+    assert result["code"] == code_digest() and result["machine"]["commit"] == commit()
+    path = bench.root / "out/umc/seed_0/result.json"
+    path.write_text(json.dumps({**result, "code": "another", "machine": {**result["machine"], "commit": "a1b2c3"}}))
+    bench.calls()
+    bench.run()
+    assert bench.calls() == []
+    write_tables(bench.runner())
+    assert "Made by other code: umc, seed 0, commit a1b2c3" in (bench.root / "out/tables.md").read_text()
+    assert "1 made by other code" in (bench.root / "out/report.html").read_text()
+    path.write_text(json.dumps({key: value for key, value in result.items() if key not in ("code", "machine")}))
+    write_tables(bench.runner())  # of an earlier version
+    assert "Made by other code: umc, seed 0\n" in (bench.root / "out/tables.md").read_text()
+
+
+def test_a_model_trained_anew_is_detected_with_anew(bench):
+    """The settings were the same, so what borrowed the model kept its old result."""
+    bench.settings({**TWO, "named": {"method": "densenet", "localizer": "vp"}})
+    results = bench.run()
+    shutil.rmtree(bench.root / "out/vp")
+    bench.calls()
+    bench.run()  # the stand-in trains a model of the same content
+    assert names(bench.calls()) == ["train", "train", "detect"]
+    bench.calls()
+    (bench.root / "out/vp/seed_0/model.pt").write_text(json.dumps({"localizer": "another", "classifier": "another"}))
+    assert bench.runner().outdated() == [("named", 0), ("vp", 0)]
+    parts = {name: result["tests"][0]["score"]["parts"] for name, result in bench.run().items()}
+    assert names(bench.calls()) == ["detect", "detect"]
+    assert parts["named"] == {"localizer": "another", "classifier": "densenet"} and parts["umc"] == {"segmenter": "umc"}
+    for name in ("vp", "named"):  # as earlier versions wrote them
+        result = json.loads((path := bench.root / f"out/{name}/seed_0/result.json").read_text())
+        path.write_text(json.dumps({key: value for key, value in result.items() if key != "models"}))
+    (bench.root / "out/vp/seed_0/model.pt").write_text("{}")
+    bench.run()
+    assert bench.calls() == [] and results["named"]["models"] != results["vp"]["models"]
+
+
+def test_a_borrower_detects_again_in_the_run_that_trains_its_donor_anew(bench):
+    entries = {"umc": {"method": "umc"}, "again": {"method": "umc", "model_of": "umc", "detection": {"threshold": 0.3}}}
+    bench.settings(entries)
+    bench.run()
+    shutil.rmtree(bench.root / "out/umc")
+    (bench.root / "salt").write_text(", anew")
+    bench.calls()
+    results = bench.run()
+    assert names(bench.calls()) == ["train", "detect", "detect"]
+    assert results["again"]["tests"][0]["score"]["parts"] == {"segmenter": "umc, anew"}
+
+
+def test_one_entry_under_other_settings_leaves_the_results_of_the_others(bench):
+    """Those of all others were removed."""
+    bench.settings(TWO)
+    bench.run()
+    bench.settings(TWO, minutes=1)
+    assert set(bench.run(only=["umc"])) == {"umc", "vp"}
+    assert bench.runner().outdated() == [("vp", 0)]
+
+
+def test_tomograms_that_no_benchmark_made_are_kept(bench):
+    bench.settings(TWO)
+    mine = bench.root / "out/data/test/model_0"
+    mine.mkdir(parents=True)
+    with pytest.raises(VoxpickError, match=r"out/data/test: was not made by a benchmark .* give another --output"):
+        bench.run()
+    assert mine.exists() and not (bench.root / "out/vp").exists()
+    mine.rename(bench.root / "elsewhere")
+    mine.parent.rmdir()
+    bench.run()
+    other = {"training": {"seed": 7}, "validation": {"seed": 2}, "test": {"seed": 3}}
+    bench.settings(TWO, data=other)
+    assert bench.run()["vp"]["status"] == "done"  # its own are replaced
+
+
+def test_an_interrupted_simulation_goes_on(bench):
+    bench.settings({"umc": {"method": "umc"}})
+    bench.trouble("exit data/training")
+    with pytest.raises(VoxpickError, match="exit code 3"):
+        bench.run()
+    made = bench.root / "out/data/training/model_0"
+    made.mkdir(parents=True)
+    (made / "reconstruction.mrc").write_text("mine")
+    bench.trouble()
+    bench.calls()
+    bench.run()
+    calls = [call for call in bench.calls() if call[0] == "simulate"]
+    assert ["--resume" in call for call in calls] == [True, False, False]
+    assert ["--overwrite" in call for call in calls] == [False, True, True]
+    assert (made / "reconstruction.mrc").read_text() == "mine"
+
+
+def bench_command(bench, only=()) -> int:
+    """The exit code of the command."""
+    try:
+        _run(bench.runner(), list(only))
+    except typer.Exit as stop:
+        return stop.exit_code
+    return 0
+
+
+def test_tables_tell_what_is_outdated_where_the_data_fail(bench):
+    bench.settings(TWO)
+    bench.run()
+    data = {"training": {"seed": 1, "models": 2}, "validation": {"seed": 2}, "test": {"seed": 5}}
+    bench.settings(TWO, data=data)
+    bench.trouble("exit data/test")
+    with pytest.raises(VoxpickError, match="exit code 3"):
+        bench_command(bench)
+    assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()
+
+
+def test_only_what_was_run_counts_as_failed(bench):
+    bench.settings(TWO)
+    bench.trouble("exit umc/seed_0")
+    assert bench_command(bench) == 1
+    assert bench_command(bench, ["vp"]) == 0
+    assert bench_command(bench, ["umc"]) == 1
+
+
+def test_a_killed_command_took_its_time(tmp_path):
+    """Its launcher is killed along with it and writes nothing down."""
+    code = "import os, signal, time; time.sleep(0.3); os.kill(os.getppid(), signal.SIGKILL)"
+    outcome = launch([sys.executable, "-I", "-S", "-c", code], tmp_path / "log")
+    assert outcome.code == -signal.SIGKILL and 0.3 < outcome.seconds < 60
 
 
 def test_a_stage_is_trained_anew_into_a_file_that_holds_it(bench):

@@ -159,6 +159,41 @@ def test_the_page_shows_claims_and_leaves_unnamed_picks_out_of_the_class_figures
     assert "Ours" in key and "umc" not in key
 
 
+@pytest.mark.parametrize("measure", ["mean", "small", "medium", "large"])
+def test_claims_on_classes_pass_over_picks_without_names(scored, measure):
+    results = []
+    for seed in range(3):
+        for name, tp in (("vp", 9), ("umc", 6)):
+            test = {"tomogram": "t", "seconds": 1.0, "peak_bytes": 1, "score": scored(tp + seed % 2, tp / 10)}
+            results.append({**run(name, seed, [], [test]), "names": name == "vp"})
+    of_classes, of_places = claims_table([claimed(measure), claimed("F1")], results).rows
+    assert [cell.text for cell in of_classes.cells[4:]] == ["0", "0", "open"] and of_classes.cells[2].mean is None
+    assert of_places.cells[4].text == "3"
+
+
+def test_classes_of_ones_own_follow_those_of_shrec(results):
+    for test in results[0]["tests"]:
+        for key in ("class_f1", "class_accuracy"):
+            test["score"][key] = {"mine": 0.25, **test["score"][key], "actin": 0.75}
+    tables = tables_to_dict(build_tables(results, ENTRIES))
+    assert tables["class_f1"]["columns"] == [*paper.CLASS_COLUMNS, "actin", "mine", "mean"]
+    assert tables["class_accuracy"]["columns"] == [*paper.ACCURACY_COLUMNS, "actin", "mine"]
+    for key in ("class_f1", "class_accuracy"):
+        assert shown(tables, key)["Ours"]["mine"] == "0.250 ± 0.000" and shown(tables, key)["umc"]["mine"] == "-"
+        assert all(len(row["cells"]) == len(tables[key]["columns"]) for row in tables[key]["rows"])
+        assert "not of SHREC'20 come after" in tables[key]["note"]
+    assert rows(tables, "class_f1")["UMC"]["mean"]["mean"] == pytest.approx(0.905, abs=0.001)
+    assert ">mine</th>" in build_benchmark_report("T", tables, {})
+
+
+def test_sums_of_f1_leave_out_classes_that_are_absent(results):
+    for result in results[:3]:
+        for test in result["tests"]:
+            test["score"]["class_f1"] = {**dict.fromkeys(SHREC20_BY_WEIGHT, 0.5), "3qm1": None}
+    page = build_benchmark_report("T", tables_to_dict(build_tables(results, ENTRIES)), {})
+    assert "Ours, 3gl1: 1.000" in page and "Ours, 1s3x: 0.500" in page and "Ours, 3qm1" not in page
+
+
 def seeds(*gains):
     return {(seed, "t"): gain for seed, gain in enumerate(gains)}
 

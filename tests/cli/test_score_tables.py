@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from voxpick.cli.score_tables import print_shrec
+from voxpick.cli.score_tables import print_pairing, print_shrec
+from voxpick.evaluate.pairing import score_pairing
 from voxpick.evaluate.shrec import score_shrec
 from voxpick.particles import Particles
 
@@ -16,3 +17,12 @@ def test_sizes_are_told_of_classes_that_have_one(name, shown, capsys):
     truth = Particles(np.array([[20.0, 20.0, 20.0]]), [name])
     print_shrec(score_shrec(truth, truth, occupancy, voxel_size=10.0, z_offset=0))
     assert ("by size" in capsys.readouterr().out) == shown
+
+
+def test_picks_without_any_pair_have_no_distance(capsys):
+    """It read 'nan A'."""
+    near, far = (Particles(np.full((1, 3), at), ["4d8q"]) for at in (20.0, 900.0))
+    print_pairing(score_pairing(near, far, radius=50.0))
+    assert "(mean distance -)" in capsys.readouterr().out
+    print_pairing(score_pairing(near, near, radius=50.0))
+    assert "(mean distance 0.0 A)" in capsys.readouterr().out

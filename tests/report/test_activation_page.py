@@ -7,6 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from voxpick.cli import build_app
+from voxpick.cli.cam import _titles
 from voxpick.detect.activation import Activation
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
@@ -56,6 +57,20 @@ def test_a_row_shows_input_truth_and_every_map():
 
 def test_accuracy():
     assert accuracy(column(), ["b<1>", "1s3x"]) == 0.5
+
+
+def test_names_are_the_same_in_upper_case():
+    assert accuracy(column(), ["B<1>", "1S3X"]) == 0.5
+    page = build_activation_page(particles(("B<1>", "1S3X")), [column()])
+    assert page.count('class="right-name"') == page.count('class="other-name"') == 1
+
+
+def test_two_models_of_one_method_are_told_apart():
+    model, other = small_classifier(), small_classifier()
+    other.provenance = {"method": "densenet"}
+    assert _titles([model, other, model], ["a/one.pt", "b.pt", "two.pt"]) == [
+        "dilated-densenet, one", "densenet", "dilated-densenet, two"
+    ]  # fmt: skip
 
 
 def test_png_is_read_as_written():

@@ -17,6 +17,7 @@ from voxpick.cli.zoo_card import card_of
 from voxpick.cli.zoo_specimens import SEEDS, Specimens, make_specimens
 from voxpick.cli.zoo_training import Plan, train_stages
 from voxpick.errors import VoxpickError
+from voxpick.io.alone import alone_in
 from voxpick.io.model import builtin_models, load_models, save_models, stored_dtype
 from voxpick.simulate.shrec20 import Recipe
 
@@ -108,6 +109,42 @@ def test_a_run_is_resumed_on_its_own_specimens_alone(specimens, tmp_path):
     other = replace(specimens, validation=specimens.test[:1])
     with pytest.raises(VoxpickError, match="the run began with another validation"):
         train_stages(plan(), other, tmp_path / "work", resume=True, device=device, stop=lambda: False)
+
+
+def test_a_trained_stage_is_kept_under_its_own_options_alone(specimens, tmp_path):
+    """It was taken for one of the present options, and the card then told these."""
+    device, go_on = torch.device("cpu"), {"resume": True, "device": torch.device("cpu"), "stop": lambda: False}
+    made, work = plan(steps=2, validate_steps=None), tmp_path / "work"
+    assert train_stages(made, specimens, work, resume=False, device=device, stop=lambda: False)
+    assert train_stages(replace(made, limit=2**20), specimens, work, **go_on)
+    assert train_stages(plan(steps=2, log_steps=3), specimens, work, **go_on)
+    for other, told in (
+        (replace(made, seed=4), "seed = 0 (now 4)"),
+        (plan(steps=3), "steps = 2 (now 3)"),
+        (replace(made, minutes=5.0, changes={**SMALL, "steps": None}), "minutes = None (now 5.0), steps = 2 ("),
+        (replace(made, stream=True), "stream = {} (now "),
+    ):
+        said = rf"model.pt: its segmenter was trained with .*{re.escape(told)}.*--output"
+        with pytest.raises(VoxpickError, match=said):
+            train_stages(other, specimens, work, **go_on)
+    fewer = replace(specimens, training=specimens.training[:1])
+    with pytest.raises(VoxpickError, match=r"with specimens = 2 \(now 1\); go on with the same options"):
+        train_stages(made, fewer, work, **go_on)
+
+
+def test_a_model_has_its_name_once_it_is_tested(specimens, tmp_path, monkeypatch):
+    """A kill in between left one that is not calibrated."""
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, **how: specimens)
+    monkeypatch.setattr("voxpick.cli.zoo_scores.tested", lambda *given, **how: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(zoo, "zoo", "train", "deepfinder", "--output", tmp_path, "--device", "cpu", "--threads", 1, *TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["deepfinder"]
+
+
+def test_specimens_are_made_by_one_process_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("voxpick.io.alone.PATIENCE_SECONDS", 0.0)
+    with alone_in(tmp_path, use="trains"), pytest.raises(VoxpickError, match="another process makes specimens"):
+        make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cpu", stop=lambda: True)
 
 
 SIMULATED = ("Trained on simulated data only", "Membranes, filaments", "Licence: BSD")

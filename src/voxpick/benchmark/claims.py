@@ -10,10 +10,12 @@ from typing import Any
 from scipy.special import stdtrit
 
 from voxpick.benchmark.settings import Claim
-from voxpick.benchmark.tables import Cell, Row, Table, average
+from voxpick.benchmark.tables import Cell, Row, Table, average, named
 
 Result = dict[str, Any]
 
+OF_ANY_PICKS = ("F1", "MH")
+"""Measures that picks without classes have too."""
 LESS = ("MH",)
 """Measures that are better when they are lower."""
 CONFIDENCE = 0.95
@@ -73,10 +75,10 @@ def _pairs(claim: Claim, results: Sequence[Result]) -> dict[tuple[int, str], tup
 
 
 def _values(name: str, measure: str, results: Sequence[Result]) -> dict[tuple[int, str], float]:
-    """By seed and tomogram."""
+    """By seed and tomogram; a measure of classes only of picks that have them."""
     found = {}
     for result in results:
-        if result["entry"] == name and result["status"] == "done":
+        if result["entry"] == name and result["status"] == "done" and (measure in OF_ANY_PICKS or named(result)):
             for test in result["tests"]:
                 value = _read(test["score"], measure)
                 if value is not None and not math.isnan(value):
@@ -85,6 +87,6 @@ def _values(name: str, measure: str, results: Sequence[Result]) -> dict[tuple[in
 
 
 def _read(score: Result, measure: str) -> float | None:
-    if measure in ("F1", "MH"):
+    if measure in OF_ANY_PICKS:
         return score["localisation"][measure]
     return score["mean_class_f1"] if measure == "mean" else score["size_groups"].get(measure)

@@ -10,9 +10,12 @@ from voxpick.benchmark.data_settings import Recipe
 from voxpick.benchmark.settings import Benchmark, Entry
 
 
-def simulate_command(out: str, recipe: Recipe, *, models: int, seed: int, threads: int | None) -> list[str]:
-    """`voxpick simulate shrec20` for a set of tomograms."""
-    command = ["simulate", "shrec20", out, "--models", str(models), "--seed", str(seed), "--overwrite"]
+def simulate_command(
+    out: str, recipe: Recipe, *, models: int, seed: int, threads: int | None, resume: bool
+) -> list[str]:  # fmt: skip
+    """`voxpick simulate shrec20` for a set of tomograms; resume: those that are there already are kept."""
+    command = ["simulate", "shrec20", out, "--models", str(models), "--seed", str(seed)]
+    command.append("--resume" if resume else "--overwrite")
     values = {**recipe.model_dump(), "size": ",".join(map(str, recipe.size)), "threads": threads}
     for key, value in values.items():
         if value is not None:

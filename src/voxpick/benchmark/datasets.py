@@ -38,7 +38,8 @@ Datasets = dict[str, list[Tomogram]]
 def prepare(settings: Settings, settings_folder: Path, output: Path, steps: Steps) -> Datasets:
     """All sets under the names of SETS, and the tomograms of the sweep under 'sweep'; simulates what is missing.
 
-    Raises StepFailed when a simulation fails, VoxpickError for folders that are not apart or do not exist.
+    Raises StepFailed when a simulation fails, VoxpickError for folders that are not apart, do not exist, or would be
+    replaced though no benchmark made them.
     """
     sets = described_sets(settings, settings_folder, output, steps)
     _require_apart(sets)
@@ -108,11 +109,18 @@ def _simulated(
     folder = data / name
     mark = fingerprint([recipe.model_dump(mode="json"), models, seed])
     if steps is not None:
-        known = steps.known(f"simulate_{name}", mark)
-        if known is None or not known.done:
+        step = f"simulate_{name}"
+        if folder.exists() and not steps.recorded(step):
+            raise VoxpickError(
+                f"{folder}: was not made by a benchmark and would be replaced; move it elsewhere, or give another "
+                "--output"
+            )
+        known = steps.known(step, mark)
+        resumed = known is not None and not known.done
+        if known is None:
             shutil.rmtree(folder, ignore_errors=True)
-        command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads)
-        steps.run(f"simulate_{name}", mark, command, makes=folder / f"model_{models - 1}")
+        command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads, resume=resumed)
+        steps.run(step, mark, command, makes=folder / f"model_{models - 1}", resumed=resumed)
     return [
         Tomogram(f"{name}_model_{k}", folder / f"model_{k}", fingerprint([mark, k])) for k in range(models)
     ]  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | N
     note, device_note = _notes(log)
     for file in (note, device_note):
         file.unlink(missing_ok=True)
+    begin = time.monotonic()
     starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), *command]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -81,13 +83,13 @@ def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | N
             process.wait()
         except KeyboardInterrupt:
             _stop(process)
-            raise Interrupted(_usage(note, device_note, process.returncode)) from None
-    return _usage(note, device_note, process.returncode)
+            raise Interrupted(_usage(note, device_note, process.returncode, time.monotonic() - begin)) from None
+    return _usage(note, device_note, process.returncode, time.monotonic() - begin)
 
 
 def leftover(log: Path) -> Outcome | None:
     """How far the command of this log came when the benchmark itself was killed; told once."""
-    found = _usage(*_notes(log), 0)
+    found = _usage(*_notes(log), 0, 0.0)
     return found if found.seconds > 0 else None
 
 
@@ -96,12 +98,12 @@ def _notes(log: Path) -> tuple[Path, Path]:
     return log.with_suffix(".usage"), log.with_suffix(".device")
 
 
-def _usage(note: Path, device_note: Path, code: int) -> Outcome:
-    """What the launcher and the command wrote down, or the launcher's own exit code if it could not."""
+def _usage(note: Path, device_note: Path, code: int, seconds: float) -> Outcome:
+    """What the launcher and the command wrote down, or the launcher's own exit code and time if it could not."""
     found = _read_note(note)
     device = _read_note(device_note)
     if not isinstance(found, dict):
-        return Outcome(code or 1, 0.0, 0)
+        return Outcome(code or 1, seconds, 0)
     unit = 1 if sys.platform == "darwin" else 1024
     return Outcome(
         int(found["code"]), float(found["seconds"]), int(found["peak"]) * unit,

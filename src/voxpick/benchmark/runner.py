@@ -16,7 +16,8 @@ from voxpick import __version__
 from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.commands import detect_command, train_command, training_changes
 from voxpick.benchmark.datasets import Tomogram, described_sets, prepare, require_folders
-from voxpick.benchmark.fingerprint import fingerprint
+from voxpick.benchmark.fingerprint import fingerprint, of_file
+from voxpick.benchmark.machine import code_digest, machine
 from voxpick.benchmark.plan import check, gives_names, order, seeds_of, stage_minutes, with_needed
 from voxpick.benchmark.provenance import Provenance
 from voxpick.benchmark.settings import Settings, model_file
@@ -48,8 +49,9 @@ class Runner:
         wanted = with_needed(list(only or self.settings.entries), self.settings.entries)
         data = prepare(self.settings, self.settings_folder, self.output, self._steps(self.output / "data"))
         made = Provenance(self.settings, self.settings_folder, self.methods, data)
-        for name, seed in self._outdated(made):  # so that no table mixes them with new ones
-            self._result(name, seed).unlink(missing_ok=True)
+        for name, seed in self._outdated(made):
+            if name in wanted:  # so that no table mixes them with new ones
+                self._result(name, seed).unlink(missing_ok=True)
         for seed in self.settings.benchmark.seeds:
             for name in order(self.settings.entries):
                 if name in wanted and seed in self.seeds(name):
@@ -77,7 +79,7 @@ class Runner:
         return Steps(folder / "steps", str(folder.relative_to(self.output)), self.program, self.say)
 
     def outdated(self) -> list[tuple[str, int]]:
-        """Entries and seeds whose result was made under other settings or data; none where the data are gone."""
+        """Entries and seeds whose result was made under other settings, data or models; none where data are gone."""
         try:
             data = described_sets(self.settings, self.settings_folder, self.output)
         except (VoxpickError, OSError):
@@ -90,9 +92,25 @@ class Runner:
             before, mark = _read(self._result(name, seed)), None
             with suppress(OSError):  # a model file that was there before
                 mark = made.of_result(name, seed)
-            if before is not None and (mark is None or before.get("fingerprint") != mark):
+            if before is not None and (before.get("fingerprint") != mark or self._retrained(before, name, seed)):
                 found.append((name, seed))
         return found
+
+    def of_other_code(self) -> list[Result]:
+        """Results that another state of the package's sources made, or one that did not note them."""
+        return [result for result in self.results() if result.get("code") != code_digest()]
+
+    def _retrained(self, result: Result, name: str, seed: int) -> bool:
+        """Whether a model file that a result was made with has changed since; not where it was not noted or is gone."""
+        before, now = result.get("models"), self._of_models(name, seed)
+        return before is not None and now is not None and before != now
+
+    def _of_models(self, name: str, seed: int) -> str | None:
+        """Of the content of the model files that the entry detects with; None where one is not there."""
+        try:
+            return fingerprint([path and of_file(path) for path in self._models(name, seed)])
+        except OSError:
+            return None
 
     def _result(self, name: str, seed: int) -> Path:
         return self.folder(name, seed) / "result.json"
@@ -102,17 +120,20 @@ class Runner:
         entry, path = self.settings.entries[name], self._result(name, seed)
         before = _read(path)
         if before is not None and before["status"] == "done":
-            self.say(f"{name}, seed {seed}: done already")
-            return
+            if not self._retrained(before, name, seed):
+                self.say(f"{name}, seed {seed}: done already")
+                return
+            path.unlink()
         result: Result = {
             "entry": name, "title": entry.title or name, "method": entry.method, "preset": entry.preset, "seed": seed,
             "voxpick": __version__, "settings": entry.model_dump(mode="json", exclude_defaults=True),
-            "names": gives_names(name, self.settings, self.methods),
+            "names": gives_names(name, self.settings, self.methods), "code": code_digest(), "machine": machine(),
         }  # fmt: skip
         try:
             result["fingerprint"] = made.of_result(name, seed)
             stages = self._train(name, seed, made)
             result["stages"] = stages + self._borrowed(name, seed)
+            result["models"] = self._of_models(name, seed)
             result["tests"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["test"]]
             result["sweep"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["sweep"]]
             result["status"] = "done"
@@ -173,7 +194,8 @@ class Runner:
         entry, folder = self.settings.entries[name], self.folder(name, seed)
         model, classifier = self._models(name, seed)
         picks = folder / "picks" / tomogram.name
-        mark = fingerprint([made.of_model(name, seed), made.of_detection(name), tomogram.mark])
+        models = self._of_models(name, seed)
+        mark = fingerprint([made.of_model(name, seed), made.of_detection(name), tomogram.mark, models])
         steps = self._steps(folder)
         known = steps.known(f"detect_{tomogram.name}", mark)
         if known is None or not known.done:

@@ -59,6 +59,10 @@ class Steps:
             return None
         return record if record.fingerprint == mark else None
 
+    def recorded(self, name: str) -> bool:
+        """Whether the step was ever begun here, under whatever fingerprint."""
+        return (self.folder / f"{name}.json").exists()
+
     def forget(self, name: str, mark: str) -> None:
         """Drop the record of a finished step whose result is gone; that of an interrupted one stays."""
         record = self.known(name, mark)

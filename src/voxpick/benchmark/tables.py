@@ -62,7 +62,7 @@ def build_tables(results: Sequence[Result], entries: Mapping[str, Entry]) -> lis
     titles = {name: entry.title or name for name, entry in entries.items() if ours[name]}
     tests = {titles[name]: [test for r in ours[name] for test in r["tests"]] for name in titles}
     runs = {titles[name]: ours[name] for name in titles}
-    unnamed = {titles[name] for name in titles if not _named(ours[name][0])}
+    unnamed = {titles[name] for name in titles if not named(ours[name][0])}
     return [
         _localisation(tests, {titles[name]: paper.PUBLISHED_NAME.get(entries[name].method, "") for name in titles}),
         *(_without_names(table, unnamed) for table in (_class_f1(tests), _size_groups(tests), _class_accuracy(tests))),
@@ -71,7 +71,7 @@ def build_tables(results: Sequence[Result], entries: Mapping[str, Entry]) -> lis
     ]
 
 
-def _named(result: Result) -> bool:
+def named(result: Result) -> bool:
     """Whether the picks have classes."""
     return bool(result.get("names", True))
 
@@ -118,12 +118,25 @@ def _localisation(tests: Mapping[str, list[Result]], like: Mapping[str, str]) ->
 
 
 def _class_f1(tests: Mapping[str, list[Result]]) -> Table:
-    columns = [*paper.CLASS_COLUMNS, "mean"]
+    own = _own_classes(tests)
+    columns = [*paper.CLASS_COLUMNS, *own, "mean"]
     rows = _rows(tests, lambda score: [*(score["class_f1"].get(c) for c in columns[:-1]), score["mean_class_f1"]])
-    with_mean = {name: (*row, round(statistics.fmean(row), 3)) for name, row in paper.SHREC20_TABLE4.items()}
+    with_mean = {
+        name: (*row, *[None] * len(own), round(statistics.fmean(row), 3)) for name, row in paper.SHREC20_TABLE4.items()
+    }
     rows += _copied(with_mean, f"{paper.SHREC20}, Table 4")
-    note = "Smallest class first. SHREC'20, Table 4; the mean of a published row is ours."
+    note = "Smallest class first. SHREC'20, Table 4; the mean of a published row is ours." + _noted(own)
     return Table("class_f1", "F1 of every class", note, columns, rows)
+
+
+def _own_classes(tests: Mapping[str, list[Result]]) -> list[str]:
+    """Classes of the test tomograms that are not of SHREC'20, by name."""
+    found = {name for scored in tests.values() for test in scored for name in test["score"]["class_f1"]}
+    return sorted(found - set(paper.CLASS_COLUMNS))
+
+
+def _noted(own: Sequence[str]) -> str:
+    return " Classes that are not of SHREC'20 come after its." if own else ""
 
 
 def _size_groups(tests: Mapping[str, list[Result]]) -> Table:
@@ -135,15 +148,19 @@ def _size_groups(tests: Mapping[str, list[Result]]) -> Table:
 
 
 def _class_accuracy(tests: Mapping[str, list[Result]]) -> Table:
-    columns = list(paper.ACCURACY_COLUMNS)
+    own = _own_classes(tests)
+    columns = [*paper.ACCURACY_COLUMNS, *own]
 
     def read(score: Result) -> list[float | None]:
         accuracy = [score["class_accuracy"].get(name) for name in paper.CLASS_COLUMNS]
         groups = (accuracy[:5], accuracy[5:10], accuracy[10:])
-        return [value for group in groups for value in (*group, average(group).mean)]
+        by_size = [value for group in groups for value in (*group, average(group).mean)]
+        return [*by_size, *(score["class_accuracy"].get(name) for name in own)]
 
-    rows = _rows(tests, read) + _copied(paper.VPDETECTOR_TABLE3, f"{paper.VPDETECTOR}, Table 3")
+    printed = {name: (*row, *[None] * len(own)) for name, row in paper.VPDETECTOR_TABLE3.items()}
+    rows = _rows(tests, read) + _copied(printed, f"{paper.VPDETECTOR}, Table 3")
     note = "Particles found and rightly named, of all of their class; means by size. VP-Detector, Table 3 and Fig. 7."
+    note += _noted(own)
     return Table("class_accuracy", "Accuracy of every class", note, columns, rows)
 
 
@@ -231,7 +248,7 @@ def confusions(results: Sequence[Result], entries: Mapping[str, Entry]) -> dict[
     found: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
         for result in results:
-            if result["entry"] != name or result["status"] != "done" or not _named(result):
+            if result["entry"] != name or result["status"] != "done" or not named(result):
                 continue
             for test in result["tests"]:
                 part, title = test["score"]["confusion"], entry.title or name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,6 +37,17 @@ def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
         }
         for table in tables
     }
+
+
+def remarks_on(content: Mapping[str, Any]) -> list[str]:
+    """A sentence on each result of tables.json that failed, or was made under other settings or by other code."""
+    remarks = [f"Failed: {item['title']}, seed {item['seed']}: {item['error']}" for item in content.get("failed", ())]
+    for item in content.get("outdated", ()):
+        remarks.append(f"Made under other settings or data: {item['title']}, seed {item['seed']}")
+    for item in content.get("other_code", ()):
+        of = f", commit {item['commit']}" if item["commit"] else ""
+        remarks.append(f"Made by other code: {item['title']}, seed {item['seed']}{of}")
+    return remarks
 
 
 def tables_to_markdown(title: str, tables: dict[str, Any], remarks: Sequence[str] = ()) -> str:

@@ -74,6 +74,7 @@ def shrec20(
         typer.echo("\n".join(described(settings, methods, only or [])))
         return
     require_writable(output)
+    _keep_foreign_tables(output)
     runner = Runner(settings, settings_dir, output.absolute(), methods, score_picks, say=typer.echo)
     if tables_only:
         write_tables(runner, outdated=runner.outdated())
@@ -82,17 +83,38 @@ def shrec20(
             _run(runner, only or [])
 
 
+def _keep_foreign_tables(output: Path) -> None:
+    """Raise VoxpickError for tables or a report that no benchmark wrote: tables.json is the first it writes."""
+    import json
+
+    from voxpick.errors import VoxpickError
+
+    try:
+        own = "tables" in json.loads((output / "tables.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        own = False
+    for name in () if own else ("tables.json", "tables.md", "report.html"):
+        if (output / name).exists():
+            raise VoxpickError(
+                f"{output / name}: was not made by this command; move it elsewhere, or give another --output"
+            )
+
+
 def _run(runner: Runner, only: list[str]) -> None:
-    """Run, and write the tables of what there is in any case; ends with code 1 when an entry has failed."""
+    """Run, and write the tables of what there is in any case; ends with code 1 when an entry that was run failed."""
     import signal
+
+    from voxpick.benchmark.plan import with_needed
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         runner.run(only)
     finally:
         signal.signal(signal.SIGTERM, before)
-        write_tables(runner)
-    if any(result["status"] != "done" for result in runner.results()):
+        write_tables(runner, outdated=runner.outdated())
+    entries = runner.settings.entries
+    wanted = with_needed(only or list(entries), entries)
+    if any(result["status"] != "done" for result in runner.results() if result["entry"] in wanted):
         raise typer.Exit(1)
 
 
@@ -124,7 +146,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
 
     from voxpick.benchmark.claims import claims_table
     from voxpick.benchmark.tables import build_tables, confusions
-    from voxpick.benchmark.writing import tables_to_dict, tables_to_markdown
+    from voxpick.benchmark.writing import remarks_on, tables_to_dict, tables_to_markdown
     from voxpick.io.atomic import write_text
     from voxpick.report.benchmark_page import build_benchmark_report
 
@@ -140,14 +162,22 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     ]
     done = len(results) - len(failed)
     old = [{"title": entries[name].title or name, "seed": seed} for name, seed in outdated]
-    content = {"title": benchmark.title, "tables": tables, "confusion": matrices, "failed": failed, "outdated": old}
+    other = [
+        {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"],
+         "commit": r.get("machine", {}).get("commit")}
+        for r in runner.of_other_code()
+    ]  # fmt: skip
+    content = {
+        "title": benchmark.title, "tables": tables, "confusion": matrices, "failed": failed, "outdated": old,
+        "other_code": other,
+    }  # fmt: skip
     write_text(runner.output / "tables.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    remarks = [f"Failed: {item['title']}, seed {item['seed']}: {item['error']}" for item in failed]
-    remarks += [f"Made under other settings or data: {item['title']}, seed {item['seed']}" for item in old]
-    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks))
+    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks_on(content)))
     subtitle = f"{done} of {len(runner.runs())} runs done · {budget_of(results)} · device {benchmark.device}"
     if old:
         subtitle += f" · {len(old)} made under other settings or data, named in tables.md"
+    if other:
+        subtitle += f" · {len(other)} made by other code, named in tables.md"
     page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
     write_text(runner.output / "report.html", page)
     typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")

@@ -80,13 +80,13 @@ def cam_command(
     columns = []
     with warnings_on_one_line():
         check_contrast(tomogram, slab_of(tomogram), inverted=invert)
-        for name, found in zip(model, models, strict=True):
+        for title, found in zip(_titles(models, model), models, strict=True):
             taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
             maps = activations(
                 taken.data, centers, found.network, size=size, mean=middle, deviation=-spread if invert else spread,
                 device=device,
             )  # fmt: skip
-            columns.append(Column(str(found.provenance.get("method", Path(name).stem)), found.classes, maps))
+            columns.append(Column(title, found.classes, maps))
     hint = "Blue: the class in the picks file; red: another."
     page = build_activation_page(
         chosen, columns, None if density is None else _truth_cubes(density, chosen, size, grid),
@@ -95,6 +95,15 @@ def cam_command(
     write_text(output, page)
     shares = ", ".join(f"{column.title} {accuracy(column, list(chosen.classes)):.0%}" for column in columns)
     typer.echo(f"{output}: {len(chosen)} picks, named as in {picks.name}: {shares}; open it in a browser")
+
+
+def _titles(models: list[Model], names: list[str]) -> list[str]:
+    """The method of each model, and its file where one method comes twice."""
+    methods = [str(found.provenance.get("method", Path(name).stem)) for name, found in zip(names, models, strict=True)]
+    return [
+        method if methods.count(method) == 1 else f"{method}, {Path(name).stem}"
+        for name, method in zip(names, methods, strict=True)
+    ]
 
 
 def _settings(models: list[Model], names: list[str]) -> tuple[int, float]:

@@ -59,7 +59,8 @@ def print_pairing(score: PairingScore) -> None:
     for name, counts in (("any class", score.location), *score.classes.items()):
         values: Mapping[str, float] = counts.to_dict()
         rows.append([name, *(values[key] for key in ("TP", "FP", "FN", "precision", "recall", "F"))])
-    print_table(f"One-to-one within {score.radius:g} A (mean distance {score.distance:.1f} A)", names, rows)
+    distance = "-" if math.isnan(score.distance) else f"{score.distance:.1f} A"
+    print_table(f"One-to-one within {score.radius:g} A (mean distance {distance})", names, rows)
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Any]) -> None:

@@ -188,18 +188,18 @@ def _make(
 
 
 def _finish(plan: Plan, specimens: Specimens, output: Path, device: str) -> None:
-    """Calibrate and test the weights as they are stored, and write model and card."""
+    """Calibrate and test the weights as they are stored, and write model and card once both are done."""
     from voxpick.cli.calibrate import calibrate, print_fit
     from voxpick.cli.fit_confidence import NothingFound
     from voxpick.cli.zoo_card import card_of
     from voxpick.cli.zoo_scores import machine, summary, tested
     from voxpick.io.atomic import write_text
     from voxpick.io.model import compact_dtype, load_models, save_models
+    from voxpick.networks.model import pack, unpack
 
     file, trained = output / f"{plan.method}.pt", load_models(output / plan.method / "model.pt")
     dtype = compact_dtype(trained)
-    save_models(file, trained, dtype=dtype)
-    models = load_models(file)
+    models = unpack(pack(trained, dtype=dtype), source=str(file))
     try:
         print_fit(calibrate(models, specimens.validation, device=device))
     except NothingFound as error:

@@ -39,16 +39,19 @@ def make_specimens(
     """Simulate what the folder does not hold yet; training: how many to train on, 0 for none.
 
     None where stop() said so before all were there. Raises VoxpickError where a specimen of the folder was made in
-    another way.
+    another way, or another process makes them there.
     """
+    from voxpick.io.alone import alone_in
+
     counts = {"training": training, "validation": 1, "test": TESTS}
     made: dict[str, list[Path]] = {role: [] for role in counts}
-    for role, number in counts.items():
-        for k in range(number):
-            path = folder / role / f"model_{k}"
-            if not path.exists() and stop():
-                return None
-            made[role].append(_specimen(path, role, k, size, device))
+    with alone_in(folder, use="makes specimens"):
+        for role, number in counts.items():
+            for k in range(number):
+                path = folder / role / f"model_{k}"
+                if not path.exists() and stop():
+                    return None
+                made[role].append(_specimen(path, role, k, size, device))
     about = [_about(role, number, size) for role, number in counts.items() if number]
     return Specimens(made["training"], made["validation"], made["test"], about)
 

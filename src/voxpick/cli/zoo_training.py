@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from voxpick.cli.training_data import TrainingData
     from voxpick.cli.zoo_specimens import Specimens
+    from voxpick.networks.model import Model
     from voxpick.train.settings import TrainSettings
 
 VALIDATION_SIDE = 192
@@ -53,7 +54,7 @@ def train_stages(
 ) -> bool:
     """Train what `work`/model.pt does not hold yet; whether all is trained. False when stop() ended it before.
 
-    Raises VoxpickError for an earlier run in the folder that is not to be resumed.
+    Raises VoxpickError for an earlier run in the folder that is not to be resumed, or that trained a stage otherwise.
     """
     from voxpick.io.model import load_models
     from voxpick.methods.catalogue import find_method
@@ -62,11 +63,29 @@ def train_stages(
     if not resume and (model.exists() or list(work.glob("*/checkpoint.pt"))):
         raise VoxpickError(f"{work}: holds an earlier run; go on with it by --resume, or give another --output")
     for stage in find_method(plan.method).STAGES:
-        if model.exists() and stage in load_models(model):
+        if model.exists() and (trained := load_models(model).get(stage)) is not None:
+            _require_planned(plan, stage, len(specimens.training), trained, model)
             typer.echo(f"{stage}: trained already")
         elif stop() or not _train_stage(plan, stage, specimens, work, device=device, stop=stop):
             return False
     return True
+
+
+def _require_planned(plan: Plan, stage: str, specimens: int, trained: Model, file: Path) -> None:
+    """Raise VoxpickError for a trained stage that the plan would not have made; what it does not tell is let pass."""
+    from voxpick.train.fit import ADJUSTABLE
+
+    made = trained.provenance
+    before = {**made.get("settings", {}), **{key: made[key] for key in ("preset",) if key in made}}
+    now = {**plan.settings(stage).model_dump(), "preset": plan.preset}
+    if "training_data" in made and not plan.stream:
+        before["specimens"], now["specimens"] = len(made["training_data"]), specimens
+    free = ADJUSTABLE - {"minutes"}
+    if other := [key for key, value in now.items() if key in before and key not in free and before[key] != value]:
+        told = ", ".join(f"{key} = {before[key]} (now {now[key]})" for key in other)
+        raise VoxpickError(
+            f"{file}: its {stage} was trained with {told}; go on with the same options, or give another --output"
+        )
 
 
 def _train_stage(

@@ -92,13 +92,13 @@ def activation_section(
 def accuracy(column: Column, classes: Sequence[str]) -> float:
     """Share of the particles that a column's network gives the class they have in `classes`."""
     found = [column.classes[k] for k in column.activation.class_index]
-    return float(np.mean([mine == name for mine, name in zip(found, classes, strict=True)]))
+    return float(np.mean([mine.lower() == name.lower() for mine, name in zip(found, classes, strict=True)]))
 
 
 def _called(column: Column, row: int, name: str) -> str:
     index = int(column.activation.class_index[row])
     called, probability = column.classes[index], column.activation.probabilities[row, index]
-    style = "right-name" if called == name else "other-name"
+    style = "right-name" if called.lower() == name.lower() else "other-name"
     return f'<p class="{style}">{escape(called)} {probability:.2f}</p>'
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import accumulate
 from typing import Any
 
 from voxpick.report import comparison_charts as compare
@@ -97,7 +96,7 @@ def _figures(classes: Table, colours: Mapping[str, str]) -> str:
     cards = ""
     for whose, published in (("this run", False), ("published †", True)):
         series = _series(classes, published=published, columns=len(names))
-        sums = {name: list(accumulate(value or 0.0 for value in row)) for name, row in series.items()}
+        sums = {name: _running_sum(row) for name, row in series.items()}
         chart = compare.class_lines(sums, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
         hint = "Running sum of the class F1 from the smallest class on; dashed: a perfect result. SHREC'20, Fig. 10."
         cards += card(f"Cumulative F1, {whose}", chart + compare.key(list(series), colours), hint)
@@ -107,6 +106,15 @@ def _figures(classes: Table, colours: Mapping[str, str]) -> str:
         chart += compare.key(list(series), colours)
         cards += card(f"F1 and molecular weight, {whose}", chart, "SHREC'20, Fig. 11.")
     return f'<div class="charts pair">{cards}</div>'
+
+
+def _running_sum(values: Sequence[float | None]) -> list[float | None]:
+    """Sums up to each class that has an F1; None at one that neither occurs nor is claimed."""
+    total, sums = 0.0, list[float | None]()
+    for value in values:
+        total += value or 0.0
+        sums.append(None if value is None else total)
+    return sums
 
 
 def _matrices(confusions: Mapping[str, Mapping[str, Any]]) -> str:

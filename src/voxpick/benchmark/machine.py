@@ -1,0 +1,74 @@
+"""What made a result: the code of the package, and the machine it ran on."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGES = ("voxpick", "numpy", "scipy", "torch")
+Machine = Mapping[str, Any]
+
+
+@cache
+def code_digest() -> str:
+    """Of the Python sources of the package, wherever they lie."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py"), key=lambda path: path.relative_to(PACKAGE).as_posix()):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def commit() -> str | None:
+    """The git commit that the package is checked out at; None where it lies in no checkout."""
+    if _git("ls-files", "--error-unmatch", "__init__.py") is None:  # a checkout of something else around it
+        return None
+    return _git("rev-parse", "--short", "HEAD")
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(PACKAGE), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, versions and commit."""
+    name = platform.processor() or platform.machine()
+    if (found := Path("/proc/cpuinfo")).exists():
+        lines = found.read_text().splitlines()
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"processor": name, "cores": os.cpu_count(), "versions": versions, "commit": commit()}
+
+
+def together(machines: Sequence[Machine]) -> dict[str, Any]:
+    """Machines as one, in words where they differ: 'a1b2c3 and d4e5f6'. Needs one at least."""
+    first, *others = machines
+    return {
+        key: together([found[key] for found in machines])
+        if isinstance(value, Mapping)
+        else _joined([value, *(other.get(key) for other in others)])
+        for key, value in first.items()
+    }
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    different = list(dict.fromkeys(values))
+    return different[0] if len(different) == 1 else " and ".join("none" if v is None else str(v) for v in different)

@@ -1,0 +1,60 @@
+"""benchmarks/shrec20/page.py, which keeps the tables of a run."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from voxpick.benchmark.machine import together
+from voxpick.cli.benchmark import write_tables
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "page.py"
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """Writes the page of an output folder into a folder of its own; the text."""
+    spec = importlib.util.spec_from_file_location("page", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "benchmarks" / "shrec20")
+    moment = {"processor": "now", "cores": 1, "versions": {"torch": "9"}, "commit": "ffff"}
+    monkeypatch.setattr(module, "machine", lambda: moment)
+    (tmp_path / "benchmarks" / "shrec20").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+
+    def write(output, *more):
+        monkeypatch.setattr(sys, "argv", ["page.py", str(output), *more])
+        module.main()
+        return (tmp_path / "docs" / "benchmark.md").read_text()
+
+    return write
+
+
+def test_the_page_tells_what_failed_and_the_code_that_made_the_results(bench, page):
+    bench.settings({"vp": {"method": "vp-detector"}, "umc": {"method": "umc"}})
+    bench.trouble("exit umc/seed_0")
+    bench.run()
+    path = bench.root / "out/vp/seed_0/result.json"
+    result = json.loads(path.read_text())
+    made = {"processor": "P", "cores": 3, "versions": {"torch": "2"}, "commit": "a1b2c3"}
+    for file in (path, bench.root / "out/umc/seed_0/result.json"):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "machine": made}))
+    write_tables(bench.runner(), outdated=[("vp", 0)])
+    text = page(bench.root / "out")
+    assert "Failed: umc, seed 0: " in text and "Made under other settings or data: vp, seed 0" in text
+    assert "from a run on P, 3 cores, torch 2, commit a1b2c3;" in text
+    path.write_text(json.dumps({key: value for key, value in result.items() if key != "machine"}))
+    assert "from a run on now, 1 cores, torch 9, page written at commit ffff;" in page(bench.root / "out")
+
+
+def test_machines_that_differ_are_all_named():
+    one = {"processor": "P", "cores": 3, "versions": {"torch": "2"}, "commit": "a1"}
+    other = {"processor": "P", "cores": 4, "versions": {"torch": "3"}, "commit": None}
+    assert together([one]) == together([one, one]) == one
+    assert together([one, other]) == {
+        "processor": "P", "cores": "3 and 4", "versions": {"torch": "2 and 3"}, "commit": "a1 and none"
+    }  # fmt: skip
