@@ -3,6 +3,7 @@
 import copy
 import ctypes
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -154,6 +155,48 @@ def test_threads_of_their_own_where_the_compiler_has_no_openmp(monkeypatch):
         torch.testing.assert_close(fewer(layer, x), layer(x).relu(), rtol=1e-4, atol=1e-5)
     finally:
         torch.set_num_threads(threads)
+
+
+SLOW = """#!/bin/sh
+for word; do last=$word; done
+echo called >> "$(dirname "$0")/calls"
+sleep {seconds}
+cp "{made}" "$last"
+"""
+
+
+@pytest.fixture
+def slow_compiler(tmp_path, monkeypatch):
+    """A compiler that sleeps and gives what a real one made; the file that it notes its calls in."""
+    name = next(iter(native.supported()), None)
+    if name is None or native.build(name) is None:
+        pytest.skip("no kernels here")
+
+    def make(seconds):
+        made, compiler = native.build(name)._name, tmp_path / "compiler"
+        compiler.write_text(SLOW.format(seconds=seconds, made=made))
+        compiler.chmod(0o755)
+        monkeypatch.setenv("CXX", str(compiler))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        return tmp_path / "calls"
+
+    return make
+
+
+def test_a_compiler_that_takes_too_long_is_asked_once(slow_compiler, monkeypatch):
+    calls = slow_compiler(60)
+    monkeypatch.setattr(native, "PATIENCE_SECONDS", 2)
+    monkeypatch.setattr(native, "build", native.build.__wrapped__)
+    with pytest.warns(UserWarning, match="took more than 2 seconds"):
+        assert native.chosen.__wrapped__() is None
+    assert calls.read_text().split() == ["called"]
+
+
+def test_of_processes_that_start_together_one_compiles(slow_compiler):
+    calls = slow_compiler(1)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(native.build.__wrapped__, [native.supported()[0]] * 3))
+    assert None not in found and calls.read_text().split() == ["called"]
 
 
 def test_without_kernels_everything_stays_plain(monkeypatch):

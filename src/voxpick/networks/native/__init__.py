@@ -13,12 +13,23 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import torch
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+PATIENCE_SECONDS = 300
+"""How long the compiler may take."""
+
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma")
 _AVX512 = tuple(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))
 _AMX = ("-mamx-tile", "-mamx-bf16")
@@ -55,7 +66,15 @@ def chosen() -> str | None:
     names = supported()
     if wanted in names:
         names = names[names.index(wanted) :]
-    return next((name for name in names if build(name) is not None), None)  # an old compiler may know lesser ones only
+    try:  # an old compiler may know lesser ones only
+        return next((name for name in names if build(name) is not None), None)
+    except subprocess.TimeoutExpired:
+        warnings.warn(
+            f"the compiler took more than {PATIENCE_SECONDS} seconds for the fast kernels, so torch's own are used; "
+            "the next run tries again",
+            stacklevel=2,
+        )
+        return None
 
 
 def library() -> ctypes.CDLL | None:
@@ -74,6 +93,7 @@ def build(instructions: str) -> ctypes.CDLL | None:
     """The kernels compiled for one of INSTRUCTIONS, or None without a compiler.
 
     With OpenMP, whose threads they then share with torch, where the compiler has it; else with threads of their own.
+    Raises subprocess.TimeoutExpired for a compiler that takes longer than PATIENCE_SECONDS.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -83,7 +103,10 @@ def build(instructions: str) -> ctypes.CDLL | None:
 
 
 def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
-    """The library, compiled unless the cache has it; None where that fails, or it cannot be loaded."""
+    """The library, compiled unless the cache has it; None where that fails, or it cannot be loaded.
+
+    Of processes that start together one compiles and the others wait for it.
+    """
     sources = b"".join(path.read_bytes() for path in (*SOURCES, *sorted(Path(__file__).parent.glob("*.h"))))
     digest = hashlib.sha256(sources + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"
@@ -91,11 +114,27 @@ def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
     try:
         if not path.exists():
             cache_home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache_home) as folder:
-                built = Path(folder) / path.name
-                command = [compiler, *flags, *map(str, SOURCES), "-o", str(built)]
-                subprocess.run(command, check=True, capture_output=True, timeout=300)
-                built.replace(path)
+            with _alone(cache_home / f"{path.stem}.lock"):
+                if not path.exists():
+                    _compile([compiler, *flags, *map(str, SOURCES)], path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, subprocess.CalledProcessError):
         return None
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait for other processes that hold this file; file systems without locks hold nothing."""
+    with lock.open("w") as file:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(command: list[str], path: Path) -> None:
+    """Let the compiler write the file, under its name only when it is whole."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        built = Path(folder) / path.name
+        subprocess.run([*command, "-o", str(built)], check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+        built.replace(path)
