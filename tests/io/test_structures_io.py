@@ -48,7 +48,9 @@ def test_hydrogens_in_the_file_are_not_counted_twice(tmp_path: Path) -> None:
 
 
 def test_a_few_hydrogens_in_the_file_count_as_none(tmp_path: Path) -> None:
-    lines = [f"ATOM  {k:5d}  CA  GLY A{k:4d}      {k:2d}.000   2.000   3.000  1.00 10.00           C" for k in range(1, 31)]
+    lines = [
+        f"ATOM  {k:5d}  CA  GLY A{k:4d}      {k:2d}.000   2.000   3.000  1.00 10.00           C" for k in range(1, 31)
+    ]
     hydrogen = "ATOM     31  H   GLY A  31      31.000   2.000   3.000  1.00 10.00           H"
     positions, electrons, kda = read_atoms(_pdb(tmp_path, HEADER, *lines, hydrogen, "END"))
     assert len(positions) == 30 and set(electrons) == {7}

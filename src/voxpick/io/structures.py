@@ -41,8 +41,8 @@ def read_atoms(path: str | Path, *, assembly: str | None = None) -> tuple[np.nda
     atomic number and one electron (and 1.008 Da) for its hydrogens, unless the file holds hydrogens; fewer than one for
     ten heavy atoms are left out, as if there were none.
     Atoms of occupancy 0 are left out, unless all are; of alternative conformations the first of the rest is taken.
-    Warns of a file with several models. Raises VoxpickError for a file that is missing, not readable, cut short, without
-    atoms, or without that assembly or one of its chains.
+    Warns of a file with several models. Raises VoxpickError for a file that is missing, not readable, cut short,
+    without atoms, or without that assembly or one of its chains.
     """
     structure = _read_structure(path)
     if len(structure) > 1:
@@ -151,8 +151,8 @@ def _assembled(structure: gemmi.Structure, assembly: str, path: str | Path) -> g
         return gemmi.make_assembly(found[0], structure[0], gemmi.HowToNameCopiedChain.Dup)
     except RuntimeError as error:
         raise VoxpickError(
-            f"{path}: biological assembly {assembly!r} cannot be built ({error}); use --all-chains, or a file that holds "
-            "all its chains"
+            f"{path}: biological assembly {assembly!r} cannot be built ({error}); use --all-chains, or a file that "
+            "holds all its chains"
         ) from error
 
 
