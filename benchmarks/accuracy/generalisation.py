@@ -3,9 +3,11 @@
     python benchmarks/accuracy/generalisation.py MODEL [...] --decoy 1oel.pdb.gz --decoy 3j9i.pdb.gz
 
 MODEL is a model file or the name of shipped weights, of any method. Each condition is one change of the SHREC'20 recipe
-on the same specimens (same particles, places and noise seeds); tomograms of other voxel sizes have the same extent and
-are rescaled by `detect`. Decoys are structures that the model does not know, placed among the particles as one more
-class each; picks on them are false. --letter adds specimens of letter.py, a generator without our code. What is done is
+on specimens of the same seed; decoys and other voxel sizes change what is drawn from it. Tomograms of other voxel sizes
+have the same extent and are rescaled by `detect`; they are not the same microscope sampled otherwise, as its envelope
+is a share of the Nyquist frequency and the noise goes by the voxel. Decoys are structures that the model does not know,
+placed among the particles as one more class each; picks on them are false. --letter adds specimens of letter.py, a
+generator without our code. What is done is
 kept in --work and skipped by a second call. Models named with --unmatched are also tried where a tomogram's amplitude
 spectrum would be brought to theirs, without that; --at-once ends a call after so many seconds, and --add keeps what
 --output says of other models. The page is made by generalisation_page.py.

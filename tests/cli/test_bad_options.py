@@ -48,7 +48,9 @@ from bad_files import TINY, refused, run
         ("zoo train umc -o zoo --minutes 0", "--minutes 0: nothing would be trained"),
         ("zoo train umc -o zoo --stream --specimens 20", "--specimens 20: has nothing to do with --stream"),
         ("report good.mrc good.csv -o good.csv/x.html", "good.csv: cannot be written to"),
-        ("simulate shrec20 out --size 5,5,5 --particles 2", "5 voxels thick"),
+        ("simulate shrec20 out --size 5,5,5 --particles 2", "--size 5,5,5: the slab is 5 voxels thick, but 3cf3 may"),
+        ("simulate shrec20 out --vary --classes ,", "--classes ',': names no structure; the bank holds 3cf3"),
+        ("simulate shrec20 out --seed 4294967296", "'--seed'"),
         ("simulate shrec20 out --size 60,60", "--size 60,60"),
         ("simulate shrec20 out --particles 100000", "--particles 100000"),
         ("simulate shrec20 out --size 40,32,36 --particles 5000", "of 5000"),
@@ -107,7 +109,7 @@ def test_options(monkeypatch, capsys, place, words, expected):
 
 
 def test_voxels_finer_than_the_structures_are_told_before_memory_ends(monkeypatch, capsys, place):
-    words = ["simulate", "shrec20", "out", "--size", "9,9,9", "--particles", "2", "--voxel-size", "1e-3"]
+    words = ["simulate", "shrec20", "out", "--size", "400000,9,9", "--particles", "2", "--voxel-size", "1e-3"]
     code, lines, written = run(monkeypatch, capsys, place, *words)
     assert (code, len(lines), written) == (2, 2, set())
     assert "particles are grainy" in lines[0] and "not enough memory" in lines[1]

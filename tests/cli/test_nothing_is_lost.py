@@ -11,15 +11,17 @@ import starfile
 import yaml
 from bad_files import refused, run
 
-from voxpick.cli import detect_output
+from voxpick.cli import demo, detect_output
 from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
+from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
 from voxpick.io import mrc
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
+from voxpick.simulate.shrec20 import simulate_shrec20
 
 
 @pytest.fixture
@@ -180,6 +182,26 @@ def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
     code, lines, _ = run(monkeypatch, capsys, copy, *["demo", "-o", "mine"])
     assert code == 2 and "not of an earlier demo" in lines[-1]
     assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
+
+
+def test_a_demo_of_any_seed_is_repeated(monkeypatch, tmp_path):
+    seeds = []
+
+    def simulated(*words, **options):
+        seeds.append(options["seed"])
+        return simulate_shrec20(*words, **options)
+
+    monkeypatch.setattr(demo, "DEMO_SIZE", (48, 32, 32))
+    monkeypatch.setattr("voxpick.simulate.shrec20.simulate_shrec20", simulated)
+    demo.simulate_tomogram(tmp_path / "model_0", seed=5, device="cpu")
+    record = yaml.safe_load((tmp_path / "model_0" / "simulation.yaml").read_text())
+    assert seeds == [model_seed(record["seed"], record["model"])]
+    demo._keep_other_data(tmp_path)
+    (tmp_path / "model_0" / "simulation.yaml").write_text("seed: 1000000005\n")
+    demo._keep_other_data(tmp_path)
+    (tmp_path / "model_0" / "simulation.yaml").write_text("seed: 5\n")
+    with pytest.raises(VoxpickError, match="not of an earlier demo"):
+        demo._keep_other_data(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["picks.star", "picks.csv", "picks.txt", "report.html"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,21 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     """Windows' editors put one in front."""
     (tmp_path / "a.txt").write_text("1s3x 1 2 3\n", encoding="utf-8-sig")
     assert read_locations(tmp_path / "a.txt").classes.tolist() == ["1s3x"]
+
+
+def test_what_killed_processes_left_of_a_directory_is_removed(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, others, busy = (
+        tmp_path / name
+        for name in (
+            f".model_0.{ended.pid}.partial",
+            f".model_00.{ended.pid}.partial",
+            f".model_0.{os.getppid()}.partial",
+        )
+    )
+    for folder in (left, others, busy):
+        folder.mkdir()
+    with atomic_directory(tmp_path / "model_0") as folder:
+        (folder / "a").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"model_0", others.name, busy.name}

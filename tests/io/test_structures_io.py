@@ -47,6 +47,36 @@ def test_hydrogens_in_the_file_are_not_counted_twice(tmp_path: Path) -> None:
     assert sorted(electrons) == [1, 6, 7, 16]
 
 
+def test_a_few_hydrogens_in_the_file_count_as_none(tmp_path: Path) -> None:
+    lines = [
+        f"ATOM  {k:5d}  CA  GLY A{k:4d}      {k:2d}.000   2.000   3.000  1.00 10.00           C" for k in range(1, 31)
+    ]
+    hydrogen = "ATOM     31  H   GLY A  31      31.000   2.000   3.000  1.00 10.00           H"
+    positions, electrons, kda = read_atoms(_pdb(tmp_path, HEADER, *lines, hydrogen, "END"))
+    assert len(positions) == 30 and set(electrons) == {7}
+    assert kda * 1000 == pytest.approx(30 * (12.011 + 1.008), abs=0.02)
+
+
+def test_unoccupied_atoms_give_way_to_alternatives(tmp_path: Path) -> None:
+    hidden = ATOMS.replace("0.60", "0.00")
+    positions = read_atoms(_pdb(tmp_path, HEADER, hidden, "END"))[0]
+    np.testing.assert_allclose(positions, [[3, 2, 11], [3.5, 2.5, 12.5], [7, 5, 20]])
+    model = ATOMS.replace("1.00 10", "0.00 10").replace("0.60", "0.00").replace("0.40", "0.00")
+    assert len(read_atoms(_pdb(tmp_path, HEADER, model, "END"))[0]) == 3
+
+
+def test_of_several_models_the_first_is_taken_and_told(tmp_path: Path) -> None:
+    path = _pdb(tmp_path, HEADER, "MODEL        1", ATOMS, "ENDMDL", "MODEL        2", ATOMS, "ENDMDL", "END")
+    with pytest.warns(UserWarning, match=r"small\.pdb: 2 models in the file; the first is taken"):
+        assert len(read_atoms(path)[0]) == 3
+
+
+def test_an_assembly_of_a_chain_that_is_not_there(tmp_path: Path) -> None:
+    path = _pdb(tmp_path, HEADER, ASSEMBLY.replace("CHAINS: A", "CHAINS: A, E"), ATOMS, "END")
+    with pytest.raises(VoxpickError, match=r"small\.pdb: biological assembly '1' .*no chain E.*--all-chains"):
+        read_atoms(path, assembly="1")
+
+
 def test_biological_assembly(tmp_path: Path) -> None:
     path = _pdb(tmp_path, HEADER, ASSEMBLY, ATOMS, "END")
     assert assemblies(path) == ["1"]
@@ -71,9 +101,20 @@ def test_mmcif_equals_pdb(tmp_path: Path) -> None:
         (tmp_path / "short.cif").write_text(text.rstrip()[:-rest])
         with pytest.raises(VoxpickError, match=r"short\.cif.*cut short"):
             read_atoms(tmp_path / "short.cif")
-    (tmp_path / "closed.cif").write_text("data_x\n#\n_entry.id x\n#\n" + text.split("\n", 1)[1])
-    with pytest.raises(VoxpickError, match=r"closed\.cif.*cut short"):
-        read_atoms(tmp_path / "closed.cif")
+
+
+def test_whole_mmcif_files_with_other_ends_are_read(tmp_path: Path) -> None:
+    """Without a last newline, or without the # that closes the last table, which is told."""
+    import gemmi
+
+    path = _pdb(tmp_path, HEADER, ATOMS, "END")
+    text = gemmi.read_structure(str(path)).make_mmcif_document().as_string()
+    (tmp_path / "open.cif").write_text(text.rstrip())
+    np.testing.assert_allclose(read_atoms(tmp_path / "open.cif")[0], read_atoms(path)[0])
+    (tmp_path / "closed.cif").write_text("data_x\n#\n_made.by hand\n#\n" + text.split("\n", 1)[1])
+    with pytest.warns(UserWarning, match=r"closed\.cif: may be cut short"):
+        found = read_atoms(tmp_path / "closed.cif")[0]
+    np.testing.assert_allclose(found, read_atoms(path)[0])
 
 
 def test_bad_atom_files(tmp_path: Path) -> None:

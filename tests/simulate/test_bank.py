@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.shrec import UNNAMED
 from voxpick.io.structures import read_atoms, read_map
 from voxpick.shrec_classes import SHREC20_TABLE1
-from voxpick.simulate.bank import SHREC20_RECIPES, load_bank, pack_bank, select, unpack_bank
+from voxpick.simulate.bank import RESERVED, SHREC20_RECIPES, load_bank, pack_bank, select, unpack_bank
 from voxpick.simulate.beads import ELECTRONS_PER_DALTON
 from voxpick.simulate.shape import shape_of
 from voxpick.simulate.structures import BeadModel, density, stamp_density
@@ -111,6 +112,16 @@ def test_packing_and_back() -> None:
     for model in models:
         np.testing.assert_allclose(back[model.name].positions_zyx, model.positions_zyx, atol=0.0501)
         np.testing.assert_allclose(back[model.name].electrons, model.electrons, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["#1", "0", "Background", "particle"])
+def test_names_that_lists_of_particles_do_not_keep_are_refused(name: str) -> None:
+    with pytest.raises(VoxpickError, match=f"'{name}': lists of particles would not keep it"):
+        pack_bank([BeadModel(name, np.zeros((1, 3)), np.ones(1), 1.0)])
+
+
+def test_names_that_stand_for_no_class_are_those_of_the_scoring() -> None:
+    assert set(RESERVED) == set(UNNAMED)
 
 
 def test_bad_banks_are_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.simulate.bank import load_bank
-from voxpick.simulate.packing import Packing, pack
+from voxpick.simulate.packing import Packing, largest_extent, pack
 from voxpick.simulate.shrec20 import Recipe, pack_specimen, particle_number
 from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, stamp
 
@@ -42,6 +42,19 @@ def test_a_hollow_particle_owns_its_cavity_and_nothing_outside():
     )
     assert np.linalg.norm(grid, axis=0)[piece.occupied].max() * 10 < 55 + 20
     assert piece.occupied[piece.density > OCCUPANCY_THRESHOLD].all()
+
+
+@pytest.mark.parametrize("name", ["2cg9", "1qvr"])
+def test_on_small_voxels_particles_own_their_centre(name):
+    beads = load_bank([name])[name]
+    for rotation in uniform_rotations_zyx(4, np.random.default_rng(1)):
+        piece = stamp(beads.positions_zyx @ rotation.T, beads.electrons, voxel_size=5.0)
+        assert piece.occupied[tuple(-piece.corner)]
+
+
+def test_the_largest_extent_is_that_of_a_structure_on_end():
+    rod = SimpleNamespace(positions_zyx=np.linspace(-1, 1, 50)[:, None] * [40.0, 60.0, 80.0], electrons=np.ones(50))
+    assert 21 <= largest_extent(rod, 10.0) <= 24
 
 
 def test_packed_particles_do_not_overlap():
@@ -91,6 +104,11 @@ def test_what_reaches_over_the_edge_of_x_stays_in_the_field():
     over = ((packing.centers_zyx[:, 2] < 5) | (packing.centers_zyx[:, 2] > 54)).any()
     assert over
     assert packing.field[:, :, : packing.rim].sum() + packing.field[:, :, -packing.rim :].sum() > 0
+
+
+def test_no_specimen_has_more_particles_than_the_masks_can_number():
+    recipe, rng = Recipe(size_zyx=(200, 4096, 4096)), np.random.default_rng(3)
+    assert particle_number(load_bank(["1s3x"]), recipe, rng) == 65535
 
 
 @pytest.mark.parametrize("shape", [(200, 96, 96), (60, 128, 128), (36, 128, 128), (200, 24, 24)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from voxpick.shrec_classes import SHREC20_TABLE1
+from voxpick.simulate import shape
 from voxpick.simulate.shape import Shape, shape_of, surface_area
 from voxpick.simulate.structures import BeadModel
 
@@ -25,6 +26,20 @@ def test_ball(radius: float) -> None:
     assert shape.area_nm2 == pytest.approx(4 * np.pi * nm**2, rel=0.03)
     assert shape.sphericity == pytest.approx(1, rel=0.03)
     assert shape.effective_radius_nm == pytest.approx(nm, rel=0.03)
+
+
+@pytest.mark.parametrize(("most", "finer", "within"), [(40, 2, 0.03), (10, 1, 0.05)])
+def test_large_models_are_sampled_coarser(
+    monkeypatch: pytest.MonkeyPatch, most: int, finer: int, within: float
+) -> None:
+    ball = _ball(45.0)
+    usual = shape_of(ball, threshold=0.2)
+    monkeypatch.setattr(shape, "MOST_STEPS", most)
+    assert len(shape.sampled_finer(ball, np.eye(3), shape._finer(ball, 10.0), voxel_size=10.0)) <= max(most, 14)
+    assert shape._finer(ball, 10.0) == finer
+    coarser = shape_of(ball, threshold=0.2)
+    assert coarser.volume_nm3 == pytest.approx(usual.volume_nm3, rel=within)
+    assert coarser.area_nm2 == pytest.approx(usual.area_nm2, rel=within)
 
 
 def test_surface_of_a_smooth_sphere_and_of_a_plane() -> None:

@@ -2,11 +2,15 @@
 
 import shutil
 
+import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
+from voxpick.io.structures import write_arrays
+from voxpick.simulate.bank import load_bank, pack_bank
 
 
 def simulate(folder, *more):
@@ -46,6 +50,22 @@ def test_what_another_call_made_is_not_taken_for_its_own(tmp_path, more, message
     with pytest.raises(VoxpickError, match=message):
         simulate(tmp_path, "--resume", *more)
     assert (tmp_path / "model_0" / "reconstruction.mrc").read_bytes() == before
+
+
+def test_folders_of_another_bank_or_of_no_record_are_not_taken(tmp_path):
+    arrays = pack_bank(load_bank(["1s3x"]).values())
+    write_arrays(tmp_path / "mine.npz", arrays)
+    write_arrays(tmp_path / "other.npz", {**arrays, "electrons": np.roll(arrays["electrons"], 1)})
+    simulate(tmp_path, "--structures", tmp_path / "mine.npz")
+    with pytest.raises(VoxpickError, match="model_0: was made with another bank"):
+        simulate(tmp_path, "--structures", tmp_path / "other.npz", "--resume")
+    notes = tmp_path / "model_0" / "simulation.yaml"
+    record = yaml.safe_load(notes.read_text())
+    notes.write_text(yaml.safe_dump({name: value for name, value in record.items() if name != "bank"}))
+    assert "is there already" in simulate(tmp_path, "--structures", tmp_path / "mine.npz", "--resume"), "of before"
+    notes.unlink()
+    with pytest.raises(VoxpickError, match=r"model_0: holds no simulation\.yaml .*not one of this command's"):
+        simulate(tmp_path, "--structures", tmp_path / "mine.npz", "--resume")
 
 
 def test_voxels_finer_than_the_structures_are_told(tmp_path):

@@ -42,6 +42,11 @@ def test_all_ranges_are_respected_and_filled():
     }
 
 
+def test_crowding_asks_for_no_more_particles_than_the_masks_can_number():
+    drawn = [draw_recipe(Recipe(particles=65000), BANK, Variation(), varying(seed)) for seed in range(20)]
+    assert max(recipe.particles for recipe in drawn) == 65535
+
+
 @pytest.mark.parametrize("wrong", [{"amplitude_contrast": 0}, {"contrast": {"1bxn": -1}}, {"contrast": {"1bxn": 0}}])
 def test_recipes_without_sense_are_refused(wrong):
     with pytest.raises(ValidationError):

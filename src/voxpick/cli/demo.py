@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.simulation_folders import MOST_SEED
 from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
 
 DEMO_SIZE = (128, 160, 192)
 PARTICLES_PER_VOXEL = 2600 / (200 * 512 * 512)
 RESULTS = ("picks.star", "picks.csv", "picks.txt", "report.html")
+MADE_BY = "demo"
 FIRST_SEED = 1_000_000_000
-"""Demo tomograms draw their seeds from here up; training, validation and test data stay below."""
+"""Fresh seeds are drawn from here up; by that, demos of versions that did not note their name are known."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for all results.")] = Path("voxpick-demo"),
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Repeat an earlier demo.", show_default="a fresh seed")
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Repeat an earlier demo.", show_default="a fresh seed")
     ] = None,
     threads: option.Threads = None,
     device: option.Device = "auto",
@@ -85,7 +87,7 @@ def demo(
 def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     """Write a model_N folder of the built-in structures, replacing what an earlier demo left there."""
     from voxpick.cli.progress import step_bars
-    from voxpick.cli.simulation_folders import provenance, write_simulation
+    from voxpick.cli.simulation_folders import model_seed, provenance, write_simulation
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 
@@ -93,26 +95,23 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     nz, ny, nx = DEMO_SIZE
     recipe = Recipe(size_zyx=DEMO_SIZE, thickness=nz + 32, particles=round(PARTICLES_PER_VOXEL * nz * ny * nx))
     with step_bars("demo") as report:
-        simulation = simulate_shrec20(bank, recipe, seed=seed, device=device, progress=report)
+        simulation = simulate_shrec20(bank, recipe, seed=model_seed(seed, 0), device=device, progress=report)
     ids = {name: k for k, name in enumerate(bank, start=1)}
-    write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, 0), overwrite=True)
+    record = {**provenance(recipe, bank, seed, 0), "made_by": MADE_BY}
+    write_simulation(folder, simulation, ids, provenance=record, overwrite=True)
 
 
 def _keep_other_data(output: Path) -> None:
     """Refuse to replace a folder model_0 that no demo made, or results where no demo made one."""
-    import yaml
-
     from voxpick.cli.outputs import keep_existing
+    from voxpick.cli.simulation_notes import read_simulation
 
     folder = output / "model_0"
     if not folder.exists():
         way_out = "no demo made it, as there is no model_0 beside it; give another --output"
         keep_existing([output / name for name in RESULTS], overwrite=False, way_out=way_out)
         return
-    try:
-        seed = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))["seed"]
-        own = isinstance(seed, int) and seed >= FIRST_SEED
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        own = False
-    if not own:
+    found = read_simulation(folder)
+    seed = found.get("seed")
+    if found.get("made_by") != MADE_BY and not (isinstance(seed, int) and seed >= FIRST_SEED):
         raise VoxpickError(f"{folder}: is not of an earlier demo and would be replaced; give another --output")

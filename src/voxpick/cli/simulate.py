@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.simulation_folders import MOST_SEED
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def shrec20(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Folder that receives model_0, model_1, ...")],
     models: Annotated[int, typer.Option(min=1, help="How many tomograms.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed; another seed gives other tomograms.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Random seed; another seed gives other tomograms.")
+    ] = 0,
     size: Annotated[str, typer.Option(help="Voxels of the specimen, z,y,x.")] = "200,512,512",
     thickness: Annotated[
         int | None, typer.Option(help="Voxels of the tomogram along z.", show_default="as many as x")
@@ -63,7 +66,9 @@ def shrec20(
     tilt_limit: Annotated[float, typer.Option(help="Largest tilt in degrees.")] = 60.0,
     tilt_step: Annotated[float, typer.Option(help="Degrees between tilts.")] = 3.0,
     defocus: Annotated[float, typer.Option(help="Defocus in micrometres, underfocus positive.")] = 3.0,
-    voxel_size: Annotated[float, typer.Option(help="Voxel size in A.")] = 10.0,
+    voxel_size: Annotated[
+        float, typer.Option(help="Voxel size in A. Noise and envelope go by the voxel, as of another microscope.")
+    ] = 10.0,
     orientations: Annotated[
         str, typer.Option(help="'uniform' over all orientations, or 'shrec20' for the published set's uneven ones.")
     ] = "uniform",
@@ -107,6 +112,7 @@ def shrec20(
     bank, ids = _structures(structures, classes)
     folders = [out / f"model_{k}" for k in range(models)]
     _keep_folders(folders, overwrite=overwrite, resume=resume)
+    _require_room(bank, recipe)
     require_writable(out)
     series = Series(recipe, variation, bank, ids, seed)
     for k, folder in enumerate(folders):
@@ -121,6 +127,19 @@ def _keep_folders(folders: list[Path], *, overwrite: bool, resume: bool) -> None
         if folder.exists() and not (overwrite or resume):
             raise VoxpickError(
                 f"{folder}: exists already; choose another folder, or add --overwrite, or --resume to keep it"
+            )
+
+
+def _require_room(bank: dict[str, BeadModel], recipe: Recipe) -> None:
+    """Raise VoxpickError for a structure that may not fit into the slab; else some tomogram would end in that."""
+    from voxpick.simulate.packing import largest_extent
+
+    for name, model in bank.items():
+        extent = largest_extent(model, recipe.voxel_size)
+        if extent > recipe.size_zyx[0]:
+            raise VoxpickError(
+                f"--size {','.join(map(str, recipe.size_zyx))}: the slab is {recipe.size_zyx[0]} voxels thick, but "
+                f"{name} may take {extent}; make it thicker, or leave the structure out of --classes"
             )
 
 
@@ -163,6 +182,8 @@ def _structures(path: Path | None, classes: str | None) -> tuple[dict[str, BeadM
     bank = read_bank(path)
     ids = {name: k for k, name in enumerate(bank, start=1)}
     chosen = bank if classes is None else select(bank, [name.strip() for name in classes.split(",") if name.strip()])
+    if not chosen:
+        raise VoxpickError(f"--classes {classes!r}: names no structure; the bank holds {', '.join(bank)}")
     return chosen, {name: ids[name] for name in chosen}
 
 

@@ -43,8 +43,12 @@ class Series:
         return record if self.variation is None else {**record, "variation": self.variation.model_dump(mode="json")}
 
 
+MOST_SEED = 2**32 - 1
+"""Of a series: larger seeds are more than one word to numpy, and would repeat tomograms of other series."""
+
+
 def model_seed(seed: int, number: int) -> int:
-    """The seed of tomogram `number` of the series that begins with `seed`."""
+    """The seed of tomogram `number` of the series that begins with `seed`, which is at most MOST_SEED."""
     import numpy as np
 
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
@@ -78,6 +82,13 @@ def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
     from voxpick.cli.simulation_notes import read_simulation
 
     found = read_simulation(folder)
+    if not found:
+        raise VoxpickError(
+            f"{folder}: holds no simulation.yaml that can be read, so it is not one of this command's; choose another "
+            "folder or add --overwrite"
+        )
+    if "bank" not in found:  # of an earlier version, which did not note it
+        record = {name: value for name, value in record.items() if name != "bank"}
     other = [name for name, value in yaml.safe_load(yaml.safe_dump(record)).items() if found.get(name) != value]
     if other:
         raise VoxpickError(
@@ -121,8 +132,9 @@ def write_simulation(
 
 
 def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
-    """What simulation.yaml records: version, seed, settings and sources of the structures."""
+    """What simulation.yaml records: version, seed, settings, sources of the structures and a mark of their beads."""
     from voxpick import __version__
+    from voxpick.cli.training_marks import bank_mark
 
     return {
         "voxpick": __version__,
@@ -130,4 +142,5 @@ def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: in
         "model": number,
         "recipe": recipe.model_dump(mode="json"),
         "structures": {name: model.source for name, model in bank.items()},
+        "bank": bank_mark(bank),
     }

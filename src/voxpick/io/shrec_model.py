@@ -7,6 +7,7 @@ cubed), in which the specimen starts z_offset voxels up.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -189,6 +190,7 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
     """Yield a temporary folder beside `directory`; rename it on success, remove it on any failure.
 
     A folder that is overwritten is renamed away first and removed last, so that no moment leaves neither of the two.
+    What killed processes left of the same directory is removed.
     Raises VoxpickError when the directory exists and overwrite is False, or the disk refuses the write.
     """
     target = Path(directory)
@@ -196,6 +198,7 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
     if target.exists() and not overwrite:
         raise VoxpickError(f"{target}: exists already; choose another folder or remove it first")
     try:
+        _remove_abandoned(target)
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same number
         temporary.mkdir(parents=True)
         yield temporary
@@ -206,6 +209,27 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
         raise VoxpickError(str(error).replace(str(temporary), str(target))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the temporary folders of a directory whose processes have ended."""
+    if os.name != "posix" or not target.parent.is_dir():  # elsewhere signal 0 would end the process
+        return
+    form = re.compile(rf"\.{re.escape(target.name)}\.([0-9]{{1,9}})\.partial")
+    for path in target.parent.iterdir():
+        found = form.fullmatch(path.name)
+        if found and not _runs(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,6 +18,8 @@ from voxpick.io.mrc import read_mrc
 ATOM_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 HYDROGEN_DALTON = 1.008
+FEW_HYDROGENS = 0.1
+"""Hydrogens a heavy atom below which a file counts as one without them; whole molecules have about one."""
 
 
 def structure_kind(path: str | Path) -> str:
@@ -35,18 +38,26 @@ def read_atoms(path: str | Path, *, assembly: str | None = None) -> tuple[np.nda
     """Positions (n, 3) zyx in A, electrons (n,) and molecular weight in kDa of the first model, without water.
 
     assembly: name of a biological assembly in the file; None takes all chains as they are. A heavy atom counts its
-    atomic number and one electron (and 1.008 Da) for its hydrogens, unless the file holds hydrogens.
-    Of alternative conformations the first is taken.
-    Raises VoxpickError for a file that is missing, not readable, cut short, without atoms or without that assembly.
+    atomic number and one electron (and 1.008 Da) for its hydrogens, unless the file holds hydrogens; fewer than one for
+    ten heavy atoms are left out, as if there were none.
+    Atoms of occupancy 0 are left out, unless all are; of alternative conformations the first of the rest is taken.
+    Warns of a file with several models. Raises VoxpickError for a file that is missing, not readable, cut short,
+    without atoms, or without that assembly or one of its chains.
     """
     structure = _read_structure(path)
+    if len(structure) > 1:
+        warnings.warn(f"{path}: {len(structure)} models in the file; the first is taken", stacklevel=2)
     structure.setup_entities()
     structure.remove_waters()
+    _remove_unoccupied(structure[0])
     structure.remove_alternative_conformations()
     model = structure[0] if assembly is None else _assembled(structure, assembly, path)
-    atoms = [atom for chain in model for residue in chain for atom in residue if atom.occ > 0]
+    atoms = [atom for chain in model for residue in chain for atom in residue]
     if not atoms:
         raise VoxpickError(f"{path}: no atoms besides water; give a file that holds coordinates")
+    heavy = [atom for atom in atoms if not atom.is_hydrogen()]
+    implicit = len(atoms) - len(heavy) < FEW_HYDROGENS * len(heavy)
+    atoms = heavy if implicit else atoms
     positions = np.array([atom.pos.tolist()[::-1] for atom in atoms])
     if not np.isfinite(positions).all():
         raise VoxpickError(f"{path}: an atom has no finite position")
@@ -54,7 +65,7 @@ def read_atoms(path: str | Path, *, assembly: str | None = None) -> tuple[np.nda
     daltons = np.array([atom.element.weight for atom in atoms])
     unknown = electrons == 0
     electrons[unknown], daltons[unknown] = 6, 12.011  # an atom without a known element counts as carbon
-    if not any(atom.is_hydrogen() for atom in atoms):
+    if implicit:
         electrons += 1
         daltons += HYDROGEN_DALTON
     return positions, electrons, float(daltons.sum()) / 1000
@@ -111,16 +122,17 @@ def _read_structure(path: str | Path) -> gemmi.Structure:
 
 
 def _refuse_cut_short(path: str | Path) -> None:
-    """A PDB file that ends inside an atom line, or was deposited (HEADER) but has lost its END, is not whole; nor is an
-    mmCIF file whose last line does not end, or whose tables are closed by # except the last."""
+    """A PDB file that ends inside an atom line, or was deposited (HEADER) but has lost its END, is not whole. Rows of
+    an mmCIF file that lack columns are refused by gemmi; one whose tables are closed by # except the last may be whole,
+    so that is a warning."""
     opened = gzip.open if str(path).lower().endswith(".gz") else open
     with opened(path, "rt", encoding="latin-1") as file:
         text = file.read()
     lines = text.rstrip().splitlines()
     if not Path(path).name.lower().removesuffix(".gz").endswith((".pdb", ".ent")):
         closed = "#" in (line.strip() for line in lines[:10])
-        if lines and (not text.endswith("\n") or (closed and not lines[-1].startswith("#"))):
-            raise VoxpickError(f"{path}: cut short in the line {lines[-1][:60]!r}; fetch the file again")
+        if closed and not lines[-1].startswith("#"):
+            warnings.warn(f"{path}: may be cut short, as its last table is not closed by #", stacklevel=2)
         return
     atoms = [line for line in lines if line.startswith(("ATOM", "HETATM"))]
     if atoms and len(atoms[-1].rstrip()) < 54:
@@ -135,4 +147,21 @@ def _assembled(structure: gemmi.Structure, assembly: str, path: str | Path) -> g
     if not found:
         names = ", ".join(entry.name for entry in structure.assemblies) or "none; use --all-chains"
         raise VoxpickError(f"{path}: no biological assembly {assembly!r}; the file has {names}")
-    return gemmi.make_assembly(found[0], structure[0], gemmi.HowToNameCopiedChain.Dup)
+    try:
+        return gemmi.make_assembly(found[0], structure[0], gemmi.HowToNameCopiedChain.Dup)
+    except RuntimeError as error:
+        raise VoxpickError(
+            f"{path}: biological assembly {assembly!r} cannot be built ({error}); use --all-chains, or a file that "
+            "holds all its chains"
+        ) from error
+
+
+def _remove_unoccupied(model: gemmi.Model) -> None:
+    """Drop the atoms of occupancy 0, unless all have that."""
+    residues = [residue for chain in model for residue in chain]
+    if not any(atom.occ > 0 for residue in residues for atom in residue):
+        return
+    for residue in residues:
+        for k in reversed(range(len(residue))):
+            if not residue[k].occ > 0:
+                del residue[k]

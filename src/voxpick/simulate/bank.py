@@ -13,6 +13,8 @@ from voxpick.errors import VoxpickError
 from voxpick.simulate.structures import BeadModel
 
 STEP = 0.1  # A, of the stored positions
+RESERVED = ("particle", "background", "0")
+"""Names that stand for no class wherever picks are read or scored."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ def pack_bank(models: Iterable[BeadModel]) -> dict[str, np.ndarray]:
     for name in names:
         if not name or any(c.isspace() or c == "," for c in name) or names.count(name) > 1:
             raise VoxpickError(f"structure name {name!r}: names are unique, not empty and hold no space or comma")
+        if name.startswith("#") or name.lower() in RESERVED:
+            raise VoxpickError(
+                f"structure name {name!r}: lists of particles would not keep it, as names do not begin with # and are "
+                f"none of {', '.join(RESERVED)}; choose another name"
+            )
     for model in bank:
         if np.abs(model.positions_zyx).max() > 32767 * STEP or model.electrons.max() > 65504:
             raise VoxpickError(f"structure {model.name}: too large for a bank; is its voxel size right?")

@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from voxpick.errors import VoxpickError
-from voxpick.simulate.stamping import Stamp, stamp
+from voxpick.simulate.stamping import Stamp, margin_voxels, stamp
 
 PLACEMENT_ATTEMPTS = 2000
+DIRECTIONS = 500
+"""Along which structures are measured; some direction lies within 5 degrees of any."""
 
 
 class Beads(Protocol):
@@ -73,7 +75,7 @@ def pack(
     factors = [np.float32((contrast or {}).get(name, 1.0)) for name in names]
     n = len(rotations_zyx)
     reach = max(np.linalg.norm(beads.positions_zyx, axis=1).max() for beads in structures.values())
-    rim = int(np.ceil(reach / voxel_size)) + 6
+    rim = int(np.ceil(reach / voxel_size)) + margin_voxels(voxel_size) + 3
     padded = tuple(length + 2 * rim for length in shape)
     density = np.zeros(padded, dtype=np.float32)
     occupancy = np.zeros(padded, dtype=np.uint16)
@@ -110,6 +112,14 @@ def pack(
         rotations_zyx=rotations_zyx,
         names=names,
     )
+
+
+def largest_extent(beads: Beads, voxel_size: float) -> int:
+    """How many voxels along z a structure takes where it stands on end."""
+    directions = np.random.default_rng(0).normal(size=(3, DIRECTIONS))
+    directions /= np.linalg.norm(directions, axis=0)
+    length = np.ptp(beads.positions_zyx @ directions, axis=0).max()
+    return int(np.ceil(length / voxel_size)) + 2
 
 
 def _allowed_centres(piece: Stamp, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,11 @@ from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.simulate.structures import BeadModel, stamp_density
 
-FINER = 4  # even, so that two boxes make a centred triangle
+FINER = (4, 2)
+"""Steps per voxel, the first that needs no more than MOST_STEPS; even, so that two boxes make a centred triangle."""
+
+MOST_STEPS = 330
+"""Along each side of the sampled cube: about 1 GB of memory."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,15 @@ def shape_of(
     """Volume and surface area of the density above threshold (e/A^3) on voxels of voxel_size A, over orientations.
 
     The density is that of `stamp_density`, sampled four times finer (`sampled_finer`), so that the volume is the mean
-    number of voxels above threshold over all positions on the grid, and the surface has no steps.
+    number of voxels above threshold over all positions on the grid, and the surface has no steps. Large models are
+    sampled twice finer, or as it is.
     Raises VoxpickError for a model that nowhere reaches the threshold.
     """
+    finer = _finer(model, voxel_size)
     rotations = uniform_rotations_zyx(orientations, rng or np.random.default_rng(20))
     volume = area = 0.0
     for rotation in rotations:
-        data = sampled_finer(model, rotation, voxel_size=voxel_size)
+        data = sampled_finer(model, rotation, finer, voxel_size=voxel_size)
         if data.max() <= threshold:
             raise VoxpickError(
                 f"structure {model.name}: nowhere denser than {threshold:g} e/A^3, too light for its "
@@ -58,19 +64,26 @@ def shape_of(
             )
         volume += float(np.count_nonzero(data > threshold))
         area += surface_area(data, threshold)
-    step_nm = voxel_size / 10 / FINER
+    step_nm = voxel_size / 10 / finer
     return Shape(volume * step_nm**3 / orientations, area * step_nm**2 / orientations)
 
 
-def sampled_finer(model: BeadModel, rotation_zyx: np.ndarray, *, voxel_size: float) -> np.ndarray:
-    """The density (e/A^3) that voxels of voxel_size A would hold, at FINER steps per voxel: a cube [z, y, x]."""
-    step = voxel_size / FINER
-    half = int(np.ceil(model.radius / step)) + 2 * FINER
+def _finer(model: BeadModel, voxel_size: float) -> int:
+    return next((n for n in FINER if 2 * (model.radius * n / voxel_size + 2 * n) <= MOST_STEPS), 1)
+
+
+def sampled_finer(model: BeadModel, rotation_zyx: np.ndarray, finer: int, *, voxel_size: float) -> np.ndarray:
+    """The density (e/A^3) that voxels of voxel_size A would hold, at `finer` steps per voxel, 1 or even: a cube
+    [z, y, x]."""
+    step = voxel_size / finer
+    half = int(np.ceil(model.radius / step)) + 2 * finer
     positions = model.positions_zyx @ np.asarray(rotation_zyx, dtype=np.float64).T
     data = stamp_density(positions, model.electrons, (2 * half,) * 3, step, (half * step,) * 3)
+    if finer == 1:
+        return data
     for axis in range(3):  # a box twice is the triangle of the trilinear histogram; the origins cancel
-        data = ndimage.uniform_filter1d(data, FINER, axis=axis, mode="constant")
-        data = ndimage.uniform_filter1d(data, FINER, axis=axis, mode="constant", origin=-1)
+        data = ndimage.uniform_filter1d(data, finer, axis=axis, mode="constant")
+        data = ndimage.uniform_filter1d(data, finer, axis=axis, mode="constant", origin=-1)
     return data
 
 

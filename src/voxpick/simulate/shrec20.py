@@ -34,6 +34,9 @@ from voxpick.simulate.specimen import ICE_DEVIATION, ICE_MEAN, embed_in_ice, spl
 from voxpick.simulate.stamping import stamp
 
 PARTICLES_PER_SPECIMEN = (2400, 2800)
+MOST_PARTICLES = 65535
+"""In a specimen: the masks number them in 16 bits."""
+
 FILLED = 0.2
 ACROSS = ((0, 1), (0, 2), (1, 2))
 REFERENCE_AREA = 512 * 512
@@ -54,7 +57,7 @@ class Recipe(BaseModel):
     particles: int | None = Field(
         None,
         ge=1,
-        le=65535,
+        le=MOST_PARTICLES,
         description="how many; none: 2400 to 2799 per 512 x 512 voxels, fewer of large structures",
     )
     thickness: int | None = Field(None, ge=1, description="z voxels of the tomogram; none: as many as x has")
@@ -207,7 +210,7 @@ def particle_number(structures: Mapping[str, Beads], recipe: Recipe, rng: np.ran
     """How many particles a specimen gets: 2400 to 2799 on 512 x 512 voxels, but only as many as surely find room."""
     _, ny, nx = recipe.size_zyx
     number = max(1, round(int(rng.integers(*PARTICLES_PER_SPECIMEN)) * ny * nx / REFERENCE_AREA))
-    return min(number, _room(structures, recipe.size_zyx, recipe.voxel_size))
+    return min(number, _room(structures, recipe.size_zyx, recipe.voxel_size), MOST_PARTICLES)
 
 
 def _room(structures: Mapping[str, Beads], size_zyx: tuple[int, int, int], voxel_size: float) -> int:

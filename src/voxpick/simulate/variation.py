@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from voxpick.simulate.packing import Beads
-from voxpick.simulate.shrec20 import Recipe, particle_number
+from voxpick.simulate.shrec20 import MOST_PARTICLES, Recipe, particle_number
 
 Range = tuple[float, float]
 
@@ -61,7 +61,7 @@ def draw_recipe(
         "tilt_limit_deg": limit,
         "tilt_step_deg": step,
         "envelope_decay": float(rng.uniform(*variation.envelope_decay)),
-        "particles": max(1, round(particles * rng.uniform(*variation.crowding))),
+        "particles": min(max(1, round(particles * rng.uniform(*variation.crowding))), MOST_PARTICLES),
         "ice_mean": float(given.ice_mean * rng.uniform(*variation.ice_mean)),
         "ice_deviation": float(given.ice_deviation * rng.uniform(*variation.ice_deviation)),
         "structural_noise": float(given.structural_noise * rng.uniform(*variation.structural_noise)),
