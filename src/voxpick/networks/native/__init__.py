@@ -30,6 +30,9 @@ SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 PATIENCE_SECONDS = 300
 """How long the compiler may take."""
 
+_given_up: list[subprocess.TimeoutExpired] = []
+"""Not empty once it took longer."""
+
 FLAGS = ("-O3", "-std=c++20", "-fPIC", "-shared", "-pthread", "-w", "-mfma")
 _AVX512 = tuple(f"-mavx512{part}" for part in ("f", "bw", "vl", "dq"))
 _AMX = ("-mamx-tile", "-mamx-bf16")
@@ -66,15 +69,7 @@ def chosen() -> str | None:
     names = supported()
     if wanted in names:
         names = names[names.index(wanted) :]
-    try:  # an old compiler may know lesser ones only
-        return next((name for name in names if build(name) is not None), None)
-    except subprocess.TimeoutExpired:
-        warnings.warn(
-            f"the compiler took more than {PATIENCE_SECONDS} seconds for the fast kernels, so torch's own are used; "
-            "the next run tries again",
-            stacklevel=2,
-        )
-        return None
+    return next((name for name in names if build(name) is not None), None)  # an old compiler may know lesser ones only
 
 
 def library() -> ctypes.CDLL | None:
@@ -93,7 +88,7 @@ def build(instructions: str) -> ctypes.CDLL | None:
     """The kernels compiled for one of INSTRUCTIONS, or None without a compiler.
 
     With OpenMP, whose threads they then share with torch, where the compiler has it; else with threads of their own.
-    Raises subprocess.TimeoutExpired for a compiler that takes longer than PATIENCE_SECONDS.
+    A compiler that takes longer than PATIENCE_SECONDS is told of, and not asked again by this process.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
@@ -116,9 +111,19 @@ def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
             cache_home.mkdir(parents=True, exist_ok=True)
             with _alone(cache_home / f"{path.stem}.lock"):
                 if not path.exists():
+                    if _given_up:
+                        return None
                     _compile([compiler, *flags, *map(str, SOURCES)], path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.CalledProcessError):
+    except subprocess.TimeoutExpired as error:
+        _given_up.append(error)
+        warnings.warn(
+            f"the compiler took more than {PATIENCE_SECONDS} seconds for the fast kernels, so torch's own are used; "
+            "the next run tries again",
+            stacklevel=2,
+        )
+        return None
+    except (OSError, subprocess.SubprocessError):
         return None
 
 
