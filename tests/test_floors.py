@@ -91,3 +91,12 @@ def test_only_io_and_the_top_floor_touch_paths():
 
 def test_only_cli_imports_the_benchmark():
     assert {room for _, room, target in imports() if target == "benchmark"} <= {"benchmark", "cli"}
+
+
+def test_no_two_test_modules_have_the_same_name() -> None:
+    """pytest imports test modules by their name alone, so a second one stops the collection of the whole suite."""
+    seen: dict[str, Path] = {}
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        if path.name != "conftest.py":
+            assert path.name not in seen, f"{path} and {seen[path.name]} have one name; rename one"
+            seen[path.name] = path
