@@ -188,3 +188,11 @@ def test_pickings_without_a_common_tomogram_are_refused(tmp_path):
     (tmp_path / "none.csv").write_text("tomogram,class,x_angstrom,y_angstrom,z_angstrom,score\n")
     with pytest.raises(VoxpickError, match=r"none\.csv.*no picks|no particles|empty"):
         compare_pickings(tmp_path / "none.csv", a, tmp_path / "none", radius=10, near=None, voxel_size=None)
+
+
+def test_the_curve_takes_the_surer_pick_and_the_pairs_the_nearer_one():
+    a = Particles(np.zeros((1, 3)))
+    b = Particles(np.array([[0, 0, 1.0], [0, 0, 5.0]]), scores=np.array([0.1, 0.9]))
+    found = compare(a, b, radius=10)
+    assert found.rows_b.tolist() == [0] and found.distances.tolist() == [1]
+    assert found.curve.precision.tolist() == [1, 0.5]

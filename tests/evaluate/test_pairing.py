@@ -33,7 +33,7 @@ def test_scores_by_hand():
     assert score.distance == pytest.approx((3 + 5) / 2)
     assert score.location.f_beta == pytest.approx(17 * 0.5 * (2 / 3) / (16 * 0.5 + 2 / 3))
     assert (score.classes["a"].pairs, score.classes["b"].pairs) == (1, 0)
-    assert score.curve.precision.tolist() == [0, 0.5, pytest.approx(2 / 3), 0.5]
+    assert score.curve.precision.tolist() == [1, 0.5, pytest.approx(2 / 3), 0.5]
     assert score.curve.best() == (0.7, pytest.approx(2 / 3))
     assert score.to_dict()["localisation"]["FN"] == 1
 
@@ -53,3 +53,24 @@ def test_no_picks_and_a_foolish_radius():
     assert empty.curve.best() is None and empty.curve.to_dict()["recall"] == []
     with pytest.raises(VoxpickError, match="radius is -1"):
         score_pairing(truth, truth, radius=-1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_curve_has_as_many_pairs_as_can_be_at_every_threshold(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.choice([0.1, 0.3, 0.5, 0.7, 0.9], 40)
+    picks, truth = Particles(rng.uniform(0, 12, (40, 3)), scores=scores), Particles(rng.uniform(0, 12, (30, 3)))
+    score = score_pairing(picks, truth, radius=3.0)
+    assert score.curve.threshold.tolist() == [0.9, 0.7, 0.5, 0.3, 0.1]
+    for threshold, recall in zip(score.curve.threshold, score.curve.recall, strict=True):
+        above = picks.centers_zyx[scores >= threshold]
+        assert recall * 30 == pytest.approx(len(pair(above, truth.centers_zyx, radius=3.0)[0]))
+    assert score.location.pairs == len(pair(picks.centers_zyx, truth.centers_zyx, radius=3.0)[0])
+
+
+def test_of_two_picks_of_a_particle_the_surer_one_counts():
+    truth = Particles(np.zeros((1, 3)), ["a"])
+    picks = Particles(np.array([[0, 0, 1.0], [0, 0, 5.0]]), ["a", "a"], [0.1, 0.9])
+    score = score_pairing(picks, truth, radius=10)
+    assert score.hit_ids.tolist() == [0, 1] and score.distance == 1
+    assert score.curve.precision.tolist() == [1, 0.5] and score.curve.best() == (0.9, 1.0)

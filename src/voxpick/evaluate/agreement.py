@@ -17,7 +17,8 @@ from voxpick.particles import Particles
 @dataclass(frozen=True)
 class Agreement:
     """Picks a and b paired one to one within radius A. both: the paired picks of b, where b puts them; the pairs' rows
-    of a and of b are in rows_a and rows_b. only_a, only_b: the rest. counts, curve: of b, with a taken as the truth.
+    of a and of b are in rows_a and rows_b. only_a, only_b: the rest. counts, curve: of b, with a taken as the truth;
+    the curve pairs b's picks of highest score first, as `pairing.score_pairing` does.
     """
 
     both: Particles
@@ -56,8 +57,9 @@ def compare(a: Particles, b: Particles, *, radius: float) -> Agreement:
     rows_a, rows_b = rows_a[order], rows_b[order]
     alone_a, alone_b = np.ones(len(a), dtype=bool), np.ones(len(b), dtype=bool)
     alone_a[rows_a], alone_b[rows_b] = False, False
+    ranked_b, ranked_a = _pairs(b, a, radius, priority=b.scores)
     hit_ids = np.zeros(len(b), dtype=np.int64)
-    hit_ids[rows_b] = rows_a + 1
+    hit_ids[ranked_b] = ranked_a + 1
     return Agreement(
         both=b[rows_b],
         only_a=a[alone_a],
@@ -71,15 +73,18 @@ def compare(a: Particles, b: Particles, *, radius: float) -> Agreement:
     )
 
 
-def _pairs(a: Particles, b: Particles, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a and b that are pairs, tomogram by tomogram."""
+def _pairs(
+    a: Particles, b: Particles, radius: float, priority: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a and b that are pairs, tomogram by tomogram; priority (n,) of a's rows."""
     names = [np.asarray(table.tomograms).astype(str) for table in (a, b)]
     if all(len(set(mine)) <= 1 for mine in names):
-        return pair(a.centers_zyx, b.centers_zyx, radius=radius)
+        return pair(a.centers_zyx, b.centers_zyx, radius=radius, priority=priority)
     found: list[list[np.ndarray]] = [[np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]]
     for name in sorted(set(names[0]) & set(names[1])):
         rows = [np.flatnonzero(mine == name) for mine in names]
-        pairs = pair(a.centers_zyx[rows[0]], b.centers_zyx[rows[1]], radius=radius)
+        some = priority[rows[0]] if priority is not None else None
+        pairs = pair(a.centers_zyx[rows[0]], b.centers_zyx[rows[1]], radius=radius, priority=some)
         for side, mine, of_side in zip(found, rows, pairs, strict=True):
             side.append(mine[of_side])
     return np.concatenate(found[0]), np.concatenate(found[1])

@@ -53,7 +53,7 @@ class Counts:
 class PairingScore:
     """location: classes ignored. classes: each class paired within itself. distance: mean of the pairs in A, or NaN.
 
-    hit_ids: row + 1 of the true particle that each pick is paired with, 0 for none: (picks,).
+    hit_ids: row + 1 of the true particle that each pick hits, picks of highest score first, 0 for none: (picks,).
     """
 
     location: Counts
@@ -85,6 +85,8 @@ class PairingScore:
 def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: float = 1.0) -> PairingScore:
     """Precision, recall and F-beta of picks against true particles at most `radius` A away, one to one.
 
+    The mean distance is that of the nearest pairs. In hit_ids and the curve, of two picks of one particle the one of
+    higher score counts: so the pairs above a threshold are as many as can be at every threshold.
     Case of class names does not matter; the score has the truth's spelling of them.
     Raises VoxpickError for a radius or beta that is not positive.
     """
@@ -93,8 +95,9 @@ def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: fl
             raise VoxpickError(f"{name} is {value}; it must be a positive number")
     rows, partners = pair(picks.centers_zyx, truth.centers_zyx, radius=radius)
     distances = np.linalg.norm(picks.centers_zyx[rows] - truth.centers_zyx[partners], axis=1)
+    ranked, of = pair(picks.centers_zyx, truth.centers_zyx, radius=radius, priority=picks.scores)
     hit_ids = np.zeros(len(picks), dtype=np.int64)
-    hit_ids[rows] = partners + 1
+    hit_ids[ranked] = of + 1
     classes = {}
     spelling = {str(name).lower(): str(name) for name in (*picks.classes, *truth.classes)}
     claimed, right = (np.array([str(c).lower() for c in some.classes], dtype=object) for some in (picks, truth))
@@ -112,9 +115,13 @@ def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: fl
     )
 
 
-def pair(a: np.ndarray, b: np.ndarray, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def pair(
+    a: np.ndarray, b: np.ndarray, *, radius: float, priority: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a (n, 3) and of b (m, 3) paired one to one: as many pairs within radius as can be, then the nearest.
 
+    priority (n,) comes before nearness: of the rows of a that compete, those of highest priority are paired, which
+    takes no pair away, as the sets of rows that can be paired together are a matroid.
     The Hungarian method, on each group of points that radius connects.
     """
     none = np.empty(0, dtype=np.int64)
@@ -132,9 +139,12 @@ def pair(a: np.ndarray, b: np.ndarray, *, radius: float) -> tuple[np.ndarray, np
     for edges in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         left, left_at = np.unique(i[edges], return_inverse=True)
         right, right_at = np.unique(j[edges], return_inverse=True)
-        forbidden = (radius + 1) * (min(len(left), len(right)) + 1)
+        most = min(len(left), len(right)) + 1
+        level = np.unique(priority[left], return_inverse=True)[1] if priority is not None else np.zeros(len(left), int)
+        step = (radius + 1) * most  # a level weighs more than all distances, a pair more than all levels
+        forbidden = step * most * (int(level.max()) + 1)
         cost = np.full((len(left), len(right)), forbidden)
-        cost[left_at, right_at] = distance[edges]
+        cost[left_at, right_at] = distance[edges] + step * (level.max() - level[left_at])
         chosen_left, chosen_right = linear_sum_assignment(cost)
         allowed = cost[chosen_left, chosen_right] < forbidden
         rows.append(left[chosen_left[allowed]])
