@@ -214,9 +214,7 @@ def test_a_stray_pick_does_not_stop_a_comparison(place, monkeypatch):
     monkeypatch.setattr(agreement_averages, "average_picks", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(*words, "-o", place / "interrupted")
-    assert sorted(path.name for path in (place / "interrupted").iterdir()) == [
-        "both.csv", "only_other.csv", "only_picks.csv",
-    ]  # fmt: skip
+    assert not list((place / "interrupted").glob("*")), "parts without their averages look like a whole comparison"
 
 
 def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
