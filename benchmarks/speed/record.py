@@ -7,11 +7,8 @@ QUIET and the rows are marked, in the JSON file and in docs/speed.md; with --ref
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("voxpick", "numpy", "scipy", "torch", "connected-components-3d", "scikit-learn", "monai", "openvino")
 QUIET = 0.5
 WATCH_SECONDS = 1.0
 before: dict[str, float] = {}
@@ -45,25 +43,10 @@ def busy_cores(seconds: float = WATCH_SECONDS) -> float:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, versions and commit, and what else the machine did before and after."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
-    versions = {"python": platform.python_version()}
-    packages = ("voxpick", "numpy", "scipy", "torch", "connected-components-3d", "scikit-learn", "monai", "openvino")
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    from voxpick.benchmark.machine import machine as about
     from voxpick.precision import instructions
 
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "processor": name, "instructions": instructions(), "cores": os.cpu_count(), **before,
-        "busy_after": round(busy_cores(), 1), "versions": versions, "commit": commit,
-    }  # fmt: skip
+    return {**about(PACKAGES), "instructions": instructions(), **before, "busy_after": round(busy_cores(), 1)}
 
 
 def alternating(works: Sequence[Callable[[], Any]], *, repeats: int) -> list[float]:

@@ -43,19 +43,24 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def machine() -> dict[str, Any]:
-    """Processor, cores, versions and commit."""
-    name = platform.processor() or platform.machine()
+def processor() -> str:
+    """The processor's name, as Linux tells it; elsewhere its kind, or that of the machine."""
     if (found := Path("/proc/cpuinfo")).exists():
-        lines = found.read_text().splitlines()
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+        for line in found.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
+    """Processor, cores, versions of the packages that are installed, and commit."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"processor": name, "cores": os.cpu_count(), "versions": versions, "commit": commit()}
+    return {"processor": processor(), "cores": os.cpu_count(), "versions": versions, "commit": commit()}
 
 
 def together(machines: Sequence[Machine]) -> dict[str, Any]:

@@ -60,10 +60,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float | None]
 
 def machine(device: str) -> str:
     """What the tests ran on, in words."""
-    import platform
-
     import torch
+
+    from voxpick.benchmark.machine import processor
 
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
