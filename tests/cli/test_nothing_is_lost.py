@@ -57,6 +57,16 @@ def test_inputs_are_kept(monkeypatch, capsys, copy, words, lost):
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
 
 
+def test_a_page_replaces_a_page_and_nothing_else(monkeypatch, capsys, copy):
+    (copy / "notes.html").write_text("<p>mine</p>")
+    words = ["report", "good.mrc", "good.csv", "-o", "notes.html"]
+    refused(monkeypatch, capsys, copy, words, "notes.html: was not made by voxpick; add --overwrite")
+    cam = ["cam", "good.mrc", "good.csv", "--model", "model.pt", "-o", "notes.html"]
+    refused(monkeypatch, capsys, copy, cam, "notes.html: was not made by voxpick; add --overwrite")
+    assert (copy / "notes.html").read_text() == "<p>mine</p>"
+    assert run(monkeypatch, capsys, copy, *words, "--overwrite")[0] == 0 == run(monkeypatch, capsys, copy, *words)[0]
+
+
 def test_an_average_does_not_replace_its_picks(monkeypatch, capsys, copy):
     run(monkeypatch, capsys, copy, *["agreement", "good.csv", "good.csv", "--radius", "50", "-o", "parts"])
     (copy / "average").mkdir()

@@ -38,6 +38,7 @@ def cam_command(
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Particles of each class, the most confident first.")] = 2,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("cam.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is no page of voxpick's.")] = False,
     voxel_size: option.VoxelSize = None,
     invert: Invert = False,
     device: option.Device = "auto",
@@ -47,7 +48,7 @@ def cam_command(
     Each row is a pick: its central slice, the truth where it is known, and each network's map of the class it names.
     """
     from voxpick.cli.detect_models import read_classifier
-    from voxpick.cli.outputs import files_of, keep_inputs, require_html
+    from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
     from voxpick.cli.tomograms import read_tomogram, warnings_on_one_line
     from voxpick.cli.truth import read_picks
     from voxpick.detect.activation import activations
@@ -59,7 +60,7 @@ def cam_command(
     from voxpick.volume import intensity_statistics
 
     keep_inputs([output], [volume, picks, *map(Path, model), *files_of(truth)])
-    require_html(output)
+    keep_other_pages(output, overwrite=overwrite)
     require_file_place(output)
     models = [read_classifier(name) for name in model]
     size, grid = _settings(models, model)

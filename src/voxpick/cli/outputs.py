@@ -8,6 +8,7 @@ from typing import Any
 
 from voxpick.errors import VoxpickError
 
+GENERATOR = b'<meta name="generator" content="voxpick">'
 OVERWRITE = "add --overwrite to replace it, or give another --output"
 
 
@@ -79,10 +80,18 @@ def keep_foreign_notes(
             raise VoxpickError(f"{folder / name}: was not made by this command; {OVERWRITE}")
 
 
-def require_html(output: Path) -> None:
-    """Raise VoxpickError unless the name of a page to write ends in .html or .htm."""
+def keep_other_pages(output: Path, *, overwrite: bool) -> None:
+    """Raise VoxpickError unless the name of a page to write ends in .html or .htm and no foreign file has it.
+
+    A page that voxpick made is replaced, as it can be made again; anything else only if told to `overwrite`.
+    """
     if output.suffix.lower() not in (".html", ".htm"):
         raise VoxpickError(f"{output}: a page is written, so give --output a name that ends in .html")
+    if overwrite or not output.is_file():
+        return
+    with output.open("rb") as file:
+        if GENERATOR not in file.read(4096):
+            raise VoxpickError(f"{output}: was not made by voxpick; {OVERWRITE}")
 
 
 def _read(record: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def report_command(
         typer.Option(help="What the z of the picks counts from: tomogram, specimen, or auto, the organisers' guess."),
     ] = "tomogram",
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is no page of voxpick's.")] = False,
     title: Annotated[str | None, typer.Option(help="Headline.", show_default="the tomogram's name")] = None,
     voxel_size: option.VoxelSize = None,
 ) -> None:
@@ -42,7 +43,7 @@ def report_command(
     It opens in any browser, without a server and without a network.
     """
     from voxpick.cli.given import is_given
-    from voxpick.cli.outputs import files_of, keep_inputs, require_html
+    from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.tomograms import read_tomogram
     from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
@@ -50,7 +51,7 @@ def report_command(
     from voxpick.report.page import build_report
 
     keep_inputs([output], [volume, picks, *files_of(truth)])
-    require_html(output)
+    keep_other_pages(output, overwrite=overwrite)
     require_file_place(output)
     check_rules(benchmark, frame)
     if truth is None and is_given(context, "frame"):
