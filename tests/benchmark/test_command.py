@@ -129,7 +129,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path, monkeypatc
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "shipped (vp-detector), seeds 0: no training"
     assert lines[3] == "densenet (densenet), seeds 0, 1: classifier 4 min, localizer of shipped"
-    assert lines[-1] == "7 entries, 32 minutes of training in all"  # 2 seeds of 4 * 4 minutes
+    assert lines[-1] == "5 entries, 16 minutes of training in all"  # 2 seeds of 2 * 4 minutes
     assert not (tmp_path / "out").exists()
 
 

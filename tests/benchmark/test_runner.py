@@ -233,10 +233,12 @@ def test_results_of_other_settings_are_told(bench):
     bench.settings(TWO, minutes=8)
     bench.run()
     assert bench.runner().outdated() == [] and budget_of(bench.runner().results()) == "8 minutes of training each"
+    assert bench.runner().finished() == [("umc", 0), ("vp", 0)] and bench.runner().finished(["vp"]) == [("vp", 0)]
     bench.calls()
     bench.settings({**TWO, "new": {"method": "umc"}}, minutes=60)
     runner = bench.runner()
     assert runner.outdated() == [("umc", 0), ("vp", 0)] and bench.calls() == []
+    assert runner.finished() == []
     assert budget_of(runner.results()) == "8 minutes of training each"
     write_tables(runner, outdated=runner.outdated())
     assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()

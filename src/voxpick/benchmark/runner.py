@@ -96,6 +96,12 @@ class Runner:
                 found.append((name, seed))
         return found
 
+    def finished(self, only: Sequence[str] = ()) -> list[tuple[str, int]]:
+        """Entries and seeds that `run` would keep as they are: their result is there, of the present settings."""
+        wanted, outdated = with_needed(list(only or self.settings.entries), self.settings.entries), self.outdated()
+        done = [(result["entry"], result["seed"]) for result in self.results() if result["status"] == "done"]
+        return [one for one in done if one[0] in wanted and one not in outdated]
+
     def of_other_code(self) -> list[Result]:
         """Results that another state of the package's sources made, or one that did not note them."""
         return [result for result in self.results() if result.get("code") != code_digest()]

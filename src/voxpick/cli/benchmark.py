@@ -70,12 +70,14 @@ def shrec20(
         raise VoxpickError(f"{settings_dir / str(error)}") from error
     if not tables_only:
         require_folders(settings.benchmark.data, settings_dir)
+    runner = Runner(settings, settings_dir, output.absolute(), methods, score_picks, say=typer.echo)
     if dry_run:
         typer.echo("\n".join(described(settings, methods, only or [])))
+        if done := [f"{name} (seed {seed})" for name, seed in runner.finished(only or [])]:
+            typer.echo(f"of these done already, and kept: {', '.join(done)}")
         return
     require_writable(output)
     _keep_foreign_tables(output)
-    runner = Runner(settings, settings_dir, output.absolute(), methods, score_picks, say=typer.echo)
     if tables_only:
         write_tables(runner, outdated=runner.outdated())
     else:
