@@ -23,6 +23,7 @@ def test_rows_by_mask_slice_and_index():
     assert particles[1:].centers_zyx.tolist() == [[4, 5, 6], [7, 8, 9]]
     assert particles[[2, 0]].class_scores.tolist() == [0.3, 0.1]
     assert len(particles[[]]) == 0
+    assert particles[1].classes.tolist() == ["b"] and [len(one) for one in particles] == [1, 1, 1]
 
 
 def test_sorting_keeps_the_order_of_equals():
@@ -45,6 +46,9 @@ def test_table_and_back():
         ({"scores": [0.1, float("nan"), 0.3]}, "scores in row 1 is nan"),
         ({"classes": ["a"]}, "classes has 1 rows but there are 3 centres"),
         ({"centers_zyx": [[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]}, "centre in row 1"),
+        ({"centers_zyx": np.zeros((3, 4))}, r"centers_zyx has shape \(3, 4\); give \(n, 3\)"),
+        ({"centers_zyx": np.zeros((1, 3, 3))}, r"centers_zyx has shape \(1, 3, 3\)"),
+        ({"rotations": np.zeros((3, 3))}, r"rotations has shape \(3, 3\); give matrices, \(3, 3, 3\)"),
     ],
 )
 def test_bad_columns_are_named(columns, message):

@@ -51,5 +51,5 @@ def own_pages(count: int, dtype: torch.dtype) -> torch.Tensor:
     """A tensor (count,) of anything; a large one has pages of its own, which go back to the system when it is freed."""
     size = count * dtype.itemsize
     if size < LARGE_BYTES:
-        return torch.empty(count, dtype=dtype)
+        return torch.empty(count, dtype=dtype, device="cpu")
     return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype)

@@ -21,7 +21,7 @@ class Particles:
     location_scores, class_scores: the two parts of the confidence, in [0, 1], where known.
     rotations: (n, 3, 3) matrices that turn the reference structure into the particle, acting on (z, y, x) vectors.
     tomograms: n tomogram names.
-    Raises VoxpickError when lengths differ, a centre is not finite or a score lies outside [0, 1].
+    Raises VoxpickError when lengths or shapes differ, a centre is not finite or a score lies outside [0, 1].
     """
 
     centers_zyx: np.ndarray
@@ -33,7 +33,11 @@ class Particles:
     tomograms: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        centers = np.asarray(self.centers_zyx, dtype=np.float64).reshape(-1, 3)
+        centers = np.asarray(self.centers_zyx, dtype=np.float64)
+        if centers.size == 0 or centers.shape == (3,):
+            centers = centers.reshape(-1, 3)
+        if centers.ndim != 2 or centers.shape[1] != 3:
+            raise VoxpickError(f"particles: centers_zyx has shape {centers.shape}; give (n, 3), that is z, y, x in A")
         n = len(centers)
         given_classes = np.asarray(self.classes, dtype=object)
         values: dict[str, np.ndarray | None] = {
@@ -51,6 +55,8 @@ class Particles:
             if column is not None and len(column) != n:
                 raise VoxpickError(f"particles: {name} has {len(column)} rows but there are {n} centres")
             object.__setattr__(self, name, column)
+        if self.rotations is not None and self.rotations.shape != (n, 3, 3):
+            raise VoxpickError(f"particles: rotations has shape {self.rotations.shape}; give matrices, ({n}, 3, 3)")
         if not np.isfinite(centers).all():
             row = int(np.flatnonzero(~np.isfinite(centers).all(axis=1))[0])
             raise VoxpickError(f"particles: the centre in row {row} is {centers[row].tolist()}; centres are finite")
@@ -64,9 +70,9 @@ class Particles:
         return len(self.centers_zyx)
 
     def __getitem__(self, rows: np.ndarray | slice | Sequence[int]) -> Particles:
-        """The particles of the given rows (slice, boolean mask or indices), in that order."""
+        """The particles of the given rows (slice, boolean mask, indices or one index), in that order, as a table."""
         if not isinstance(rows, slice):
-            rows = np.asarray(rows)
+            rows = np.atleast_1d(np.asarray(rows))
             if rows.size == 0:
                 rows = rows.astype(np.int64)
         columns: dict[str, Any] = {

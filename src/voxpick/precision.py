@@ -50,7 +50,8 @@ def choose_dtype(device: torch.device, network: torch.nn.Module | None = None) -
     (`networks.winograd`) gains more from float32 (docs/decisions/0007).
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        native = torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
+        return torch.bfloat16 if native else torch.float32  # older ones emulate it, which is slower
     if has_amx():
         return torch.bfloat16
     fewer = network is not None and any(getattr(module, "fewer_products", False) for module in network.modules())

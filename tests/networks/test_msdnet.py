@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from reference_msdnet import reference_msdnet
 
 from voxpick.errors import VoxpickError
-from voxpick.networks import dense_native, native
+from voxpick.networks import dense_blocks, dense_native, native
 from voxpick.networks.msdnet import MSDNet
 
 SHAPE = (12, 20, 28)
@@ -166,6 +166,47 @@ def test_an_outer_autocast_sets_the_format(engine):
         network.compute_dtype = torch.bfloat16
         assert torch.equal(automatic, network(x))
         assert automatic.dtype == torch.float32
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradients_nothing_is_kept(engine, monkeypatch, context, dtype):
+    network, kept = MSDNet(classes=2, depth=5, dilations=[1, 2]), []
+    network.compute_dtype = dtype
+    for one in (dense_blocks, dense_native):
+
+        def spy(*arguments, evaluate=one.evaluate, **options):
+            found = evaluate(*arguments, **options)
+            kept.append(found[1])
+            return found
+
+        monkeypatch.setattr(one, "evaluate", spy)
+    with context():
+        network(torch.randn(1, 1, *SHAPE))
+    assert kept == [None]
+    network(torch.randn(1, 1, *SHAPE))
+    assert kept[1] is not None
+
+
+def test_defaults_of_torch_do_not_change_the_result(engine):
+    network, x = MSDNet(classes=2, depth=5, dilations=[1, 2]), torch.randn(1, 1, *SHAPE, requires_grad=True)
+    expected = network(x)
+    expected.square().sum().backward()
+    gradient, x.grad = x.grad, None
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = network(x)
+        found.square().sum().backward()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, expected) and errors([x.grad], [gradient])[0] < 1e-6
+
+
+def test_second_derivatives_are_refused(engine):
+    network, x = MSDNet(classes=2, depth=3, dilations=[1]), torch.randn(1, 1, 4, 5, 6, requires_grad=True)
+    (slope,) = torch.autograd.grad(network(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.square().sum().backward()
 
 
 def test_two_graphs_at_once_do_not_share_memory(engine):

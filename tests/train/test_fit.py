@@ -109,9 +109,15 @@ def test_checkpoint_survives_the_disk(volume, one_thread, tmp_path):
     assert read["progress"]["step"] == 2
     resumed, fitted = train(volume, steps=4, values=values, resume=read)
     whole, _ = train(volume, steps=4, values=values)
+    again, _ = train(volume, steps=4, values=values, resume=read)
     assert fitted.step == 4
     for key, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[key])
+        assert torch.equal(value, resumed.state_dict()[key]) and torch.equal(value, again.state_dict()[key])
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(VoxpickError, match="seed"):
+        make_settings({"steps": 1, "seed": -1})
 
 
 def test_checkpoint_of_other_settings_is_refused(volume, one_thread):

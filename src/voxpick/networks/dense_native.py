@@ -20,6 +20,7 @@ from voxpick.networks.layout import Layout
 from voxpick.networks.native import has_bfloat16, library
 
 LARGEST_DILATION = 16  # the gap of zeros between rows
+FLOATS: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # what the kernels take, whatever the defaults are
 
 
 def usable(x: torch.Tensor, layout: Layout, dtype: torch.dtype) -> bool:
@@ -52,7 +53,7 @@ def _call(name: str, *arguments: Any) -> None:
 def _shape(shape: torch.Size, layout: Layout, classes: int) -> torch.Tensor:
     batch, _, *sides = shape
     numbers = [batch, *sides, layout.depth, classes, layout.in_channels, layout.cycle, torch.get_num_threads()]
-    return torch.tensor([*numbers, *layout.dilations], dtype=torch.int64)
+    return torch.tensor([*numbers, *layout.dilations], dtype=torch.int64, device="cpu")
 
 
 @lru_cache(maxsize=8)
@@ -91,7 +92,7 @@ def _buffers(
     numbers: torch.Tensor, half: bool, *, backward: bool, planes: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """What a pass writes: maps, planes if asked for, and the sums that wait."""
-    sizes = torch.zeros(3, dtype=torch.int64)
+    sizes = torch.zeros(3, dtype=torch.int64, device="cpu")
     _call("msdnet_sizes", numbers, int(half), int(backward), sizes)
     words, values, floats = sizes.tolist()
     return (
@@ -124,10 +125,11 @@ def evaluate(
 ) -> tuple[torch.Tensor, Kept | None]:
     """As `dense_stack.Engine`."""
     half, classes = dtype == torch.bfloat16, out_weight.shape[0]
-    flat = torch.cat([*(weight.detach().float().reshape(-1) for weight in weights), torch.zeros(1)])
+    flat = torch.cat([*(weight.detach().float().reshape(-1) for weight in weights), torch.zeros(1, **FLOATS)])
     fixed = (bias.detach().float().contiguous(), _in_pairs(out_weight, layout), out_bias.detach().float())
     kernels = _kernels(flat, layout, half, mirrored=False)
-    numbers, logits = _shape(x.shape, layout, classes), torch.empty(x.shape[0], classes, *x.shape[2:])
+    numbers = _shape(x.shape, layout, classes)
+    logits = torch.empty(x.shape[0], classes, *x.shape[2:], **FLOATS)
     maps, planes, sums = _buffers(numbers, half, backward=False, planes=keep and half)
     images = x.detach().float().contiguous()
     _call("msdnet_forward", numbers, int(half), images, kernels, *fixed, maps, planes, sums, logits)
@@ -141,9 +143,9 @@ def gradients(
     shape, half, flat, maps, planes = kept
     numbers, out = _shape(shape, layout, out_weight.shape[0]), _in_pairs(out_weight, layout)
     grad_maps, grad_planes, sums = _buffers(numbers, half, backward=True, planes=half)
-    grad_x = torch.empty(shape) if wants_input else None
-    grad_weights = torch.empty(layout.depth, 2, 2 * (layout.depth + 1), 27)
-    grad_bias, grad_out = torch.empty(layout.depth, 2), torch.empty_like(out)
+    grad_x = torch.empty(shape, **FLOATS) if wants_input else None
+    grad_weights = torch.empty(layout.depth, 2, 2 * (layout.depth + 1), 27, **FLOATS)
+    grad_bias, grad_out = torch.empty(layout.depth, 2, **FLOATS), torch.empty_like(out)
     inputs = (gradient.float().contiguous(), _kernels(flat, layout, half, mirrored=True), out, maps, planes)
     into = (grad_maps, grad_planes, sums, grad_x, grad_weights, grad_bias, grad_out)
     _call("msdnet_backward", numbers, int(half), *inputs, *into)

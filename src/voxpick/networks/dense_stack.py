@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from voxpick.networks import dense_blocks, dense_native
 from voxpick.networks.layout import Layout
@@ -49,6 +50,7 @@ class DenseStack(torch.autograd.Function):
         return logits
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (out_weight,) = ctx.saved_tensors
         grad_x, grad_bias, grad_out, grad_weights = ctx.engine.gradients(
@@ -74,4 +76,6 @@ def dense_stack(
     engine: Engine = dense_blocks
     if dense_native.usable(x, layout, dtype):
         engine = dense_native
+    if not torch.is_grad_enabled():  # `needs_input_grad` is true of parameters even then, and much would be kept
+        return engine.evaluate(x, layout, dtype, bias, out_weight, out_bias, weights, keep=False)[0]
     return DenseStack.apply(engine, x, layout, dtype, bias, out_weight, out_bias, *weights)

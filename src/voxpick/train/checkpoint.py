@@ -93,7 +93,7 @@ def restore(state: dict[str, Any], trainee: Trainee, *, fingerprint: str) -> Pro
         trainee.network.load_state_dict(state["network"])
         if trainee.average is not None:
             trainee.average.load_state_dict(state["average"])
-        trainee.optimiser.load_state_dict(state["optimiser"])
+        trainee.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # it would go on in the state's tensors
         trainee.rng.bit_generator.state = json.loads(state["numpy_rng"])
         torch.set_rng_state(state["torch_rng"])
         return Progress(**state["progress"])

@@ -65,9 +65,9 @@ def fit(
     loss(logits (b, classes, z, y, x), labels (b, z, y, x)). validate(network) returns numbers, among them 'score',
     the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the end and
     when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run gives the
-    same weights, bit for bit, as one that was not interrupted (same device, same number of threads); where weights are
-    chosen by validation, that needs validate_steps, as validate_minutes goes by the clock. A run that is resumed
-    without validate gives up what an earlier validation held for its best weights.
+    same weights, bit for bit, as one that was not interrupted, on a CPU with the same number of threads (on a GPU sums
+    have no fixed order); where weights are chosen by validation, that needs validate_steps, as validate_minutes goes by
+    the clock. A run that is resumed without validate gives up what an earlier validation held for its best weights.
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
     keep_freed_memory()
@@ -112,6 +112,8 @@ def fit(
     checkpoint()
     network.load_state_dict(trainee.learned.state_dict() if state.best_weights is None else state.best_weights)
     network.eval()
+    if hasattr(network, "compute_dtype"):
+        network.compute_dtype = torch.float32  # type: ignore[assignment]  # as that of a model read from its file
     return Fitted(
         step=state.step, minutes=state.minutes, best_score=state.best_score, best_step=state.best_step,
         best_validation=state.best_validation, interrupted=interrupted, sampling_share=state.sampling_share,

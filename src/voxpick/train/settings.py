@@ -89,7 +89,7 @@ class TrainSettings(BaseModel):
     validate_minutes: float | None = Field(None, gt=0)
     validate_steps: int | None = Field(None, ge=1)
     checkpoint_seconds: float = Field(60.0, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")

@@ -10,16 +10,19 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import torch
+
+from voxpick.precision import has_amx, has_avx512_bf16
 
 try:
     import fcntl
@@ -51,9 +54,9 @@ def supported() -> tuple[str, ...]:
     level = torch.backends.cpu.get_cpu_capability()
     if level not in ("AVX512", "AVX2"):
         return ()
-    has = {
-        "amx": torch.cpu._is_amx_tile_supported,
-        "avx512_bf16": torch.cpu._is_avx512_bf16_supported,
+    has: dict[str, Callable[[], bool]] = {
+        "amx": has_amx,
+        "avx512_bf16": has_avx512_bf16,
         "avx512": lambda: True,
         "avx2": lambda: True,
     }
@@ -104,7 +107,10 @@ def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
     """
     sources = b"".join(path.read_bytes() for path in (*SOURCES, *sorted(Path(__file__).parent.glob("*.h"))))
     digest = hashlib.sha256(sources + " ".join((compiler, *flags)).encode()).hexdigest()[:16]
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"
+    try:
+        cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voxpick"
+    except RuntimeError:  # a user without a home, as in some containers
+        return None
     path = cache_home / f"kernels-{digest}.so"
     try:
         if not path.exists():
@@ -113,7 +119,7 @@ def _built(compiler: str, flags: tuple[str, ...]) -> ctypes.CDLL | None:
                 if not path.exists():
                     if _given_up:
                         return None
-                    _compile([compiler, *flags, *map(str, SOURCES)], path)
+                    _compile([*shlex.split(compiler), *flags, *map(str, SOURCES)], path)
         return ctypes.CDLL(str(path))
     except subprocess.TimeoutExpired as error:
         _given_up.append(error)
