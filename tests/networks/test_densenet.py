@@ -134,3 +134,13 @@ def test_bad_settings(settings, message):
 def test_inputs_too_small():
     with pytest.raises(VoxpickError, match=r"\(1, 1, 1, 8, 8\).*sides of at least 2 voxels"):
         small()(torch.zeros(1, 1, 1, 8, 8))
+
+
+@pytest.mark.parametrize("side", [8, 11])
+def test_gradients_of_small_boxes_are_finite_in_bfloat16(side):
+    """oneDNN's were infinite where the coarsest grid has two voxels a side."""
+    torch.manual_seed(0)
+    network = DenseNet(classes=13)
+    network.compute_dtype = torch.bfloat16
+    network(torch.randn(4, 1, side, side, side)).square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())

@@ -50,7 +50,8 @@ def mixed_precision(x: torch.Tensor, dtype: torch.dtype, *, multiple: int) -> Ab
     """Autocast to `dtype` on the device of `x`; nothing for float32 or where the caller has set autocast already.
 
     multiple: voxels of the input along the side of one on the coarsest grid. Where that grid has two or fewer along a
-    side, a CPU computes in float32 whatever the caller has set: oneDNN 3.12 returns garbage in bfloat16 there.
+    side, a CPU computes in float32 whatever the caller has set: oneDNN 3.12 returns garbage in bfloat16 there, as for
+    gradients.
     """
     if x.device.type == "cpu" and min(x.shape[2:]) <= 2 * multiple:
         return torch.autocast("cpu", enabled=False)

@@ -173,7 +173,9 @@ class DenseNet(nn.Module):
             return self.linear(means)
 
     def _precision(self, x: torch.Tensor) -> AbstractContextManager[object]:
-        """The caller's autocast where there is one, else that of compute_dtype."""
+        """The caller's autocast where there is one, else that of compute_dtype; float32 where oneDNN needs it."""
+        if x.device.type == "cpu" and min(x.shape[2:]) < 3 * 2 ** (self.blocks - 1):  # gradients of two voxels a side
+            return torch.autocast("cpu", enabled=False)
         if self.compute_dtype == torch.float32 or torch.is_autocast_enabled(x.device.type):
             return nullcontext()
         return torch.autocast(x.device.type, dtype=self.compute_dtype)

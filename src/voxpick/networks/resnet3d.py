@@ -123,6 +123,8 @@ class ResNet3D(nn.Module):
         if not self.padded:
             return self.scan(x, stride=self.box)[..., 0, 0, 0]
         dtype = working_dtype(x, self.compute_dtype)
+        if x.device.type == "cpu" and self.places <= 2:  # see conv_blocks.mixed_precision
+            dtype = torch.float32
         with precision(x, dtype, training=self.training):
             if not self.training:
                 x = x.to(dtype)
