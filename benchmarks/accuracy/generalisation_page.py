@@ -68,7 +68,8 @@ def page(result: dict[str, Any]) -> list[str]:
     for what, reason in result.get("skipped", {}).items():
         lines += [f"Not measured: {what}, as {reason}.", ""]
     found = result["machine"]
-    lines.append(f"Where nothing else is said: measured on {result['device']}, {found['processor']}, commit {found['commit']}.")
+    made = f"measured on {result['device']}, {found['processor']}, commit {found['commit']}"
+    lines.append(f"Where nothing else is said: {made}.")
     return lines
 
 
