@@ -1,10 +1,12 @@
 """Keep the tables of a benchmark run: benchmarks/shrec20/NAME.json and a page in docs/ from its output folder.
 
     python benchmarks/shrec20/page.py OUTPUT [--name replica] [--join]
+    python benchmarks/shrec20/page.py --name replica
 
 The page is docs/benchmark.md for the replica, docs/benchmark-NAME.md for other settings.
 OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
-the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables.
+the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables. Without OUTPUT the page is
+written anew from NAME.json, as after a change of NAME.md.
 --join keeps what NAME.json has of entries that OUTPUT lacks: of an earlier run with the same settings, on tomograms of
 the same seeds. Their rows say which commit they are of.
 """
@@ -28,24 +30,32 @@ from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
+    parser.add_argument("output", type=Path, nargs="?")
     parser.add_argument("--name", default="replica")
     parser.add_argument("--join", action="store_true")
     options = parser.parse_args()
-    tables = json.loads((options.output / "tables.json").read_text())
-    results = [json.loads(path.read_text()) for path in sorted(options.output.glob("*/seed_*/result.json"))]
-    minutes = minutes_of({result["entry"]: result for result in results})
-    kept = {"machine": machine_of(results), "minutes": minutes, **tables}
     file = FOLDER / f"{options.name}.json"
-    if options.join:
-        join(kept, json.loads(file.read_text()))
-    file.write_text(json.dumps(kept, indent=1) + "\n")
+    if options.output is None:
+        kept = json.loads(file.read_text())
+    else:
+        kept = read(options.output)
+        if options.join:
+            join(kept, json.loads(file.read_text()))
+        file.write_text(json.dumps(kept, indent=1) + "\n")
     title, _, rest = tables_to_markdown(kept["title"], kept["tables"], remarks_on(kept)).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def read(output: Path) -> dict:
+    """Tables of a run, the machine it ran on and the minutes that its entries were trained for."""
+    tables = json.loads((output / "tables.json").read_text())
+    results = [json.loads(path.read_text()) for path in sorted(output.glob("*/seed_*/result.json"))]
+    minutes = minutes_of({result["entry"]: result for result in results})
+    return {"machine": machine_of(results), "minutes": minutes, **tables}
 
 
 def machine_of(results: Sequence[dict]) -> dict:

@@ -241,7 +241,7 @@ def test_results_of_other_settings_are_told(bench):
     assert runner.finished() == []
     assert budget_of(runner.results()) == "8 minutes of training each"
     write_tables(runner, outdated=runner.outdated())
-    assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()
+    assert "Made under other settings or data: umc, seed 0; vp, seed 0" in (bench.root / "out/tables.md").read_text()
     assert "8 minutes of training each" in (page := (bench.root / "out/report.html").read_text())
     assert "2 made under other settings or data" in page
 
@@ -355,7 +355,7 @@ def test_tables_tell_what_is_outdated_where_the_data_fail(bench):
     bench.trouble("exit data/test")
     with pytest.raises(VoxpickError, match="exit code 3"):
         bench_command(bench)
-    assert "Made under other settings or data: vp, seed 0" in (bench.root / "out/tables.md").read_text()
+    assert "Made under other settings or data: umc, seed 0; vp, seed 0" in (bench.root / "out/tables.md").read_text()
 
 
 def test_only_what_was_run_counts_as_failed(bench):

@@ -40,13 +40,15 @@ def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def remarks_on(content: Mapping[str, Any]) -> list[str]:
-    """A sentence on each result of tables.json that failed, or was made under other settings or by other code."""
+    """On tables.json: a sentence for each result that failed, one for all of other settings or code."""
     remarks = [f"Failed: {item['title']}, seed {item['seed']}: {item['error']}" for item in content.get("failed", ())]
-    for item in content.get("outdated", ()):
-        remarks.append(f"Made under other settings or data: {item['title']}, seed {item['seed']}")
-    for item in content.get("other_code", ()):
-        of = f", commit {item['commit']}" if item["commit"] else ""
-        remarks.append(f"Made by other code: {item['title']}, seed {item['seed']}{of}")
+    if other := [f"{item['title']}, seed {item['seed']}" for item in content.get("outdated", ())]:
+        remarks.append(f"Made under other settings or data: {'; '.join(other)}")
+    if other := [
+        f"{item['title']}, seed {item['seed']}" + (f", commit {item['commit']}" if item["commit"] else "")
+        for item in content.get("other_code", ())
+    ]:
+        remarks.append(f"Made by other code: {'; '.join(other)}")
     return remarks
 
 
