@@ -7,6 +7,9 @@ import warnings
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (0, 2), (1, 2))
+"""Axes (of z, y, x) to flip: no turn, and the half turns about x, y and z, which keep the wedge of a tilt about y."""
+
 _REVERSE = np.eye(3)[::-1]
 
 

@@ -129,3 +129,19 @@ def test_bad_settings_are_refused():
         run(two_particles(), [LIGHT], voting="loudest")
     with pytest.raises(VoxpickError, match="1 output"):
         vote(np.ones((1, 8, 8, 8)))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_mean_over_half_turns_does_not_care_how_the_particle_is_turned(whole):
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv3d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv3d(8, 3, 3, padding=1)]
+    network = torch.nn.Sequential(*layers, *[torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten()][: 2 * whole])
+    volume = np.random.default_rng(0).normal(size=(15, 15, 15)).astype(np.float32)
+    for turns in (False, True):
+        found = [
+            classify(
+                part, np.full((1, 3), 7.0), network, size=15, turns=turns, device="cpu", dtype=torch.float32
+            ).shares
+            for part in (volume, np.flip(volume, (0, 2)).copy(), np.flip(volume, (1, 2)).copy())
+        ]
+        assert (np.ptp(found, axis=0).max() < 1e-6) == turns

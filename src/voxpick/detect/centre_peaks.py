@@ -24,13 +24,12 @@ from voxpick.detect.prepare import prepare
 from voxpick.detect.scan import cut
 from voxpick.detect.scan_settings import CentreSettings
 from voxpick.errors import TooMuchForeground, VoxpickError
+from voxpick.geometry import HALF_TURNS
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS, STRIDE
 from voxpick.precision import choose_device, choose_dtype
 from voxpick.volume import Volume
 
-TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (0, 2), (1, 2))
-"""Axes (of z, y, x) to flip: the half turns that keep the missing wedge."""
 PER_VOXEL = 0.05
 """Most peaks for each output voxel; more is noise."""
 
@@ -84,7 +83,7 @@ def evaluate(network: torch.nn.Module, image: torch.Tensor, *, turns: bool = Fal
     turns: the mean over the half turns that keep the wedge. Raises VoxpickError for output that is not finite.
     """
     total: torch.Tensor | None = None
-    chosen = TURNS if turns else TURNS[:1]
+    chosen = HALF_TURNS if turns else HALF_TURNS[:1]
     dtype = choose_dtype(image.device, network)
     for axes in chosen:
         dims = tuple(axis + 2 for axis in axes)

@@ -17,6 +17,7 @@ import torch
 from voxpick.detect.components import labelled
 from voxpick.detect.segment import softmax_map
 from voxpick.errors import VoxpickError
+from voxpick.geometry import HALF_TURNS
 from voxpick.precision import choose_device
 
 VOTINGS = ("probability", "majority")
@@ -59,6 +60,7 @@ def classify(
     size: int = 32,
     radii: np.ndarray | None = None,
     voting: str = "probability",
+    turns: bool = False,
     mean: float = 0.0,
     deviation: float = 1.0,
     batch: int = 4,
@@ -72,7 +74,7 @@ def classify(
     (b, c) for whole subtomograms, with the background in channel 0. size: side of the subtomograms. radii: (n,)
     expected particle radius in voxels; voxels beyond 1.5 radii + 2 have no vote, which keeps touching neighbours out.
     voting: 'majority' counts the most probable class of each voxel (the paper's), 'probability' adds up the
-    probabilities.
+    probabilities. turns: takes the mean of the probabilities over the half turns that keep the missing wedge.
     The confidence is the winner's share of the vote times the mean probability of 'no background' of the voters; for
     whole subtomograms that is the winner's probability, and radii and voting have no part in it.
     Raises VoxpickError for an unknown voting or a network with fewer than two outputs.
@@ -88,7 +90,8 @@ def classify(
         chosen = range(first, min(first + batch, n))
         cubes = [subtomogram(volume, centers[k], size=size, mean=mean, deviation=deviation) for k in chosen]
         images = torch.from_numpy(np.stack(cubes)[:, None])
-        for k, probability in zip(chosen, softmax_map(images, network, device=where, dtype=dtype), strict=True):
+        found = _probabilities(images, network, turns=turns, device=where, dtype=dtype)
+        for k, probability in zip(chosen, found, strict=True):
             reach = None if radii is None else 1.5 * float(radii[k]) + 2
             values = probability.cpu().numpy()
             share, score = without_vote(values) if values.ndim == 1 else vote(values, reach=reach, voting=voting)
@@ -100,6 +103,21 @@ def classify(
     if table is None:
         return Classified(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, 2)))
     return Classified(1 + table[:, 1:].argmax(axis=1), np.clip(scores, 0, 1), table)
+
+
+def _probabilities(
+    images: torch.Tensor, network: torch.nn.Module, *, turns: bool, device: torch.device, dtype: torch.dtype | None
+) -> torch.Tensor:
+    """`softmax_map`, or its mean over half turns, each turned back."""
+    total: torch.Tensor | None = None
+    chosen = HALF_TURNS if turns else HALF_TURNS[:1]
+    for axes in chosen:
+        dims = tuple(axis + 2 for axis in axes)
+        found = softmax_map(images.flip(dims), network, device=device, dtype=dtype)
+        found = found.flip(dims) if found.ndim > 2 else found
+        total = found if total is None else total + found
+    assert total is not None
+    return total / len(chosen)
 
 
 def vote(

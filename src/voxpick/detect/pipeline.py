@@ -187,6 +187,7 @@ def name_particles(
         size=settings.subtomogram,
         radii=np.cbrt(located.sizes * 3 / (4 * np.pi)),
         voting=settings.voting,
+        turns=settings.name_turns,
         mean=mean,
         deviation=deviation,
         batch=batch,

@@ -61,6 +61,9 @@ class DetectSettings(SharedSettings):
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
     per_class: bool = Field(False, description="one-stage methods: tell particles apart among voxels of one class")
     batch: int = Field(4, ge=1, description="subtomograms at a time")
+    name_turns: bool = Field(
+        False, description="naming: mean over the four half turns that keep the wedge; four times the time"
+    )
     engine: Literal["auto", "torch", "openvino"] = Field(
         "auto",
         description="what evaluates U-Nets and the like; auto takes OpenVINO, if there, where that is faster",

@@ -20,7 +20,7 @@ from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.volume import Volume, intensity_statistics
 
-NAMING_ALONE = ("subtomogram", "batch")
+NAMING_ALONE = ("subtomogram", "batch", "name_turns")
 """Settings that mean nothing to the finding of particles."""
 OF_CLASSIFIER = (*NAMING_ALONE, "voting")
 """Settings that a classifier brings along; what the particles were found with does not count for them."""

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from voxpick.geometry import HALF_TURNS
 from voxpick.train.settings import TrainSettings
 from voxpick.train.spectrum import change_spectrum
-
-TURNS: tuple[tuple[int, ...], ...] = ((), (0, 1), (0, 2), (1, 2))
-"""Axes (of z, y, x) to flip: identity and the 180-degree turns about x, y and z."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Augmentation:
 
     def axes(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Axes to flip: of a half turn, and of a mirror where mirrors are allowed."""
-        axes = set(TURNS[rng.integers(len(TURNS))]) if self.turns else set()
+        axes = set(HALF_TURNS[rng.integers(len(HALF_TURNS))]) if self.turns else set()
         if self.mirrors and rng.random() < 0.5:
             axes ^= {int(rng.integers(3))}
         return tuple(axes)
