@@ -1,8 +1,11 @@
 """The tables of scores in the terminal."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from voxpick.cli.detect_output import print_summary
 from voxpick.cli.score_tables import print_pairing, print_shrec
 from voxpick.evaluate.pairing import score_pairing
 from voxpick.evaluate.shrec import score_shrec
@@ -26,3 +29,13 @@ def test_picks_without_any_pair_have_no_distance(capsys):
     assert "(mean distance -)" in capsys.readouterr().out
     print_pairing(score_pairing(near, near, radius=50.0))
     assert "(mean distance 0.0 A)" in capsys.readouterr().out
+
+
+def test_names_in_brackets_are_shown(capsys):
+    """rich took them for markup: two classes looked alike, and '[/a]' ended the command."""
+    picks = Particles(np.array([[20.0, 20.0, 20.0], [90.0, 90.0, 90.0]]), ["mem[inner]", "[/a]"])
+    print_pairing(score_pairing(picks, picks, radius=50.0))
+    assert "mem[inner]" in (shown := capsys.readouterr().out) and "[/a]" in shown
+    print_summary({"t[a]": picks}, Path("picks[1]"))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("t[a]", "[/a]", "mem[inner]", "picks[1]"))

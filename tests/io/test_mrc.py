@@ -184,3 +184,20 @@ def test_a_damaged_gzip_file_is_told_from_a_whole_one(tmp_path: Path) -> None:
 )
 def test_a_tomogram_has_the_name_that_relion_knows_it_by(file, name):
     assert tomogram_name(f"somewhere/{file}") == name
+
+
+def test_sections_beyond_the_header_are_told(path: Path, data: np.ndarray) -> None:
+    with path.open("ab") as file:
+        file.write(bytes(100))
+    assert read_mrc(path).shape == data.shape  # padding
+    with path.open("ab") as file:
+        file.write(bytes(data[0].nbytes))
+    with pytest.warns(UserWarning, match=r"bytes follow what its header tells of, shape .* float32, and are not read"):
+        assert read_mrc(path).shape == data.shape
+
+
+@pytest.mark.parametrize(("mark", "way_out"), [(b"BZh9", "bzip2 file.* bunzip2"), (b"\xfd7zXZ\0", "xz file.* unxz")])
+def test_other_compressed_files_are_named(tmp_path: Path, mark: bytes, way_out: str) -> None:
+    (tmp_path / "t.mrc").write_bytes(mark + bytes(2000))
+    with pytest.raises(VoxpickError, match=way_out):
+        read_mrc(tmp_path / "t.mrc")

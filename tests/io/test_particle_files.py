@@ -224,7 +224,7 @@ def test_names_of_tomograms_that_are_missing_beside_their_sizes(tmp_path: Path) 
     particles, sizes = whole["particles"].drop(columns="rlnTomoName"), whole["voxpick"].iloc[:1]
     starfile.write({"particles": particles, "voxpick": sizes}, path)
     np.testing.assert_allclose(read_star(path).centers_zyx, expected)
-    starfile.write({"particles": particles, "voxpick": pd.concat([sizes, sizes])}, path)
+    starfile.write({"particles": particles, "voxpick": pd.concat([sizes, sizes.assign(rlnTomoName="other")])}, path)
     with pytest.raises(VoxpickError, match=r"the particles table has no column rlnTomoName, .* of 2 sizes"):
         read_star(path)
 
@@ -261,6 +261,34 @@ def test_pixel_sizes_of_the_optics_table_are_numbers_above_0(tmp_path: Path, siz
     path.write_text(f"{head}{size}{tail}")
     with pytest.raises(VoxpickError, match=r"p\.star: rlnTomoTiltSeriesPixelSize .* number above 0"):
         read_particles(path, voxel_size=VOXEL, shape=SHAPE)
+
+
+def test_keys_that_are_there_twice(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, table(2), voxel_size=VOXEL, shape=SHAPE, relion=4)
+    expected, blocks = read_star(path, voxel_size=VOXEL, shape=SHAPE).centers_zyx, starfile.read(path, always_dict=True)
+    optics = blocks["optics"]
+    starfile.write(blocks | {"optics": pd.concat([optics, optics])}, path)
+    np.testing.assert_allclose(read_star(path, voxel_size=VOXEL, shape=SHAPE).centers_zyx, expected)
+    starfile.write(blocks | {"optics": pd.concat([optics, optics.assign(rlnTomoTiltSeriesPixelSize=3.0)])}, path)
+    with pytest.raises(VoxpickError, match=r"the optics table has rlnOpticsGroup 1 twice, with different values"):
+        read_star(path, voxel_size=VOXEL, shape=SHAPE)
+    starfile.write(blocks | {"optics": pd.concat([optics, optics[["rlnTomoTiltSeriesPixelSize"]]], axis=1)}, path)
+    with pytest.raises(VoxpickError, match=r"optics table has two columns rlnTomoTiltSeriesPixelSize"):
+        read_star(path, voxel_size=VOXEL, shape=SHAPE)
+    write_star(path, table(2), voxel_size=VOXEL, shape=SHAPE)
+    expected, blocks = read_star(path).centers_zyx, starfile.read(path, always_dict=True)
+    starfile.write(blocks | {"voxpick": pd.concat([blocks["voxpick"]] * 2)}, path)
+    np.testing.assert_allclose(read_star(path).centers_zyx, expected)
+
+
+@pytest.mark.parametrize("ends", ["\r", "\r\n"])
+def test_line_ends_of_other_systems(tmp_path: Path, ends: str) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, table(3), voxel_size=VOXEL, shape=SHAPE)
+    expected = read_star(path).centers_zyx
+    path.write_bytes(path.read_bytes().replace(b"\n", ends.encode()))
+    np.testing.assert_allclose(read_star(path).centers_zyx, expected)
 
 
 def test_a_missing_optics_group_is_named(tmp_path: Path) -> None:

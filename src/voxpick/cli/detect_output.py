@@ -182,17 +182,18 @@ def searched(detection: Detection) -> str:
 def print_summary(found: dict[str, Particles], output: Path) -> None:
     """A table of the picks of each tomogram by class."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     classes = sorted({str(name) for particles in found.values() for name in particles.classes})
-    table = Table(title=f"Picks in {output}")
+    table = Table(title=escape(f"Picks in {output}"))
     table.add_column("tomogram")
     for name in [*classes, "all", "median confidence"]:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for tomogram, particles in found.items():
         counts = Counter(str(name) for name in particles.classes)
         scores = particles.scores
         median = "-" if scores is None or not len(scores) else f"{sorted(scores)[len(scores) // 2]:.2f}"
-        table.add_row(tomogram, *(str(counts[name]) for name in classes), str(len(particles)), median)
+        table.add_row(escape(tomogram), *(str(counts[name]) for name in classes), str(len(particles)), median)
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)

@@ -66,16 +66,17 @@ def print_pairing(score: PairingScore) -> None:
 def print_table(title: str, header: Sequence[str], rows: Sequence[Any]) -> None:
     """A table with a title; numbers to three decimals, a dash for none."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
     for k, name in enumerate(header):
-        table.add_column(name, justify="left" if k == 0 and name in ("", "class") else "right", no_wrap=True)
+        table.add_column(escape(name), justify="left" if k == 0 and name in ("", "class") else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(escape(_cell(value)) for value in row))
     console.print(table)
 
 

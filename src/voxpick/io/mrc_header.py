@@ -7,6 +7,7 @@ Read here rather than by `mrcfile.open`, whose warnings and errors name neither 
 from __future__ import annotations
 
 import gzip
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ _FOREIGN = {
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), ("a TIFF file", "it, " + _TIFF2MRC)),
     b"\x89HDF\r\n\x1a\n": ("an HDF5 file", f"the volume that h5py reads from it, {_IN_PYTHON}"),
     b"\x93NUMPY": ("a NumPy file", "it, " + _IN_PYTHON),
+    b"BZh": ("a bzip2 file", "it with bunzip2"),
+    b"\xfd7zXZ\0": ("an xz file", "it with unxz"),
     b"PK\x03\x04": ("a zip or .npz file", "the volume in it, " + _IN_PYTHON),
 }
 """How files of other kinds begin (TIFF and BigTIFF in either byte order): what they are, and what makes MRC of them."""
@@ -136,6 +139,13 @@ def _check_length(path: Path, header: MrcHeader, *, has_map_id: bool) -> None:
         raise VoxpickError(
             f"{path}: truncated: {found} bytes, but a header of shape {header.shape} {header.dtype.name} needs "
             f"{expected}; copy the file again"
+        )
+    section = int(np.prod(header.shape[1:], dtype=object)) * header.dtype.itemsize
+    if found - expected >= max(section, 1):
+        warnings.warn(
+            f"{path}: {found - expected} bytes follow what its header tells of, shape {header.shape} "
+            f"{header.dtype.name}, and are not read; if sections are missing, mend the header",
+            stacklevel=2,
         )
 
 

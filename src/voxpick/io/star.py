@@ -110,7 +110,8 @@ def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
 
     Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
     """
-    lines = ("" if line.lstrip().startswith("#") else line for line in text.split("\n"))
+    ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
+    lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.star"
         plain.write_text("\n".join(lines), encoding="utf-8")
@@ -281,6 +282,7 @@ def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) ->
 
 def _of_tomogram(frame: pd.DataFrame, sizes: pd.DataFrame, path: str | Path) -> np.ndarray:
     """The size in A, x first, of each particle's tomogram: (n, 3); the only one where names are missing."""
+    sizes = _one_of_each(sizes, NAME, path, SIZES_BLOCK)
     values = _above_zero(sizes, SIZES, path, SIZES_BLOCK)
     nameless = next((name for name, table in (("particles", frame), (SIZES_BLOCK, sizes)) if NAME not in table), None)
     if nameless is not None and len(values) == 1:
@@ -310,6 +312,7 @@ def _above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block
 
 def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, path: str | Path) -> np.ndarray:
     """The pixel size of each particle's optics group, (n, 1); the first where groups are not named."""
+    optics = _one_of_each(optics, "rlnOpticsGroup", path, "optics")
     values = _above_zero(optics, [PIXEL_SIZE], path, "optics")
     if "rlnOpticsGroup" not in frame or "rlnOpticsGroup" not in optics:
         return np.repeat(values[:1], len(frame), axis=0)
@@ -318,6 +321,18 @@ def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, path: str | Path
         missing = frame["rlnOpticsGroup"].iloc[int(np.argmax(rows < 0))]
         raise VoxpickError(f"{path}: particles are of optics group {missing}, which the optics table does not list")
     return values[rows]
+
+
+def _one_of_each(table: pd.DataFrame, key: str, path: str | Path, block: str) -> pd.DataFrame:
+    """A table without repeated rows. Raises VoxpickError for a column twice and for a key with two different rows."""
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise VoxpickError(f"{path}: the {block} table has two columns {twice[0]}; take one out")
+    table = table.drop_duplicates()
+    if key in table and table[key].duplicated().any():
+        name = table[key][table[key].duplicated()].iloc[0]
+        raise VoxpickError(f"{path}: the {block} table has {key} {name} twice, with different values; leave one")
+    return table
 
 
 def _numbers(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
