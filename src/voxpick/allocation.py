@@ -16,6 +16,7 @@ import mmap
 import os
 import sys
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -52,4 +53,5 @@ def own_pages(count: int, dtype: torch.dtype) -> torch.Tensor:
     size = count * dtype.itemsize
     if size < LARGE_BYTES:
         return torch.empty(count, dtype=dtype, device="cpu")
-    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype)
+    private: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return torch.frombuffer(mmap.mmap(-1, size, **private), dtype=dtype)  # shared pages, the default, cost more

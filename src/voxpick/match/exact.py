@@ -20,6 +20,7 @@ from voxpick.match.passes import Report, passes, share_of
 from voxpick.match.sampling import EVERY, Sampling
 from voxpick.match.tiles import (
     LARGEST_TILE,
+    Mask,
     PreparedTile,
     TiledVolume,
     Windows,
@@ -86,9 +87,10 @@ def _one_pass(
     parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
     each = 20 * int(np.prod(tiling.sides)) + 12 * int(np.prod(tiling.core))
     group, done, total = max(1, BYTES // each), 0, sum(len(bank) for bank in banks) * len(parts)
+    masks: dict[Mask, torch.Tensor] = {}
     for first in range(0, len(parts), group):
         some = parts[first : first + group]
-        tiles = [PreparedTile(volume.tile(start, tiling), tiling) for start, _ in some]
+        tiles = [PreparedTile(volume.tile(start, tiling), tiling, masks) for start, _ in some]
         for search in searches:
             for number in search.add(tiles, [windows for _, windows in some], batch):
                 done += number

@@ -26,6 +26,7 @@ from voxpick.match.product import choose_form, kept_dtype, make_largest
 from voxpick.match.sampling import EVERY, Sampling, multiply_between
 from voxpick.match.tiles import (
     LARGEST_TILE,
+    Mask,
     PreparedTile,
     TiledVolume,
     Tiling,
@@ -113,6 +114,7 @@ def search_compressed(
     form = choose_form(volume.device) if form is None else form
     tiling = make_tiling(volume.shape, max(bank.side for bank in banks), largest=tile, sampling=sampling)
     searches = [_Search(volume, tiling, bank, low, form) for bank, low in zip(banks, compressed, strict=True)]
+    masks: dict[Mask, torch.Tensor] = {}
     parts = list(zip(tiling.starts(), tiling.windows(), strict=True))
     most, places = max(len(low.volumes) for low in compressed), int(np.prod(tiling.grid))
     dtype = kept_dtype(form)
@@ -121,7 +123,7 @@ def search_compressed(
     staged, done = torch.empty(group * most * places, dtype=dtype, device=volume.device), 0
     for first in range(0, len(parts), group):
         some = parts[first : first + group]
-        tiles = [PreparedTile(volume.tile(start, tiling), tiling) for start, _ in some]
+        tiles = [PreparedTile(volume.tile(start, tiling), tiling, masks) for start, _ in some]
         for search in searches:
             search.add(tiles, [windows for _, windows in some], staged)
             done += len(some)

@@ -165,14 +165,21 @@ class TiledVolume:
         return self.box((start[0] - reach, start[1] - reach, start[2] - reach), tiling.sides)
 
 
-class PreparedTile:
-    """A tile that is transformed once, for all templates; the local deviations are kept for all that share a mask."""
+Mask = tuple[int, float, float]
+"""What a bank's mask depends on: side, radius and edge."""
 
-    def __init__(self, voxels: torch.Tensor, tiling: Tiling) -> None:
-        self.tiling = tiling
+
+class PreparedTile:
+    """A tile that is transformed once, for all templates; the local deviations are kept for all that share a mask.
+
+    masks: for the masks' transforms, one for all tiles of a tiling.
+    """
+
+    def __init__(self, voxels: torch.Tensor, tiling: Tiling, masks: dict[Mask, torch.Tensor] | None = None) -> None:
+        self.tiling, self._masks = tiling, {} if masks is None else masks
         self._precise, self._squares = torch.fft.rfftn(voxels), torch.fft.rfftn(voxels.square())
         self.spectrum = self._precise.to(torch.complex64)
-        self._inverse: dict[tuple[int, float, float], torch.Tensor] = {}
+        self._inverse: dict[Mask, torch.Tensor] = {}
         self._low: torch.Tensor | None = None
 
     def in_band(self) -> torch.Tensor:
@@ -193,7 +200,9 @@ class PreparedTile:
         """
         key = (bank.side, bank.radius, bank.edge)
         if key not in self._inverse:
-            mask = in_frame(bank.mask.double()[None], self.tiling)[0]
+            if key not in self._masks:
+                self._masks[key] = in_frame(bank.mask.double()[None], self.tiling)[0]
+            mask = self._masks[key]
             mean = correlate(self._precise, mask, self.tiling, side=bank.side) / bank.weight
             square = correlate(self._squares, mask, self.tiling, side=bank.side) / bank.weight
             variance = square - mean.square()

@@ -16,9 +16,10 @@ def trilinear_histogram(points: np.ndarray, weights: np.ndarray, shape: tuple[in
     fraction = points - low
     grid = np.zeros(int(np.prod(shape)))
     whole = len(low) == 0 or bool((low.min(axis=0) >= 0).all() and (low.max(axis=0) + 1 < shape).all())
+    parts = [(1 - part, part) for part in np.ascontiguousarray(fraction.T)]
     for corner in product((0, 1), repeat=3):
-        cell = low + corner
-        share = weights * np.where(corner, fraction, 1 - fraction).prod(axis=1)
+        z, y, x = (part[side] for part, side in zip(parts, corner, strict=True))
+        cell, share = low + corner, weights * (z * y * x)
         if not whole:
             inside = ((cell >= 0) & (cell < shape)).all(axis=1)
             cell, share = cell[inside], share[inside]
