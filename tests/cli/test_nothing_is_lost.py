@@ -236,6 +236,62 @@ def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
 
 
+PICKERS = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "name"),
+    [
+        ("detect", "--format imod", "good.mod"),
+        ("detect", "--format csv,dynamo", "good.tbl"),
+        ("detect", "--segmentation", "good_segmentation.mrc"),
+        ("match", "--report", "good.html"),
+    ],
+)
+def test_files_beside_own_picks_are_kept(monkeypatch, capsys, copy, command, more, name):
+    """That a tomogram was picked here made every file of its name the command's own, those made by hand too."""
+    words = [command, "good.mrc", *PICKERS[command].split(), "-o", "picks"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    (copy / "picks" / name).write_text("by hand")
+    refused(
+        monkeypatch,
+        capsys,
+        copy,
+        [*words, *more.split()],
+        f"picks/{name}: was not made by this command; add --overwrite",
+    )
+    assert (copy / "picks" / name).read_text() == "by hand"
+    assert run(monkeypatch, capsys, copy, *words, *more.split(), "--overwrite")[0] == 0
+    assert run(monkeypatch, capsys, copy, *words, *more.split())[0] == 0, "its own by now"
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0, "and so is what it wrote before"
+    noted = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())["written"]
+    assert noted == {"good": sorted({"good.csv", "good.star", "good.txt", name})}
+
+
+@pytest.mark.parametrize("dropped", [["written"], ["written", "tomograms"]])
+def test_of_a_record_that_names_no_files_the_usual_ones_are_own(monkeypatch, capsys, copy, dropped):
+    words = ["match", "good.mrc", *PICKERS["match"].split(), "-o", "picks"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    record = yaml.safe_load((copy / "picks" / "match.yaml").read_text())
+    for key in dropped:
+        del record[key]
+    (copy / "picks" / "match.yaml").write_text(yaml.safe_dump(record))
+    (copy / "picks" / "good.mod").write_text("by hand")
+    refused(monkeypatch, capsys, copy, [*words, "--format", "imod"], "picks/good.mod: was not made by this command")
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
+def test_files_of_another_tomogram_of_the_name_are_not_noted_as_of_this_one(monkeypatch, capsys, copy):
+    (copy / "other").mkdir()
+    shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
+    words = [*PICKERS["match"].split(), "-o", "picks", "--format"]
+    assert run(monkeypatch, capsys, copy, "match", "good.mrc", *words, "imod,csv")[0] == 0
+    assert run(monkeypatch, capsys, copy, "match", "other/good.mrc", *words, "csv", "--overwrite")[0] == 0
+    before = (copy / "picks" / "good.mod").read_bytes()
+    refused(monkeypatch, capsys, copy, ["match", "other/good.mrc", *words, "imod"], "picks/good.mod: was not made")
+    assert (copy / "picks" / "good.mod").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["match.yaml", "relion_import.star"])
 def test_records_and_lists_of_other_origin_are_kept(monkeypatch, capsys, copy, name):
     match = ["match", "good.mrc", "--method", "dog", "--radius", "30", "-o", "picks"]
@@ -379,8 +435,7 @@ def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
 def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     """What it has written is known to be its own, though it never came to its end."""
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
-    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}[command]
-    words = [command, "good.mrc", "second.mrc", *how.split(), "-o", "picks"]
+    words = [command, "good.mrc", "second.mrc", *PICKERS[command].split(), "-o", "picks"]
     write, calls = detect_output.write_picks, []
 
     def dies(*arguments, **options):
@@ -412,9 +467,8 @@ def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, c
 @pytest.mark.parametrize("commands", [("detect", "match"), ("match", "detect")])
 def test_an_import_list_names_what_both_commands_found(monkeypatch, capsys, copy, commands):
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
-    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
     for command, tomogram in zip(commands, ("good.mrc", "second.mrc"), strict=True):
-        assert run(monkeypatch, capsys, copy, command, tomogram, *how[command].split(), "-o", "picks")[0] == 0
+        assert run(monkeypatch, capsys, copy, command, tomogram, *PICKERS[command].split(), "-o", "picks")[0] == 0
     listed = starfile.read(copy / "picks" / "relion_import.star")
     assert sorted(listed["rlnTomoName"]) == ["good", "second"]
 
