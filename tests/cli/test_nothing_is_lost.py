@@ -17,7 +17,7 @@ from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
-from voxpick.io import mrc
+from voxpick.io import atomic, mrc
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -112,6 +112,29 @@ def test_a_comparison_stays_until_the_new_one_is_there(monkeypatch, capsys, copy
     averaged = ["--tomogram", "good.mrc", "--particle-radius", "40", "--overwrite"]
     refused(monkeypatch, capsys, copy, [*words, *averaged], "stopped while averaging")
     assert {path.name: path.read_bytes() for path in (copy / "parts").iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["agreement", "evaluate"])
+def test_a_comparison_is_replaced_as_a_whole(monkeypatch, capsys, copy, command):
+    """The earlier one was removed before the new one was written, and lost where the disk was full."""
+    folder = {"agreement": ["--overwrite", "-o"], "evaluate": ["--agreement"]}[command]
+    words = [command, "good.csv", "good.csv", "--radius", "50", *folder, "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "parts").iterdir()}
+    write = atomic.write_text
+
+    def fail_at_the_page(path, text):
+        if text.startswith("<!"):
+            raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+        write(path, text)
+
+    (copy / "good.csv").write_text((copy / "good.csv").read_text() + "3cf3,70,60,150\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "write_text", fail_at_the_page)
+        refused(patched, capsys, copy, words, "parts/report.html: cannot be written (No space")
+    assert {path.name: path.read_bytes() for path in (copy / "parts").iterdir()} == before
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    assert (copy / "parts" / "both.csv").read_bytes() != before["both.csv"]
 
 
 def test_evaluate_replaces_no_folder_but_an_earlier_comparison(monkeypatch, capsys, copy):

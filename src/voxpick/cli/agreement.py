@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
@@ -117,7 +118,7 @@ def compare_pickings(
     """
     import json
 
-    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, write_averages
+    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, writers_of_averages
     from voxpick.evaluate.agreement import compare
     from voxpick.io.atomic import require_writable, write_text
     from voxpick.io.formats import write_particles
@@ -148,23 +149,29 @@ def compare_pickings(
     if plan is not None:
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     report = build_agreement_report(result, maps)
-    _remove(written, folder / "averages")
-    for name, part in parts.items():
-        write_particles(folder / f"{name}.csv", part)
-    if plan is not None:
-        write_averages(folder, maps)
-    write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_text(folder / "report.html", report)
+    writers: dict[Path, Callable[[Path], object]] = {
+        **{folder / f"{name}.csv": partial(write_particles, particles=part) for name, part in parts.items()},
+        **writers_of_averages(folder, maps),
+        folder / "agreement.json": partial(write_text, text=json.dumps(result, indent=1, allow_nan=False) + "\n"),
+        folder / "report.html": partial(write_text, text=report),
+    }
+    _replace(writers, written, folder / "averages")
     _tell(found, folder, *called)
     return result
 
 
-def _remove(files: Sequence[Path], averages: Path) -> None:
-    """Remove the files of an earlier comparison, so that none is left among the new, and its folder of averages."""
-    for path in files:
-        path.unlink(missing_ok=True)
-    with suppress(OSError):
-        averages.rmdir()
+def _replace(writers: Mapping[Path, Callable[[Path], object]], earlier: Sequence[Path], averages: Path) -> None:
+    """Write the files, then remove those of an earlier comparison that are not among them, so that none is left."""
+    from voxpick.io.atomic import write_together
+
+    try:
+        write_together(writers)
+        for path in earlier:
+            if path not in writers:
+                path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it holds maps
+            averages.rmdir()
 
 
 def _frame(
