@@ -11,13 +11,13 @@ import starfile
 import yaml
 from bad_files import refused, run
 
-from voxpick.cli import demo, detect_output
+from voxpick.cli import average, demo, detect_output
 from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
-from voxpick.io import atomic, mrc
+from voxpick.io import atomic, mrc, star
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -151,6 +151,43 @@ def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, words, "average/map.mrc: exists already; add --overwrite")
     (copy / "average" / "map.mrc").rename(copy / "average" / "picks.star")
     refused(monkeypatch, capsys, copy, words, "average/picks.star: exists already; add --overwrite")
+
+
+def test_an_average_is_replaced_as_a_whole(monkeypatch, capsys, copy):
+    """A kill while it was written left the new map beside the picks of the old one."""
+    rows = "".join(f"3cf3,{x},{y},100,0,0,0\n" for x in (110, 140, 170) for y in (110, 130))
+    (copy / "some.csv").write_text("class,x_angstrom,y_angstrom,z_angstrom,rot_deg,tilt_deg,psi_deg\n" + rows)
+    words = ["average", "some.csv", "good.mrc", "--iterations", "0", "--radius", "40", "--box", "12", "-o", "average"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "average").iterdir()}
+    assert set(before) == set(average.WRITTEN)
+
+    def full(path, *arguments, **options):
+        raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+
+    again = [*words, "--seed", "1", "--overwrite"]
+    with monkeypatch.context() as patched:
+        patched.setattr(star, "write_star", full)
+        code, lines, _ = run(patched, capsys, copy, *again)
+    assert code == 2 and "average/picks.star: cannot be written (No space" in lines[-1]
+    assert {path.name: path.read_bytes() for path in (copy / "average").iterdir()} == before
+    assert run(monkeypatch, capsys, copy, *again)[0] == 0
+    assert (copy / "average" / "half1.mrc").read_bytes() != before["half1.mrc"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("average good.csv good.mrc --iterations 0 -o out", "out: another process averages there"),
+        ("agreement good.csv good.csv --radius 50 -o out", "out: another process compares pickings there"),
+        ("evaluate good.csv good.csv --radius 50 --agreement out", "out: another process compares pickings there"),
+    ],
+)
+def test_one_process_at_a_time_averages_or_compares_in_a_folder(monkeypatch, capsys, copy, words, told):
+    """Two found the folder empty, and each replaced what the other wrote."""
+    monkeypatch.setattr("voxpick.io.alone.PATIENCE_SECONDS", 0.0)
+    with alone_in(copy / "out", use="averages"):
+        refused(monkeypatch, capsys, copy, words.split(), told)
 
 
 def test_a_link_stays_a_link(monkeypatch, capsys, copy):

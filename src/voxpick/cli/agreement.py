@@ -116,13 +116,9 @@ def compare_pickings(
     average the parts, which writes a map and a column of fsc.csv for each. overwrite: an earlier comparison, all files
     of which are removed once the new one is there; else files that exist are refused, with the way out.
     """
-    import json
-
-    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, writers_of_averages
-    from voxpick.evaluate.agreement import compare
-    from voxpick.io.atomic import require_writable, write_text
-    from voxpick.io.formats import write_particles
-    from voxpick.report.agreement_page import build_agreement_report
+    from voxpick.cli.agreement_averages import files_of_averages
+    from voxpick.io.alone import alone_in
+    from voxpick.io.atomic import require_writable
 
     if not other_path.is_file():
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
@@ -131,8 +127,28 @@ def compare_pickings(
     written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
     keep_inputs(written, [picks_path, other_path, near, *given])
-    keep_existing(written, overwrite=overwrite, way_out=way_out)
     require_writable(folder)
+    with alone_in(folder, use="compares pickings"):
+        keep_existing(written, overwrite=overwrite, way_out=way_out)
+        return _compare(
+            picks_path, other_path, folder, written, radius=radius, near=near, voxel_size=voxel_size, only=only,
+            averages=averages,
+        )  # fmt: skip
+
+
+def _compare(
+    picks_path: Path, other_path: Path, folder: Path, written: Sequence[Path], *, radius: float, near: Path | None,
+    voxel_size: float | None, only: str | None, averages: AverageOptions | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read, compare, and write in place of what an earlier comparison has written; the numbers."""
+    import json
+
+    from voxpick.cli.agreement_averages import average_numbers, writers_of_averages
+    from voxpick.evaluate.agreement import compare
+    from voxpick.io.atomic import write_text
+    from voxpick.io.formats import write_particles
+    from voxpick.report.agreement_page import build_agreement_report
+
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
     read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
