@@ -11,13 +11,13 @@ import starfile
 import yaml
 from bad_files import refused, run
 
-from voxpick.cli import demo, detect_output
+from voxpick.cli import average, demo, detect_output
 from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
-from voxpick.io import mrc
+from voxpick.io import atomic, mrc, star
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -114,6 +114,29 @@ def test_a_comparison_stays_until_the_new_one_is_there(monkeypatch, capsys, copy
     assert {path.name: path.read_bytes() for path in (copy / "parts").iterdir()} == before
 
 
+@pytest.mark.parametrize("command", ["agreement", "evaluate"])
+def test_a_comparison_is_replaced_as_a_whole(monkeypatch, capsys, copy, command):
+    """The earlier one was removed before the new one was written, and lost where the disk was full."""
+    folder = {"agreement": ["--overwrite", "-o"], "evaluate": ["--agreement"]}[command]
+    words = [command, "good.csv", "good.csv", "--radius", "50", *folder, "parts"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "parts").iterdir()}
+    write = atomic.write_text
+
+    def fail_at_the_page(path, text):
+        if text.startswith("<!"):
+            raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+        write(path, text)
+
+    (copy / "good.csv").write_text((copy / "good.csv").read_text() + "3cf3,70,60,150\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "write_text", fail_at_the_page)
+        refused(patched, capsys, copy, words, "parts/report.html: cannot be written (No space")
+    assert {path.name: path.read_bytes() for path in (copy / "parts").iterdir()} == before
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    assert (copy / "parts" / "both.csv").read_bytes() != before["both.csv"]
+
+
 def test_evaluate_replaces_no_folder_but_an_earlier_comparison(monkeypatch, capsys, copy):
     words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--agreement", "parts"]
     assert run(monkeypatch, capsys, copy, *words)[0] == 0 == run(monkeypatch, capsys, copy, *words)[0]
@@ -128,6 +151,43 @@ def test_an_average_is_replaced_when_told_to(monkeypatch, capsys, copy):
     refused(monkeypatch, capsys, copy, words, "average/map.mrc: exists already; add --overwrite")
     (copy / "average" / "map.mrc").rename(copy / "average" / "picks.star")
     refused(monkeypatch, capsys, copy, words, "average/picks.star: exists already; add --overwrite")
+
+
+def test_an_average_is_replaced_as_a_whole(monkeypatch, capsys, copy):
+    """A kill while it was written left the new map beside the picks of the old one."""
+    rows = "".join(f"3cf3,{x},{y},100,0,0,0\n" for x in (110, 140, 170) for y in (110, 130))
+    (copy / "some.csv").write_text("class,x_angstrom,y_angstrom,z_angstrom,rot_deg,tilt_deg,psi_deg\n" + rows)
+    words = ["average", "some.csv", "good.mrc", "--iterations", "0", "--radius", "40", "--box", "12", "-o", "average"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (copy / "average").iterdir()}
+    assert set(before) == set(average.WRITTEN)
+
+    def full(path, *arguments, **options):
+        raise VoxpickError(f"{path}: cannot be written (No space left on device)")
+
+    again = [*words, "--seed", "1", "--overwrite"]
+    with monkeypatch.context() as patched:
+        patched.setattr(star, "write_star", full)
+        code, lines, _ = run(patched, capsys, copy, *again)
+    assert code == 2 and "average/picks.star: cannot be written (No space" in lines[-1]
+    assert {path.name: path.read_bytes() for path in (copy / "average").iterdir()} == before
+    assert run(monkeypatch, capsys, copy, *again)[0] == 0
+    assert (copy / "average" / "half1.mrc").read_bytes() != before["half1.mrc"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("average good.csv good.mrc --iterations 0 -o out", "out: another process averages there"),
+        ("agreement good.csv good.csv --radius 50 -o out", "out: another process compares pickings there"),
+        ("evaluate good.csv good.csv --radius 50 --agreement out", "out: another process compares pickings there"),
+    ],
+)
+def test_one_process_at_a_time_averages_or_compares_in_a_folder(monkeypatch, capsys, copy, words, told):
+    """Two found the folder empty, and each replaced what the other wrote."""
+    monkeypatch.setattr("voxpick.io.alone.PATIENCE_SECONDS", 0.0)
+    with alone_in(copy / "out", use="averages"):
+        refused(monkeypatch, capsys, copy, words.split(), told)
 
 
 def test_a_link_stays_a_link(monkeypatch, capsys, copy):
@@ -234,6 +294,62 @@ def test_picks_of_other_origin_are_kept(monkeypatch, capsys, copy):
     shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
     other = ["detect", "other/good.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     refused(monkeypatch, capsys, copy, other, "holds picks of", "add --overwrite")
+
+
+PICKERS = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "name"),
+    [
+        ("detect", "--format imod", "good.mod"),
+        ("detect", "--format csv,dynamo", "good.tbl"),
+        ("detect", "--segmentation", "good_segmentation.mrc"),
+        ("match", "--report", "good.html"),
+    ],
+)
+def test_files_beside_own_picks_are_kept(monkeypatch, capsys, copy, command, more, name):
+    """That a tomogram was picked here made every file of its name the command's own, those made by hand too."""
+    words = [command, "good.mrc", *PICKERS[command].split(), "-o", "picks"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    (copy / "picks" / name).write_text("by hand")
+    refused(
+        monkeypatch,
+        capsys,
+        copy,
+        [*words, *more.split()],
+        f"picks/{name}: was not made by this command; add --overwrite",
+    )
+    assert (copy / "picks" / name).read_text() == "by hand"
+    assert run(monkeypatch, capsys, copy, *words, *more.split(), "--overwrite")[0] == 0
+    assert run(monkeypatch, capsys, copy, *words, *more.split())[0] == 0, "its own by now"
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0, "and so is what it wrote before"
+    noted = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())["written"]
+    assert noted == {"good": sorted({"good.csv", "good.star", "good.txt", name})}
+
+
+@pytest.mark.parametrize("dropped", [["written"], ["written", "tomograms"]])
+def test_of_a_record_that_names_no_files_the_usual_ones_are_own(monkeypatch, capsys, copy, dropped):
+    words = ["match", "good.mrc", *PICKERS["match"].split(), "-o", "picks"]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+    record = yaml.safe_load((copy / "picks" / "match.yaml").read_text())
+    for key in dropped:
+        del record[key]
+    (copy / "picks" / "match.yaml").write_text(yaml.safe_dump(record))
+    (copy / "picks" / "good.mod").write_text("by hand")
+    refused(monkeypatch, capsys, copy, [*words, "--format", "imod"], "picks/good.mod: was not made by this command")
+    assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
+def test_files_of_another_tomogram_of_the_name_are_not_noted_as_of_this_one(monkeypatch, capsys, copy):
+    (copy / "other").mkdir()
+    shutil.copy(copy / "good.mrc", copy / "other" / "good.mrc")
+    words = [*PICKERS["match"].split(), "-o", "picks", "--format"]
+    assert run(monkeypatch, capsys, copy, "match", "good.mrc", *words, "imod,csv")[0] == 0
+    assert run(monkeypatch, capsys, copy, "match", "other/good.mrc", *words, "csv", "--overwrite")[0] == 0
+    before = (copy / "picks" / "good.mod").read_bytes()
+    refused(monkeypatch, capsys, copy, ["match", "other/good.mrc", *words, "imod"], "picks/good.mod: was not made")
+    assert (copy / "picks" / "good.mod").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["match.yaml", "relion_import.star"])
@@ -379,8 +495,7 @@ def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
 def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     """What it has written is known to be its own, though it never came to its end."""
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
-    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}[command]
-    words = [command, "good.mrc", "second.mrc", *how.split(), "-o", "picks"]
+    words = [command, "good.mrc", "second.mrc", *PICKERS[command].split(), "-o", "picks"]
     write, calls = detect_output.write_picks, []
 
     def dies(*arguments, **options):
@@ -412,9 +527,8 @@ def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, c
 @pytest.mark.parametrize("commands", [("detect", "match"), ("match", "detect")])
 def test_an_import_list_names_what_both_commands_found(monkeypatch, capsys, copy, commands):
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
-    how = {"detect": "--model model.pt --no-classes", "match": "--method dog --radius 30"}
     for command, tomogram in zip(commands, ("good.mrc", "second.mrc"), strict=True):
-        assert run(monkeypatch, capsys, copy, command, tomogram, *how[command].split(), "-o", "picks")[0] == 0
+        assert run(monkeypatch, capsys, copy, command, tomogram, *PICKERS[command].split(), "-o", "picks")[0] == 0
     listed = starfile.read(copy / "picks" / "relion_import.star")
     assert sorted(listed["rlnTomoName"]) == ["good", "second"]
 

@@ -12,6 +12,7 @@ from voxpick.cli import structures
 from voxpick.errors import VoxpickError
 from voxpick.io.structures import read_arrays
 from voxpick.simulate.bank import load_bank, unpack_bank
+from voxpick.simulate.structures import BeadModel
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -46,6 +47,27 @@ def test_build_a_map_append_and_list(tmp_path: Path) -> None:
     assert "small: Blob.mrc, 10 A voxels" in _run("list", bank)
     with pytest.raises(VoxpickError, match="'small' is there already"):
         _run("build", blob, bank, "--mass-kda", 200, "--name", "small", "--append")
+
+
+def test_structures_that_processes_add_at_once_are_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two read the bank, and the second wrote it without what the first had added."""
+    blob, bank = _blob(tmp_path), tmp_path / "my.npz"
+    _run("build", blob, bank, "--mass-kda", 300)
+    read = structures.read_bank
+    meanwhile = ["build", blob, bank, "--mass-kda", 300, "--name", "two", "--append"]
+
+    def interrupted(path: Path | None) -> dict[str, BeadModel]:
+        found = read(path)
+        with pytest.raises(VoxpickError, match="another process writes there; wait until it has ended"):
+            _run(*meanwhile)
+        return found
+
+    monkeypatch.setattr(structures, "PATIENCE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(structures, "read_bank", interrupted)
+        _run("build", blob, bank, "--mass-kda", 300, "--name", "one", "--append")
+    _run(*meanwhile)
+    assert list(read(bank)) == ["blob", "one", "two"]
 
 
 def test_with_the_builtin_structures(tmp_path: Path) -> None:

@@ -194,6 +194,23 @@ def test_a_model_that_no_run_here_made_is_kept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["deepfinder.pt"]
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".md"])
+def test_resuming_no_run_replaces_nothing(tmp_path, monkeypatch, suffix):
+    """With --resume whatever was called like the model was replaced, though no run had begun, or come to a model."""
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, **how: None)
+    (tmp_path / f"umc{suffix}").write_text("mine")
+    words = ["zoo", "train", "umc", "--output", tmp_path, "--device", "cpu", "--resume"]
+    with pytest.raises(VoxpickError, match=rf"umc\{suffix}: exists already; and no run in .*umc made it; move it"):
+        run(zoo, *words)
+    (tmp_path / "umc" / "segmenter").mkdir(parents=True)
+    (tmp_path / "umc" / "segmenter" / "checkpoint.pt").touch()
+    with pytest.raises(VoxpickError, match="and no run in"):
+        run(zoo, *words)
+    (tmp_path / "umc" / "model.pt").touch()
+    assert run(zoo, *words).exit_code == 0
+    assert (tmp_path / f"umc{suffix}").read_text() == "mine"
+
+
 def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
     made = []
 
@@ -244,7 +261,12 @@ def test_the_package_is_listed_with_what_each_model_holds():
 
 
 def test_a_card_can_be_written(tmp_path):
-    run(zoo, "zoo", "card", "vp-detector", "--output", tmp_path / "card.md")
+    words = ["zoo", "card", "vp-detector", "--output", tmp_path / "card.md"]
+    (tmp_path / "card.md").write_text("mine")
+    with pytest.raises(VoxpickError, match=r"card\.md: exists already; add --overwrite"):
+        run(zoo, *words)
+    assert (tmp_path / "card.md").read_text() == "mine"
+    run(zoo, *words, "--overwrite")
     text = (tmp_path / "card.md").read_text()
     models = load_models(builtin_models()["vp-detector"])
     minutes = [models[stage].provenance["minutes"] for stage in ("localizer", "classifier")]

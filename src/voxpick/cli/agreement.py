@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
@@ -115,13 +116,9 @@ def compare_pickings(
     average the parts, which writes a map and a column of fsc.csv for each. overwrite: an earlier comparison, all files
     of which are removed once the new one is there; else files that exist are refused, with the way out.
     """
-    import json
-
-    from voxpick.cli.agreement_averages import average_numbers, files_of_averages, write_averages
-    from voxpick.evaluate.agreement import compare
-    from voxpick.io.atomic import require_writable, write_text
-    from voxpick.io.formats import write_particles
-    from voxpick.report.agreement_page import build_agreement_report
+    from voxpick.cli.agreement_averages import files_of_averages
+    from voxpick.io.alone import alone_in
+    from voxpick.io.atomic import require_writable
 
     if not other_path.is_file():
         raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
@@ -130,8 +127,28 @@ def compare_pickings(
     written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
     keep_inputs(written, [picks_path, other_path, near, *given])
-    keep_existing(written, overwrite=overwrite, way_out=way_out)
     require_writable(folder)
+    with alone_in(folder, use="compares pickings"):
+        keep_existing(written, overwrite=overwrite, way_out=way_out)
+        return _compare(
+            picks_path, other_path, folder, written, radius=radius, near=near, voxel_size=voxel_size, only=only,
+            averages=averages,
+        )  # fmt: skip
+
+
+def _compare(
+    picks_path: Path, other_path: Path, folder: Path, written: Sequence[Path], *, radius: float, near: Path | None,
+    voxel_size: float | None, only: str | None, averages: AverageOptions | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Read, compare, and write in place of what an earlier comparison has written; the numbers."""
+    import json
+
+    from voxpick.cli.agreement_averages import average_numbers, writers_of_averages
+    from voxpick.evaluate.agreement import compare
+    from voxpick.io.atomic import write_text
+    from voxpick.io.formats import write_particles
+    from voxpick.report.agreement_page import build_agreement_report
+
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = _frame(near, volumes, voxel_size)
     read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
@@ -148,23 +165,29 @@ def compare_pickings(
     if plan is not None:
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
     report = build_agreement_report(result, maps)
-    _remove(written, folder / "averages")
-    for name, part in parts.items():
-        write_particles(folder / f"{name}.csv", part)
-    if plan is not None:
-        write_averages(folder, maps)
-    write_text(folder / "agreement.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    write_text(folder / "report.html", report)
+    writers: dict[Path, Callable[[Path], object]] = {
+        **{folder / f"{name}.csv": partial(write_particles, particles=part) for name, part in parts.items()},
+        **writers_of_averages(folder, maps),
+        folder / "agreement.json": partial(write_text, text=json.dumps(result, indent=1, allow_nan=False) + "\n"),
+        folder / "report.html": partial(write_text, text=report),
+    }
+    _replace(writers, written, folder / "averages")
     _tell(found, folder, *called)
     return result
 
 
-def _remove(files: Sequence[Path], averages: Path) -> None:
-    """Remove the files of an earlier comparison, so that none is left among the new, and its folder of averages."""
-    for path in files:
-        path.unlink(missing_ok=True)
-    with suppress(OSError):
-        averages.rmdir()
+def _replace(writers: Mapping[Path, Callable[[Path], object]], earlier: Sequence[Path], averages: Path) -> None:
+    """Write the files, then remove those of an earlier comparison that are not among them, so that none is left."""
+    from voxpick.io.atomic import write_together
+
+    try:
+        write_together(writers)
+        for path in earlier:
+            if path not in writers:
+                path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # it holds maps
+            averages.rmdir()
 
 
 def _frame(

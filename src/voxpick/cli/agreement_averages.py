@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,18 @@ class AveragePlan:
         return found
 
 
-def write_averages(folder: Path, averages: Mapping[str, Refined | None]) -> None:
-    """Maps as averages/NAME.mrc, and fsc.csv: frequency (1/A) and a column for each map."""
+def writers_of_averages(folder: Path, averages: Mapping[str, Refined | None]) -> dict[Path, Callable[[Path], object]]:
+    """What writes maps, averages/NAME.mrc, and fsc.csv: frequency (1/A) and a column for each map."""
+    writers: dict[Path, Callable[[Path], object]] = {}
     table: dict[str, np.ndarray] = {}
     for name, refined in averages.items():
         if refined is not None:
-            write_mrc(folder / "averages" / f"{file_name(name)}.mrc", refined.map)
+            writers[folder / "averages" / f"{file_name(name)}.mrc"] = partial(write_mrc, data=refined.map)
             table |= {"frequency": refined.fsc.frequencies, file_name(name): refined.fsc.correlation}
     if table:
-        write_text(folder / "fsc.csv", pd.DataFrame(table).to_csv(index=False, float_format="%.6g"))
+        text = pd.DataFrame(table).to_csv(index=False, float_format="%.6g")
+        writers[folder / "fsc.csv"] = partial(write_text, text=text)
+    return writers
 
 
 def average_numbers(refined: Refined | None) -> dict[str, Any] | None:

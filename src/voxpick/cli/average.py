@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,8 @@ from voxpick.cli.given import is_given, shown
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from voxpick.average.parts import Averaging
     from voxpick.average.refinement import Refined
     from voxpick.particles import Particles
@@ -74,6 +77,7 @@ def average_command(
     from voxpick.cli.averaging import make_averaging
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.tomograms import read_tomogram
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
 
     if mask not in ("sphere", "map"):
@@ -82,14 +86,15 @@ def average_command(
     for name in OF_ALIGNMENT:
         if iterations == 0 and is_given(context, name):
             raise VoxpickError(f"{shown(context, name)}: --iterations 0 aligns nothing; leave one of the two out")
-    keep_existing([output / name for name in WRITTEN], overwrite=overwrite)
     require_writable(output)
-    volumes = [read_tomogram(path, voxel_size) for path in tomograms]
-    how = make_averaging(
-        volumes[0].voxel_size, radius=radius, box=box, edges=edges, iterations=iterations, local=local, step=step,
-        finest=finest, low_pass=low_pass, max_shift=max_shift, tilts=tilts, bright=bright, device=device,
-    )  # fmt: skip
-    _average(output, picks, volumes, how, only=only, reference=reference, mask=mask, seed=seed)
+    with alone_in(output, use="averages"):
+        keep_existing([output / name for name in WRITTEN], overwrite=overwrite)
+        volumes = [read_tomogram(path, voxel_size) for path in tomograms]
+        how = make_averaging(
+            volumes[0].voxel_size, radius=radius, box=box, edges=edges, iterations=iterations, local=local, step=step,
+            finest=finest, low_pass=low_pass, max_shift=max_shift, tilts=tilts, bright=bright, device=device,
+        )  # fmt: skip
+        _average(output, picks, volumes, how, only=only, reference=reference, mask=mask, seed=seed)
 
 
 def _average(
@@ -159,16 +164,17 @@ def _warn_of_twins(source: Path, particles: Particles, *, within: float) -> None
 
 
 def _write(folder: Path, refined: Refined, volumes: list[Volume], told: dict[str, Any]) -> None:
-    from voxpick.io.atomic import write_text
+    """Write the files of WRITTEN together, so that no map of one average lies beside the picks of another."""
+    from voxpick.io.atomic import write_text, write_together
     from voxpick.io.mrc import write_mrc
     from voxpick.io.star import write_star
     from voxpick.report.average_page import build_average_report
 
-    write_mrc(folder / "map.mrc", refined.map)
-    for k, half in enumerate(refined.halves, start=1):
-        write_mrc(folder / f"half{k}.mrc", half)
-    write_text(folder / "fsc.csv", refined.fsc.to_frame().to_csv(index=False, float_format="%.6g"))
     one = len(volumes) == 1  # whatever tomogram its picks name
     shapes = volumes[0].shape if one else {volume.name: volume.shape for volume in volumes}
-    write_star(folder / "picks.star", refined.particles, voxel_size=volumes[0].voxel_size, shape=shapes)
-    write_text(folder / "report.html", build_average_report(refined, settings=told))
+    table = refined.fsc.to_frame().to_csv(index=False, float_format="%.6g")
+    star = partial(write_star, particles=refined.particles, voxel_size=volumes[0].voxel_size, shape=shapes)
+    maps = [partial(write_mrc, data=each) for each in (refined.map, *refined.halves)]
+    page = partial(write_text, text=build_average_report(refined, settings=told))
+    writers: list[Callable[[Path], object]] = [*maps, partial(write_text, text=table), star, page]
+    write_together({folder / name: write for name, write in zip(WRITTEN, writers, strict=True)})

@@ -70,9 +70,8 @@ def _detect(
     from voxpick.cli.progress import step_bars
     from voxpick.precision import choose_device
 
-    folder = PicksFolder(output, "detect.yaml", formats)
-    beside = ["{}_segmentation.mrc"] if segmentation else []
-    files = folder.prepare(volumes, beside=beside, overwrite=overwrite)
+    folder = PicksFolder(output, "detect.yaml", formats, beside=("{}_segmentation.mrc",) if segmentation else ())
+    files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     detector = make_detector(
         model, changes, classifier=classifier, with_classes=with_classes, paper=paper, segmentation=segmentation

@@ -34,14 +34,18 @@ WRITING_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class PicksFolder:
-    """A folder of picks in some formats, with a YAML file `record` of what they were made with and of."""
+    """A folder of picks in some formats, with a YAML file `record` of what they were made with and of.
+
+    beside: patterns of what else is written of a tomogram NAME, such as '{}.html'.
+    """
 
     path: Path
     record: str
     formats: list[str]
+    beside: tuple[str, ...] = ()
 
-    def prepare(self, volumes: list[Path], *, beside: list[str], overwrite: bool) -> dict[str, Path]:
-        """The tomograms by the name of their picks. beside: patterns of what else is written, such as '{}.html'.
+    def prepare(self, volumes: list[Path], *, overwrite: bool) -> dict[str, Path]:
+        """The tomograms by the name of their picks.
 
         Raises VoxpickError where the folder cannot be written to, or holds other picks, or a record or import list of
         another origin, and they are not to be replaced.
@@ -52,7 +56,7 @@ class PicksFolder:
         check_tomograms(volumes, self.formats)
         require_writable(self.path)
         files = {picks_name(path): path for path in volumes}
-        patterns = [*patterns_of(self.formats), *beside]
+        patterns = self._patterns()
         keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
         noted = IMPORT_LIST if "star" in self.formats else None
         keep_foreign_notes(self.path, self.record, noted, RECORDS, overwrite=overwrite)
@@ -62,7 +66,7 @@ class PicksFolder:
     def write(
         self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any], *, labelled: Volume | None = None
     ) -> None:
-        """Note what the picks are of before they are written, so that a later call knows them as its own.
+        """Note what the picks are of and which files, before they are written: a later call knows them as its own.
 
         Other processes that write into the folder are waited for, so that none drops what another has noted.
         labelled: the class of every voxel, for NAME_segmentation.mrc.
@@ -70,7 +74,7 @@ class PicksFolder:
         import yaml
 
         from voxpick import __version__
-        from voxpick.cli.outputs import recorded_tomograms
+        from voxpick.cli.outputs import recorded_files, recorded_tomograms
         from voxpick.io.alone import alone_in
         from voxpick.io.atomic import write_text
         from voxpick.io.mrc import write_mrc
@@ -78,13 +82,18 @@ class PicksFolder:
         record, volume = self.path / self.record, detection.volume
         with alone_in(self.path, use="writes picks", patience=WRITING_SECONDS):
             held = recorded_tomograms(record, {name: tomogram})
-            made_with = {"voxpick": __version__, **about, "settings": detection.settings, "tomograms": held}
-            write_text(record, yaml.safe_dump(made_with, sort_keys=False))
+            files = recorded_files(record, name, tomogram, [pattern.format(name) for pattern in self._patterns()])
+            made_with = {"voxpick": __version__, **about, "settings": detection.settings}
+            notes = {**made_with, "tomograms": held, "written": files}
+            write_text(record, yaml.safe_dump(notes, sort_keys=False))
             write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
             if labelled is not None:
                 write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
             if "star" in self.formats:
                 write_import_list(self.path)
+
+    def _patterns(self) -> list[str]:
+        return [*patterns_of(self.formats), *self.beside]
 
 
 def read_formats(text: str) -> list[str]:

@@ -133,8 +133,8 @@ def _match(
     from voxpick.precision import choose_device
 
     _check_method(method, names, changes)
-    folder = PicksFolder(output, "match.yaml", formats)
-    files = folder.prepare(volumes, beside=["{}.html"] if with_report else [], overwrite=overwrite)
+    folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
+    files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
     about = {"method": method, **templates, "device": where}

@@ -10,6 +10,8 @@ from voxpick.errors import VoxpickError
 
 GENERATOR = b'<meta name="generator" content="voxpick">'
 OVERWRITE = "add --overwrite to replace it, or give another --output"
+BY_DEFAULT = (".star", ".csv", ".txt")
+"""What commands that pick write of a tomogram, where their record, of an earlier version, does not say."""
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None], *, option: str = "--output") -> None:
@@ -37,31 +39,43 @@ def keep_existing(outputs: Iterable[Path], *, overwrite: bool, way_out: str = OV
 
 def recorded_tomograms(record: Path, files: Mapping[str, Path]) -> dict[str, str]:
     """The tomograms whose picks a folder holds, by name, when those of `files` are added to its `record` (YAML)."""
-    known = _read(record).get("tomograms")
-    earlier = {str(name): str(path) for name, path in known.items()} if isinstance(known, dict) else {}
-    return {**earlier, **{name: str(path.resolve()) for name, path in files.items()}}
+    return {**_tomograms(_read(record)), **{name: str(path.resolve()) for name, path in files.items()}}
+
+
+def recorded_files(record: Path, name: str, tomogram: Path, written: Iterable[str]) -> dict[str, list[str]]:
+    """What the command wrote of each tomogram, by name, when the paths `written` of NAME are added to its `record`.
+
+    Of NAME itself earlier files are kept if they were of the same tomogram.
+    """
+    found = _read(record)
+    noted = found.get("written")
+    earlier = {str(each): sorted(_own(found, str(each))) for each in noted} if isinstance(noted, dict) else {}
+    same = _tomograms(found).get(name) == str(tomogram.resolve()) or _notes_no_tomogram(found)
+    return {**earlier, name: sorted({*written, *(_own(found, name) if same else ())})}
 
 
 def keep_other_picks(
     folder: Path, record: Path, files: Mapping[str, Path], patterns: Iterable[str], *, overwrite: bool
 ) -> None:
-    """Refuse to write picks over those of another tomogram, or over some that this command did not make.
+    """Refuse to write picks over those of another tomogram, or over files that this command did not make.
 
     files: tomogram by NAME. patterns: of what is written for it in the folder, such as '{}.star'. record: the YAML
-    file, beside the picks, in which earlier calls noted their tomograms.
+    file, beside the picks, in which earlier calls noted their tomograms and what they wrote of each.
     Raises VoxpickError unless `overwrite`.
     """
-    patterns = list(patterns)
-    found = _read(record)
-    if overwrite or ("voxpick" in found and "tomograms" not in found):  # a record of a version that did not note them
+    if overwrite:
         return
-    earlier = found.get("tomograms") or {}
+    patterns, found = list(patterns), _read(record)
+    earlier = _tomograms(found)
     for name, tomogram in files.items():
-        there = next((path for path in (folder / each.format(name) for each in patterns) if path.exists()), None)
-        if there is None or str(earlier.get(name)) == str(tomogram.resolve()):
-            continue
-        of = f"holds picks of {earlier[name]}" if name in earlier else "was not made by this command"
-        raise VoxpickError(f"{there}: {of}; {OVERWRITE}")
+        own = _own(found, name) if name in earlier or _notes_no_tomogram(found) else set()
+        for written in (pattern.format(name) for pattern in patterns):
+            if not (folder / written).exists():
+                continue
+            if written not in own:
+                raise VoxpickError(f"{folder / written}: was not made by this command; {OVERWRITE}")
+            if earlier.get(name, str(tomogram.resolve())) != str(tomogram.resolve()):
+                raise VoxpickError(f"{folder / written}: holds picks of {earlier[name]}; {OVERWRITE}")
 
 
 def keep_foreign_notes(
@@ -92,6 +106,24 @@ def keep_other_pages(output: Path, *, overwrite: bool) -> None:
     with output.open("rb") as file:
         if GENERATOR not in file.read(4096):
             raise VoxpickError(f"{output}: was not made by voxpick; {OVERWRITE}")
+
+
+def _tomograms(found: dict[str, Any]) -> dict[str, str]:
+    """The tomograms that a record notes, by name."""
+    known = found.get("tomograms")
+    return {str(name): str(path) for name, path in known.items()} if isinstance(known, dict) else {}
+
+
+def _notes_no_tomogram(found: dict[str, Any]) -> bool:
+    """Whether the record is of a version that noted no tomograms: its picks may be of any."""
+    return "voxpick" in found and "tomograms" not in found
+
+
+def _own(found: dict[str, Any], name: str) -> set[str]:
+    """What a record says was written of tomogram NAME; where it does not say, what is written by default."""
+    noted = found.get("written")
+    files = noted.get(name) if isinstance(noted, dict) else None
+    return {str(file) for file in files} if isinstance(files, list) else {f"{name}{suffix}" for suffix in BY_DEFAULT}
 
 
 def _read(record: Path) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     from voxpick.simulate.structures import BeadModel
 
+PATIENCE_SECONDS = 60.0
+"""How long structures wait for those that another process writes into the same folder."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command group `structures`."""
@@ -73,12 +76,14 @@ def build(
         raise VoxpickError("--append and --overwrite exclude each other; give one of them")
     _refuse_unused(context, source, recipe)
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.io.alone import alone_in
     from voxpick.io.structures import write_arrays
     from voxpick.simulate.bank import load_bank, pack_bank, unpack_bank
 
+    way_out = "add to it by --append, or replace it by --overwrite"
     keep_inputs([target], [source])
     if not append:
-        keep_existing([target], overwrite=overwrite, way_out="add to it by --append, or replace it by --overwrite")
+        keep_existing([target], overwrite=overwrite, way_out=way_out)
     if recipe is not None:
         models = _from_recipe(recipe, source)
     else:
@@ -86,14 +91,17 @@ def build(
         models = [
             _from_file(source, name, chain_choice, mass_kda, voxel_size, threshold=threshold, cell_size=cell_size)
         ]
-    kept: dict[str, BeadModel] = load_bank() if builtin else {}
-    if append and target.exists():
-        kept |= read_bank(target)
-    twice = [model.name for model in models if model.name in kept]
-    if twice:
-        raise VoxpickError(f"{target}: a structure named {twice[0]!r} is there already; choose another --name")
     table = _table(unpack_bank(pack_bank(models)).values())
-    write_arrays(target, pack_bank([*kept.values(), *models]))
+    with alone_in(target.resolve().parent, use="writes", patience=PATIENCE_SECONDS):
+        if not append:  # another process may have written it meanwhile
+            keep_existing([target], overwrite=overwrite, way_out=way_out)
+        kept: dict[str, BeadModel] = load_bank() if builtin else {}
+        if append and target.exists():
+            kept |= read_bank(target)
+        twice = [model.name for model in models if model.name in kept]
+        if twice:
+            raise VoxpickError(f"{target}: a structure named {twice[0]!r} is there already; choose another --name")
+        write_arrays(target, pack_bank([*kept.values(), *models]))
     typer.echo(table)
     typer.echo(f"{target}: {len(kept) + len(models)} structures, {target.stat().st_size / 1024:.0f} kB")
 

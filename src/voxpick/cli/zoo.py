@@ -63,16 +63,18 @@ def card_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file.", show_default="print")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Show the model card: data, seeds, device, minutes, scores, licence."""
     from voxpick.cli.detect_models import read_parts
-    from voxpick.cli.outputs import keep_inputs
+    from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.zoo_card import card_of
     from voxpick.io.atomic import write_text
 
     path, models = read_parts(name)
     if output is not None:
         keep_inputs([output], [path])
+        keep_existing([output], overwrite=overwrite)
     text = card_of(path.stem, models)
     if output is None:
         typer.echo(text, nl=False)
@@ -162,7 +164,6 @@ def _make(
     late: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Simulate, train, finish."""
-    from voxpick.cli.outputs import keep_existing
     from voxpick.cli.training_stop import stopping_on_signals
     from voxpick.cli.zoo_specimens import make_specimens
     from voxpick.cli.zoo_training import train_stages
@@ -172,19 +173,32 @@ def _make(
 
     require_writable(output)
     require_writable(data)
-    made = [output / f"{plan.method}{suffix}" for suffix in (".pt", ".md")]
-    keep_existing(made, overwrite=resume, way_out="go on with its run by --resume, or give another --output")
+    work = output / plan.method
+    _keep_other_models(plan.method, output, work, resume=resume)
     where = choose_device(device)
     specimens = make_specimens(data, training=training, size=size, device=str(where), stop=late)
     if specimens is None:
         typer.echo(f"{data}: stopped before all specimens were made; go on with --resume")
         raise typer.Exit(0)
-    work = output / plan.method
     with alone_in(work, use="trains"), stopping_on_signals() as asked:
         trained = train_stages(plan, specimens, work, resume=resume, device=where, stop=lambda: asked() or late())
     if not trained:
         raise typer.Exit(0 if late() else 130)
     _finish(plan, specimens, output, str(where))
+
+
+def _keep_other_models(name: str, output: Path, work: Path, *, resume: bool) -> None:
+    """Raise VoxpickError for a model or card that exists, unless it may come from the run in `work` to be resumed.
+
+    A run makes them from `work`/model.pt, so without that file they are of another origin.
+    """
+    from voxpick.cli.outputs import keep_existing
+
+    way_out = "go on with its run by --resume, or give another --output"
+    if resume:
+        way_out = f"and no run in {work} made it; move it, or give another --output"
+    made = [output / f"{name}{suffix}" for suffix in (".pt", ".md")]
+    keep_existing(made, overwrite=resume and (work / "model.pt").is_file(), way_out=way_out)
 
 
 def _finish(plan: Plan, specimens: Specimens, output: Path, device: str) -> None:

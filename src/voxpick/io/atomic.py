@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -51,6 +51,13 @@ def atomic_paths(paths: Sequence[str | Path]) -> Iterator[list[Path]]:
         for temporary, path in zip(temporaries, paths[len(paths) - len(temporaries) :], strict=True):
             message = message.replace(str(temporary), str(path))
         raise VoxpickError(message) from error
+
+
+def write_together(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Write files that belong together, by what writes each to a path it is given: all are replaced, or none."""
+    with atomic_paths(list(writers)) as temporaries:
+        for write, temporary in zip(writers.values(), temporaries, strict=True):
+            write(temporary)
 
 
 def require_writable(folder: str | Path) -> None:
