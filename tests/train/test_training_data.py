@@ -66,6 +66,18 @@ def test_picks_become_balls(data, files):
         assert volume.known is None
 
 
+@pytest.mark.parametrize("name", ["TS_0.mrc", "rec_TS_0.mrc"])
+def test_tomograms_of_one_name_need_a_file_of_picks_each(data, tmp_path, name):
+    """The rows of that name in one file would become labels of both."""
+    (tmp_path / name).symlink_to(data / "model_1" / "reconstruction.mrc")
+    both = [data / "TS_0.mrc", tmp_path / name]
+    for tomograms in (both, [*both, data / "TS_1.mrc"], [both[0], both[0]]):
+        with pytest.raises(VoxpickError, match="2 tomograms are called TS_0, so one file of picks cannot tell them"):
+            gather(tomograms, picks=[data / "both.csv"], radius=["40"], partial=None)
+    _, volumes = volumes_of(both, picks=[data / "TS_0.csv", data / "TS_1.csv"], radius=["40"])
+    assert not np.array_equal(volumes[0].class_mask, volumes[1].class_mask)
+
+
 def test_partly_labelled_picks_with_given_background(data, tmp_path):
     table = Particles(
         np.array([[140.0, 180.0, 220.0], [60.0, 60.0, 80.0]]), np.array(["ribosome", "background"], dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,12 @@ def _from_picks(
     from voxpick.shrec_classes import CLASS_IDS
 
     volumes = [read_tomogram(path, voxel_size) for path in tomograms]
+    name, times = Counter(volume.name for volume in volumes).most_common(1)[0]
+    if times > 1 and len(picks) < len(volumes):
+        raise VoxpickError(
+            f"{times} tomograms are called {name}, so one file of picks cannot tell them apart; give a file of picks "
+            "for each, or rename them"
+        )
     found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
