@@ -96,6 +96,17 @@ def test_partly_labelled_picks_with_given_background(data, tmp_path):
     assert (labels[(reach > 8) & ~spot] == IGNORE).all()
 
 
+def test_a_shell_of_0_is_no_shell(data, tmp_path):
+    """Its width is that of background balls as well, of which there are none here."""
+    picks = {"picks": [data / "TS_0.csv"], "radius": ["40"], "partial": 0.0}
+    _, (volume,) = volumes_of([data / "TS_0.mrc"], **picks)
+    assert np.array_equal(volume.known, volume.class_mask > 0)
+    table = Particles(np.full((2, 3), 140.0), np.array(["ribosome", "background"], dtype=object))
+    write_particles(tmp_path / "picks.csv", table)
+    with pytest.raises(VoxpickError, match="--radius background=A, is needed"):
+        gather([data / "TS_0.mrc"], **picks | {"picks": [tmp_path / "picks.csv"]})
+
+
 def test_a_folder_may_be_partly_labelled(data):
     _, (volume,) = volumes_of([data / "model_0"], partial=20.0)
     assert 0.05 < volume.known.mean() < 0.9
@@ -123,7 +134,9 @@ def test_few_picks_train(data, tmp_path, method):
         (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "wide"], "--radius wide: is not a number"),
         (["TS_0.mrc", "TS_1.mrc", "--picks", "TS_0.csv", "--radius", "30"], "holds no picks of 'TS_1', but of 'TS_0'"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--picks", "TS_1.csv", "--radius", "30"], "2 files of picks for 1 tom"),
-        (["model_0", "--partial", "-1"], "shell around labelled particles is -1.0 A"),
+        (["model_0", "--partial", "-1"], "--partial -1: give 0 or more, in A"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "30", "--partial", "nan"], "--partial nan: give 0 or more"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "30", "--partial", "inf"], "--partial inf: give 0 or more"),
         (["model_0", "--stream"], "--stream simulates its training data"),
         (["model_0", "--structures", "bank.npz"], "add --stream"),
         (["--stream", "--set", "stream.pool=0"], "stream.pool = 0"),
