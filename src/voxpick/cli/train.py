@@ -12,6 +12,7 @@ from voxpick.cli import training_data
 from voxpick.cli.training_data import read_training_volume
 from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
+from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ def register(app: typer.Typer) -> None:
             [], "--set", help="One setting, key=value; may be repeated; wins over --config."
         ),
         seed: int | None = typer.Option(
-            None, min=0, help="Seed of weights, patches and augmentation.", show_default="0"
+            None, min=0, max=MOST_SEED, help="Seed of weights, patches and augmentation.", show_default="0"
         ),
         threads: int = typer.Option(0, min=0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
