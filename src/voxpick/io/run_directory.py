@@ -81,7 +81,7 @@ class RunDirectory:
         """
         try:
             written = yaml.safe_load((self.path / DATA_FILE).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        except (OSError, ValueError, yaml.YAMLError):
             return
         for key, now in marks.items():
             before = written.get(key) if isinstance(written, dict) else None
