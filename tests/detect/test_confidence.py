@@ -102,6 +102,8 @@ def test_the_expected_threshold_is_that_of_trying_all(seed, beta):
     assert expected_threshold(np.zeros(0), np.zeros(0), particles=3) == (0.0, 0.0)
     with pytest.raises(VoxpickError, match="beta is -1"):
         expected_threshold(scores, chances, particles=3, beta=-1.0)
+    with pytest.raises(VoxpickError, match=r"beta is 1e\+200"):
+        expected_threshold(scores, chances, particles=3, beta=1e200)
 
 
 @pytest.mark.parametrize("seed", range(3))

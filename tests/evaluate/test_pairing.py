@@ -53,6 +53,8 @@ def test_no_picks_and_a_foolish_radius():
     assert empty.curve.best() is None and empty.curve.to_dict()["recall"] == []
     with pytest.raises(VoxpickError, match="radius is -1"):
         score_pairing(truth, truth, radius=-1)
+    with pytest.raises(VoxpickError, match=r"beta is 1e\+200; it must be a positive number, at most 1e\+06"):
+        score_pairing(truth, truth, radius=1, beta=1e200)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -118,6 +118,24 @@ def test_bright_protein_is_shown_as_dark_one_is(tmp_path, monkeypatch):
     assert (shown["wrong"]["b, input"] != shown["dark"]["b, input"]).mean() > 0.5
 
 
+def test_picks_outside_are_told_and_left_out(tmp_path):
+    """They came as empty pictures, and the network's names of nothing counted as right or wrong."""
+    save_models(tmp_path / "m.pt", {"classifier": small_classifier()})
+    write_mrc(tmp_path / "t.mrc", np.random.default_rng(1).standard_normal((12, 20, 28)), voxel_size=10.0)
+    words = ["cam", str(tmp_path / "t.mrc"), str(tmp_path / "p.csv"), "--model", str(tmp_path / "m.pt")]
+    found = particles(("b", "1s3x"))
+    moved = found.centers_zyx + [[0, 0, 0], [0, 300, 0]]
+    write_particles(tmp_path / "p.csv", found.with_columns(centers_zyx=moved))
+    done = CliRunner().invoke(build_app(), [*words, "-o", str(tmp_path / "c.html")])
+    assert done.exit_code == 0, done.output
+    assert "1 of 2 picks lie outside" in done.output and "1 picks, named" in done.output
+    assert {name[:2] for name in pictures((tmp_path / "c.html").read_text())} == {"b,"}
+    write_particles(tmp_path / "p.csv", found.with_columns(centers_zyx=found.centers_zyx + 300))
+    done = CliRunner().invoke(build_app(), [*words, "-o", str(tmp_path / "none.html")])
+    assert isinstance(done.exception, VoxpickError) and "all 2 picks lie outside" in str(done.exception)
+    assert not (tmp_path / "none.html").exists()
+
+
 def test_the_command(tmp_path):
     rng = np.random.default_rng(1)
     model = small_classifier()

@@ -17,6 +17,7 @@ def test_unknown_key_is_refused_by_name():
     ("values", "message"),
     [
         ({"patch": 2}, "patch = 2"),
+        ({"seed": 2**63}, "seed = 9223372036854775808"),
         ({"batch": "many"}, "batch = 'many'"),
         ({"minutes": 3, "steps": 4}, "give one budget, not minutes and steps"),
         ({"touching": "maybe"}, "touching = 'maybe'"),

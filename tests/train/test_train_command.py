@@ -17,6 +17,7 @@ from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io import alone
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models, save_models
+from voxpick.io.run_directory import MADE_BY
 from voxpick.particles import Particles
 from voxpick.train.fit import fit
 
@@ -70,6 +71,28 @@ def test_a_second_training_into_the_same_run_is_refused(data, tmp_path, monkeypa
     ):
         run(*words)
     assert not list(tmp_path.glob("*/*")) and not (tmp_path / "model.pt").exists()
+
+
+def test_a_run_folder_keeps_the_files_of_others(data, tmp_path):
+    words = [data / "model_0", "--output", tmp_path / "model.pt", "--run-dir", tmp_path, *SMALL, "--set", "patch=16"]
+    config = tmp_path / "settings.yaml"
+    for name in ("settings.yaml", "training_data.yaml", "log.csv"):
+        (tmp_path / name).write_text("steps: 1\n")
+        with pytest.raises(VoxpickError, match=f"{name}: exists already; add --overwrite to replace it, or give anoth"):
+            run(*words, "--steps", 1)
+        if name == config.name:
+            config.write_text(f"{MADE_BY}\nsteps: 1\n# mine\n")  # a run's, changed by hand
+            with pytest.raises(VoxpickError, match=r"settings\.yaml: is read by this command .* another --run-dir"):
+                run(*words, "--config", config, "--method", "vp-detector")
+        (tmp_path / name).unlink()
+    assert not list(tmp_path.iterdir())
+    config.write_text("steps: 1\n")
+    run(*words, "--config", config, "--method", "vp-detector", "--overwrite")
+    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "model.pt").unlink()
+    assert "patch: 16" in config.read_text()
+    run(*words, "--steps", 1)  # as after a stop before the first checkpoint
+    run(*words, "--steps", 1, "--resume")
 
 
 def test_settings_file_of_a_run_repeats_it(data, tmp_path):

@@ -66,6 +66,18 @@ def test_picks_become_balls(data, files):
         assert volume.known is None
 
 
+@pytest.mark.parametrize("name", ["TS_0.mrc", "rec_TS_0.mrc"])
+def test_tomograms_of_one_name_need_a_file_of_picks_each(data, tmp_path, name):
+    """The rows of that name in one file would become labels of both."""
+    (tmp_path / name).symlink_to(data / "model_1" / "reconstruction.mrc")
+    both = [data / "TS_0.mrc", tmp_path / name]
+    for tomograms in (both, [*both, data / "TS_1.mrc"], [both[0], both[0]]):
+        with pytest.raises(VoxpickError, match="2 tomograms are called TS_0, so one file of picks cannot tell them"):
+            gather(tomograms, picks=[data / "both.csv"], radius=["40"], partial=None)
+    _, volumes = volumes_of(both, picks=[data / "TS_0.csv", data / "TS_1.csv"], radius=["40"])
+    assert not np.array_equal(volumes[0].class_mask, volumes[1].class_mask)
+
+
 def test_partly_labelled_picks_with_given_background(data, tmp_path):
     table = Particles(
         np.array([[140.0, 180.0, 220.0], [60.0, 60.0, 80.0]]), np.array(["ribosome", "background"], dtype=object)
@@ -82,6 +94,17 @@ def test_partly_labelled_picks_with_given_background(data, tmp_path):
     reach = np.sqrt(((grid - [14, 18, 22]) ** 2).sum(-1))
     assert (labels[reach <= 4] == 1).all() and (labels[(reach > 4) & (reach < 6)] == 0).all()
     assert (labels[(reach > 8) & ~spot] == IGNORE).all()
+
+
+def test_a_shell_of_0_is_no_shell(data, tmp_path):
+    """Its width is that of background balls as well, of which there are none here."""
+    picks = {"picks": [data / "TS_0.csv"], "radius": ["40"], "partial": 0.0}
+    _, (volume,) = volumes_of([data / "TS_0.mrc"], **picks)
+    assert np.array_equal(volume.known, volume.class_mask > 0)
+    table = Particles(np.full((2, 3), 140.0), np.array(["ribosome", "background"], dtype=object))
+    write_particles(tmp_path / "picks.csv", table)
+    with pytest.raises(VoxpickError, match="--radius background=A, is needed"):
+        gather([data / "TS_0.mrc"], **picks | {"picks": [tmp_path / "picks.csv"]})
 
 
 def test_a_folder_may_be_partly_labelled(data):
@@ -111,7 +134,9 @@ def test_few_picks_train(data, tmp_path, method):
         (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "wide"], "--radius wide: is not a number"),
         (["TS_0.mrc", "TS_1.mrc", "--picks", "TS_0.csv", "--radius", "30"], "holds no picks of 'TS_1', but of 'TS_0'"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--picks", "TS_1.csv", "--radius", "30"], "2 files of picks for 1 tom"),
-        (["model_0", "--partial", "-1"], "shell around labelled particles is -1.0 A"),
+        (["model_0", "--partial", "-1"], "--partial -1: give 0 or more, in A"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "30", "--partial", "nan"], "--partial nan: give 0 or more"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "30", "--partial", "inf"], "--partial inf: give 0 or more"),
         (["model_0", "--stream"], "--stream simulates its training data"),
         (["model_0", "--structures", "bank.npz"], "add --stream"),
         (["--stream", "--set", "stream.pool=0"], "stream.pool = 0"),

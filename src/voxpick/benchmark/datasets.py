@@ -144,5 +144,5 @@ def _seed_of(folder: Path) -> list[str]:
     try:
         record = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))
         return [f"seed {record['seed']} model {record['model']} of {record['recipe']['size_zyx']}"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return []

@@ -170,7 +170,7 @@ def _check_entry(path: Path, name: str, entry: Entry, entries: dict[str, Entry],
 def _read(kind: type[S], path: Path) -> S:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise VoxpickError(f"{path}: expected lines of 'key: value'")

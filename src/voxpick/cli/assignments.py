@@ -26,7 +26,7 @@ def read_assignments(
             raise VoxpickError(f"--set {change}: expected key=value, such as --set {example}")
         try:
             value = text if key in as_text else yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (ValueError, yaml.YAMLError) as error:  # ValueError: 2024-02-30, which is no day
             raise VoxpickError(f"--set {change}: the value is not readable YAML, such as --set {example}") from error
         outer, dot, inner = key.partition(".")
         if not (dot and outer in nested):
@@ -46,8 +46,11 @@ def read_config(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise VoxpickError(f"{path}: expected lines of 'key: value'")
+    for key in values:
+        if not isinstance(key, str):
+            raise VoxpickError(f"{path}: the key {key} is not a name; put it in quotes")
     return values

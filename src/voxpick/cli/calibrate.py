@@ -93,13 +93,14 @@ def calibrate(
     threshold: of the detection, from now on; None leaves the model's.
     Raises `fit_confidence.NothingFound` where the model finds no particle.
     """
-    from voxpick.cli.fit_confidence import RAW, fit_confidence
+    from voxpick.cli.fit_confidence import RAW, check_aim, fit_confidence
     from voxpick.cli.progress import step_bars
     from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.truth import read_truth
     from voxpick.io.shrec_model import open_model
     from voxpick.methods.catalogue import find_method, method_of
 
+    check_aim(aim, beta)
     method = find_method(method_of(models))
     last, first = _parts(models, method.STAGES)
     if threshold is not None:

@@ -50,7 +50,7 @@ def cam_command(
     from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
     from voxpick.cli.tomograms import read_tomogram, warnings_on_one_line
-    from voxpick.cli.truth import read_picks
+    from voxpick.cli.truth import outside, read_picks, warn_of_strays
     from voxpick.detect.activation import activations
     from voxpick.detect.prepare import check_contrast, in_spectrum, slab_of
     from voxpick.detect.rescale import rescaled, same_voxel_size
@@ -68,6 +68,11 @@ def cam_command(
         voxel_size = open_model(truth).voxel_size
     tomogram = read_tomogram(volume, voxel_size)
     particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
+    strays = outside(particles, tomogram)
+    if strays.all():
+        raise VoxpickError(f"{picks}: all {len(particles)} picks lie outside {volume}; check their unit and frame")
+    warn_of_strays(picks, particles, tomogram, volume, fate=" and are left out")
+    particles = particles[~strays]
     density = None if truth is None else _density(truth, tomogram)
     rows = choose_examples(
         particles, shape=tomogram.shape, voxel_size=tomogram.voxel_size,

@@ -166,7 +166,9 @@ def _against_picks(
     from voxpick.cli.truth import read_picks, the_tomogram, warn_of_another
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
+    from voxpick.f_beta import check_beta
 
+    check_beta(beta, "--beta")
     if not truth_path.exists():
         raise VoxpickError(f"{truth_path}: no such file or folder; give a SHREC model folder or a pick file")
     if radius is None:

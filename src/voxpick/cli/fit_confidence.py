@@ -15,6 +15,7 @@ from voxpick.detect.select import apart_by_class
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.calibration import Reliability, reliability, right_picks
 from voxpick.evaluate.shrec import UNNAMED, score_shrec
+from voxpick.f_beta import check_beta
 from voxpick.particles import Particles
 
 if TYPE_CHECKING:
@@ -52,11 +53,10 @@ class Confidence:
 
 
 def check_aim(aim: str, beta: float) -> None:
-    """Raise VoxpickError for an unknown aim, and a beta that is not positive."""
+    """Raise VoxpickError for an unknown aim, and a beta that is not positive or beyond MOST_BETA."""
     if aim not in AIMS:
         raise VoxpickError(f"--aim is {aim!r}; choose one of {', '.join(AIMS)}")
-    if not 0 < beta < float("inf"):
-        raise VoxpickError(f"--beta is {beta:g}; it must be a positive number")
+    check_beta(beta, "--beta")
 
 
 def fit_confidence(

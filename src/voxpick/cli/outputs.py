@@ -131,6 +131,6 @@ def _read(record: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load(record.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}

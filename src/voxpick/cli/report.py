@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
-
-if TYPE_CHECKING:
-    from voxpick.particles import Particles
-    from voxpick.volume import Volume
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +42,7 @@ def report_command(
     from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
+    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_strays
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.report.page import build_report
 
@@ -69,7 +65,7 @@ def report_command(
         allow_empty=True,
     )
     if frame == "tomogram":
-        _warn_of_strays(particles, tomogram, picks, volume)
+        warn_of_strays(picks, particles, tomogram, volume)
     settings: dict[str, Any] = {"tomogram": volume, "picks": picks}
     options: dict[str, Any] = {}
     if known is not None:
@@ -89,19 +85,3 @@ def report_command(
         )
     write_text(output, page)
     typer.echo(f"{output}: {len(particles)} picks, {len(page) / 2**20:.1f} MB; open it in a browser")
-
-
-def _warn_of_strays(particles: Particles, tomogram: Volume, picks: Path, volume: Path) -> None:
-    import numpy as np
-
-    from voxpick.cli.truth import warn_of_another
-
-    voxels = particles.voxels(tomogram.voxel_size)
-    outside = int(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1).sum())
-    if outside:
-        typer.echo(
-            f"voxpick: warning: {picks}: {outside} of {len(particles)} picks lie outside {volume}; "
-            "check their unit and frame",
-            err=True,
-        )
-    warn_of_another(picks, particles, tomogram.name)

@@ -12,7 +12,7 @@ def read_simulation(directory: Path) -> dict[str, Any]:
 
     try:
         found = yaml.safe_load((directory / "simulation.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -12,6 +12,7 @@ from voxpick.cli import training_data
 from voxpick.cli.training_data import read_training_volume
 from voxpick.default_method import DEFAULT_METHOD
 from voxpick.errors import VoxpickError
+from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ def register(app: typer.Typer) -> None:
             [], "--set", help="One setting, key=value; may be repeated; wins over --config."
         ),
         seed: int | None = typer.Option(
-            None, min=0, help="Seed of weights, patches and augmentation.", show_default="0"
+            None, min=0, max=MOST_SEED, help="Seed of weights, patches and augmentation.", show_default="0"
         ),
         threads: int = typer.Option(0, min=0, help="CPU threads (0: all)."),
         device: str = typer.Option("auto", help="'auto', 'cpu' or 'cuda'."),
@@ -135,6 +136,7 @@ def register(app: typer.Typer) -> None:
 
         run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
         writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
+        _keep_foreign(writing, config)
         _train(
             data or [], read, settings, chosen_preset, writing, validation=validation, side=validation_side,
             start=start, device=device,
@@ -150,6 +152,21 @@ class Writing:
     resume: bool
     overwrite: bool
     tensorboard: bool
+
+
+def _keep_foreign(writing: Writing, config: Path | None) -> None:
+    """Raise VoxpickError where the run would write over its --config, or over files that no earlier run made."""
+    from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.io.run_directory import is_run, written_files
+
+    if writing.resume or writing.overwrite:
+        return
+    files = written_files(writing.run_dir)
+    keep_inputs(files, [config], option="--run-dir")
+    keep_existing(
+        files, overwrite=is_run(writing.run_dir),
+        way_out="add --overwrite to replace it, or give another --run-dir",
+    )  # fmt: skip
 
 
 def _train(
@@ -228,7 +245,7 @@ def _held_out(validation: Path | None, side: int, data: list[Path], source: Trai
 
 def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[str, Any] | None]:
     """The run folder, and the checkpoint to go on from. Raises VoxpickError where an earlier run is in the way."""
-    from voxpick.io.run_directory import RunDirectory
+    from voxpick.io.run_directory import LOG_FILE, RunDirectory
 
     run = RunDirectory(writing.run_dir, tensorboard=writing.tensorboard)
     if not writing.resume and run.checkpoint_path.exists():
@@ -237,7 +254,7 @@ def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[
                 f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, drop it by "
                 "--overwrite, or give another --run-dir"
             )
-        for path in (run.checkpoint_path, run.path / "log.csv"):
+        for path in (run.checkpoint_path, run.path / LOG_FILE):
             path.unlink(missing_ok=True)
     state = run.load_checkpoint() if writing.resume else None
     if state is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,8 @@ def gather(
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
 
+    if partial is not None and not 0 <= partial < float("inf"):
+        raise VoxpickError(f"--partial {partial:g}: give 0 or more, in A")
     if not paths:
         raise VoxpickError("no training data; give folders model_N, or tomograms with --picks, or --stream")
     tomograms = [path for path in paths if not path.is_dir()]
@@ -135,6 +138,12 @@ def _from_picks(
     from voxpick.shrec_classes import CLASS_IDS
 
     volumes = [read_tomogram(path, voxel_size) for path in tomograms]
+    name, times = Counter(volume.name for volume in volumes).most_common(1)[0]
+    if times > 1 and len(picks) < len(volumes):
+        raise VoxpickError(
+            f"{times} tomograms are called {name}, so one file of picks cannot tell them apart; give a file of picks "
+            "for each, or rename them"
+        )
     found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
@@ -143,7 +152,9 @@ def _from_picks(
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
     radii = {name: _radius(radius, name) for name in names}
     of_background = [text for text in radius if text.startswith(f"{BACKGROUND}=")]
-    empty = _radius(of_background, BACKGROUND, partial) if partial is not None else 0.0
+    marked = any((particles.classes == BACKGROUND).any() for particles in found)
+    wanted = partial is not None and (marked or bool(of_background))
+    empty = _radius(of_background, BACKGROUND, partial) if wanted else 0.0
     return [
         _with_balls(volume, particles, numbers, radii, partial=partial, empty=empty)
         for volume, particles in zip(volumes, found, strict=True)

@@ -1,4 +1,4 @@
-"""What `evaluate` and `report` read: picks, and the truth of a SHREC model folder."""
+"""What `evaluate`, `report` and others read: picks, and the truth of a SHREC model folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from voxpick.evaluate.shrec_score import Shrec20Score
     from voxpick.particles import Particles
+    from voxpick.volume import Volume
 
 SHREC_SECTIONS = 200
 """Sections of a specimen of SHREC."""
@@ -148,6 +149,28 @@ def warn_of_another(path: Path, picks: Particles, tomogram: str) -> None:
     name = the_tomogram(path, picks)
     if name is not None and name != tomogram:
         typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
+
+
+def outside(picks: Particles, tomogram: Volume) -> np.ndarray:
+    """Which picks lie outside the tomogram: bool (n,)."""
+    import numpy as np
+
+    voxels = picks.voxels(tomogram.voxel_size)
+    return np.asarray(((voxels < -0.5) | (voxels > np.array(tomogram.shape) - 0.5)).any(axis=1))
+
+
+def warn_of_strays(path: Path, picks: Particles, tomogram: Volume, volume: Path, *, fate: str = "") -> None:
+    """Warnings where picks of `path` lie outside the tomogram of the file `volume`, or are said to be of another one.
+
+    fate: what becomes of those outside, where that is to be told.
+    """
+    if number := int(outside(picks, tomogram).sum()):
+        typer.echo(
+            f"voxpick: warning: {path}: {number} of {len(picks)} picks lie outside {volume}{fate}; "
+            "check their unit and frame",
+            err=True,
+        )
+    warn_of_another(path, picks, tomogram.name)
 
 
 def the_tomogram(path: Path, picks: Particles) -> str | None:

@@ -10,6 +10,7 @@ import typer
 
 from voxpick.cli import options as option
 from voxpick.errors import VoxpickError
+from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,7 @@ def train_command(
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Train on an endless stream of specimens instead.")] = False,
     checkpoint_limit: Annotated[float, typer.Option(min=0.01, help="Largest size of a checkpoint in MiB.")] = 16.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, patches and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of weights, patches and augmentation.")] = 0,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A training setting of every stage, key=value; may be repeated.")
     ] = None,

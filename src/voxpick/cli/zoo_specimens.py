@@ -82,7 +82,7 @@ def _require_same(path: Path, record: Mapping[str, Any]) -> None:
     try:
         found = yaml.safe_load((path / "simulation.yaml").read_text(encoding="utf-8"))
         same = all(found[key] == record[key] for key in ("seed", "model", "recipe"))
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         same = False
     if not same:
         raise VoxpickError(

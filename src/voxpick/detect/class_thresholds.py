@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from voxpick.errors import VoxpickError
+from voxpick.f_beta import check_beta
 
 FEW_PICKS = 10
 """A class with fewer picks takes the threshold that is best for all classes together."""
@@ -17,7 +17,7 @@ def best_threshold(scores: np.ndarray, right: np.ndarray, *, particles: int, bet
 
     right: (n,) bool, at most one right pick a particle; particles: how many there are. The threshold lies midway
     between the last pick kept and the first dropped; it is 0 where all are kept, and where none is right. Of equal
-    F-beta the one that keeps more. Raises VoxpickError for a beta that is not positive.
+    F-beta the one that keeps more. Raises VoxpickError for a beta that is not positive or beyond f_beta.MOST_BETA.
     """
     scores, right = np.asarray(scores, dtype=np.float64), np.asarray(right, dtype=bool)
     if beta > 0 and not right.any():
@@ -58,8 +58,7 @@ def expected_threshold(
     its curve and not the luck of single picks. What is kept then has a chance of about half the F1 that is reached.
     The threshold lies between the last pick kept and the first dropped. Raises VoxpickError as `best_threshold`.
     """
-    if not (np.isfinite(beta) and beta > 0):
-        raise VoxpickError(f"beta is {beta}; it must be a positive number")
+    check_beta(beta)
     if not len(scores):
         return 0.0, 0.0
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")

@@ -28,9 +28,10 @@ LIBRARY_SHARE = 1.2
 def parse_memory(text: str | float) -> int:
     """Bytes of a size such as 4G, 4.5GB, 800M or a plain number of bytes. Raises VoxpickError for anything else."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([kmgt]?)(i?b)?\s*", str(text), re.IGNORECASE)
-    if not match or not float(match[1]) > 0:
+    size = float(match[1]) * UNITS[match[2].upper()] if match else 0.0
+    if not 0 < size < float("inf"):
         raise VoxpickError(f"max_memory = {text!r}: not a size; use something like 4G or 800M")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    return int(size)
 
 
 def in_gigabytes(size: float) -> str:

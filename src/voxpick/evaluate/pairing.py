@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.curves import PrecisionRecall, precision_recall
+from voxpick.f_beta import check_beta
 from voxpick.particles import Particles
 
 
@@ -88,11 +89,11 @@ def score_pairing(picks: Particles, truth: Particles, *, radius: float, beta: fl
     The mean distance is that of the nearest pairs. In hit_ids and the curve, of two picks of one particle the one of
     higher score counts: so the pairs above a threshold are as many as can be at every threshold.
     Case of class names does not matter; the score has the truth's spelling of them.
-    Raises VoxpickError for a radius or beta that is not positive.
+    Raises VoxpickError for a radius or beta that is not positive, and for a beta beyond f_beta.MOST_BETA.
     """
-    for name, value in (("radius", radius), ("beta", beta)):
-        if not (np.isfinite(value) and value > 0):
-            raise VoxpickError(f"{name} is {value}; it must be a positive number")
+    if not (np.isfinite(radius) and radius > 0):
+        raise VoxpickError(f"radius is {radius}; it must be a positive number")
+    check_beta(beta)
     rows, partners = pair(picks.centers_zyx, truth.centers_zyx, radius=radius)
     distances = np.linalg.norm(picks.centers_zyx[rows] - truth.centers_zyx[partners], axis=1)
     ranked, of = pair(picks.centers_zyx, truth.centers_zyx, radius=radius, priority=picks.scores)

@@ -15,6 +15,10 @@ from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
 
 DATA_FILE = "training_data.yaml"
+SETTINGS_FILE = "settings.yaml"
+LOG_FILE = "log.csv"
+MADE_BY = "# Settings of a training by voxpick, all of them; --config takes them over."
+"""First line of settings.yaml, by which a run is known that was stopped before its first checkpoint."""
 
 DIFFERENT = {
     "mark": "the run began on other training data, or the same in another order; resume with those",
@@ -25,6 +29,22 @@ DIFFERENT = {
     "earlier": "the run began on the output of an earlier stage, which was trained anew since; begin this one anew",
 }
 """What is told of a mark that has changed."""
+
+
+def written_files(folder: Path) -> list[Path]:
+    """The files, other than the checkpoint, that a run in the folder writes anew when it begins."""
+    return [folder / name for name in (SETTINGS_FILE, DATA_FILE, LOG_FILE)]
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder is that of an earlier run: it holds a checkpoint, or settings.yaml as a run writes it."""
+    if (folder / "checkpoint.pt").exists():
+        return True
+    try:
+        with (folder / SETTINGS_FILE).open("rb") as file:
+            return file.readline(200).rstrip() == MADE_BY.encode()
+    except OSError:
+        return False
 
 
 class RunDirectory:
@@ -48,7 +68,7 @@ class RunDirectory:
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """The resolved settings as settings.yaml."""
-        write_text(self.path / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.path / SETTINGS_FILE, f"{MADE_BY}\n{yaml.safe_dump(settings, sort_keys=False)}")
 
     def write_data(self, names: Sequence[str], marks: Mapping[str, str]) -> None:
         """What the run learns from as training_data.yaml: names, and digests that `require_same_data` compares."""
@@ -61,7 +81,7 @@ class RunDirectory:
         """
         try:
             written = yaml.safe_load((self.path / DATA_FILE).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        except (OSError, ValueError, yaml.YAMLError):
             return
         for key, now in marks.items():
             before = written.get(key) if isinstance(written, dict) else None
@@ -88,7 +108,7 @@ class RunDirectory:
                 f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); delete it, or give another "
                 "--run-dir"
             ) from error
-        log = self.path / "log.csv"
+        log = self.path / LOG_FILE
         if log.is_file():
             try:
                 with log.open(newline="", encoding="utf-8") as file:
@@ -128,11 +148,11 @@ class RunDirectory:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path / "log.csv", text.getvalue())
+        write_text(self.path / LOG_FILE, text.getvalue())
         self.columns = columns
 
     def _append(self, row: dict[str, float]) -> None:
-        path = self.path / "log.csv"
+        path = self.path / LOG_FILE
         try:
             with path.open("a", newline="", encoding="utf-8") as file:
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from voxpick.errors import VoxpickError
+from voxpick.train.seeds import MOST_SEED
 
 
 class TrainSettings(BaseModel):
@@ -89,7 +90,7 @@ class TrainSettings(BaseModel):
     validate_minutes: float | None = Field(None, gt=0)
     validate_steps: int | None = Field(None, ge=1)
     checkpoint_seconds: float = Field(60.0, ge=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MOST_SEED)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
 
     @model_validator(mode="after")
