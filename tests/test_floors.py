@@ -14,6 +14,7 @@ GROUND = {
     "precision",
     "errors",
     "shrec_classes",
+    "f_beta",
     "default_method",
     "data",
     "__init__",

@@ -157,7 +157,15 @@ def test_folders_of_one_specimen_are_refused(bench):
 
 @pytest.mark.parametrize(
     "name, entries",
-    [("replica", 16), ("ablations", 9), ("robustness", 3), ("claims", 7), ("resnet3d", 4), ("augmentation", 5)],
+    [
+        ("replica", 16),
+        ("ablations", 9),
+        ("robustness", 3),
+        ("claims", 5),
+        ("losses", 3),
+        ("resnet3d", 4),
+        ("augmentation", 5),
+    ],
 )
 def test_the_committed_settings(name, entries):
     settings = load_settings(COMMITTED / name)
@@ -175,7 +183,9 @@ def parsed(words):
     return command.make_context(words[0], list(words[1 + group :]))
 
 
-@pytest.mark.parametrize("name", ["replica", "ablations", "robustness", "claims", "resnet3d", "zoo", "augmentation"])
+@pytest.mark.parametrize(
+    "name", ["replica", "ablations", "robustness", "claims", "losses", "resnet3d", "zoo", "augmentation"]
+)
 def test_every_command_of_the_committed_settings_parses(bench, name):
     bench.copy_settings(COMMITTED / name)
     methods = abilities()
