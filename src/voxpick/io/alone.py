@@ -21,12 +21,15 @@ PATIENCE_SECONDS = 10.0
 
 @contextmanager
 def alone_in(folder: str | Path, *, use: str, patience: float | None = None) -> Iterator[None]:
-    """Hold a folder, which is made if it is not there. Nothing is written; file systems without locks hold nothing.
+    """Hold a folder, which is made if it is not there, and removed again if what was to fill it fails before it has.
+
+    Nothing is written; file systems without locks hold nothing.
 
     use: what another process that holds it does, for the message. patience: seconds to wait for it, PATIENCE_SECONDS if
     not given. Raises VoxpickError when it does not end in that time.
     """
     place = Path(folder)
+    made = not place.exists()
     try:
         place.mkdir(parents=True, exist_ok=True)
         handle = os.open(place, os.O_RDONLY) if fcntl is not None else None  # Windows opens no folders
@@ -39,6 +42,11 @@ def alone_in(folder: str | Path, *, use: str, patience: float | None = None) -> 
         _lock(handle, place, use, time.monotonic() + (PATIENCE_SECONDS if patience is None else patience))
         try:
             yield
+        except BaseException:
+            if made:
+                with suppress(OSError):
+                    place.rmdir()  # unless there is something in it
+            raise
         finally:
             with suppress(OSError):  # closed alone, it would be held by children that were forked meanwhile
                 fcntl.flock(handle, fcntl.LOCK_UN)

@@ -16,8 +16,8 @@ import torch
 from voxpick.precision import choose_dtype
 
 FORMS = ("int8", "bfloat16", "float32")
-ROWS, PLACES = 1024, 1024
-"""A block of the 8-bit product, whose sums take 4 bytes: 4 MiB."""
+ROWS, PLACES = 1024, 512
+"""A block of the 8-bit product, whose sums take 4 bytes: 2 MiB."""
 FLOAT_ROWS, FLOAT_PLACES = 1024, 4096
 """A block of the others."""
 STEPS = 127
@@ -74,8 +74,8 @@ def _int8(coefficients: torch.Tensor) -> Largest:
         for first in range(0, len(best), PLACES):
             block = columns[:, first : first + PLACES].float()
             steps = block.abs().amax(dim=0).clamp(min=1e-30) / STEPS
-            rounded = (block / steps).round_().to(torch.int8)
-            tops = [torch._int_mm(part, rounded).amax(dim=0) for part in parts]
+            rounded = (block / steps).round_().to(torch.int8).T.contiguous()  # rows of both lie together in memory
+            tops = [torch._int_mm(rounded, part.T).amax(dim=1) for part in parts]
             best[first : first + PLACES] = torch.stack(tops).amax(dim=0) * (steps * step)
         return best
 
