@@ -159,7 +159,7 @@ def test_folders_of_one_specimen_are_refused(bench):
     "name, entries",
     [
         ("replica", 16),
-        ("ablations", 9),
+        ("ablations", 10),
         ("robustness", 3),
         ("claims", 5),
         ("losses", 3),
@@ -222,7 +222,10 @@ def test_the_ablations_train_what_the_paper_varied(bench):
         config = folders[f"cross-entropy-{layers}"]
         changes = yaml.safe_load(Path(config[config.index("--config") + 1]).read_text())
         weights = [0.3] + [1] * 12  # without the effective radii, which belong to the focal loss
-        assert changes == {"loss": "cross_entropy", "class_weights": weights, "network_settings": {"depth": layers}}
+        settings = {"depth": layers}
+        assert changes == {
+            "steps": 700, "loss": "cross_entropy", "class_weights": weights, "network_settings": settings
+        }  # fmt: skip
     assert not any(name.startswith("split-") for name in folders)
 
 
