@@ -65,27 +65,6 @@ class Detection:
         return Volume(painted, self.volume.voxel_size, name=self.volume.name)
 
 
-def detect(
-    volume: Volume,
-    localizer: Model,
-    classifier: Model | None = None,
-    *,
-    settings: DetectSettings | None = None,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Particles:
-    """Find the particles of a tomogram and name them; centres in A, sorted by score, most confident first.
-
-    A volume of another voxel size than the localizer's is rescaled, with a warning. Without a classifier every pick
-    is called by the localizer's one particle class. score = location_score * class_score. progress(step, done, total).
-    settings: None takes `make_settings` of the models. Raises VoxpickError for NaN or constant volumes and for models
-    that do not fit together.
-    """
-    return detect_with_segmentation(
-        volume, localizer, classifier, settings=settings, device=device, progress=progress
-    ).particles
-
-
 def detect_with_segmentation(
     volume: Volume,
     localizer: Model,
@@ -95,7 +74,13 @@ def detect_with_segmentation(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Detection:
-    """As `detect`, with the voxels of every pick labelled by its class."""
+    """Find the particles of a tomogram and name them; centres in A, sorted by score, most confident first.
+
+    A volume of another voxel size than the localizer's is rescaled, with a warning. Without a classifier every pick
+    is called by the localizer's one particle class. score = location_score * class_score. progress(step, done, total).
+    settings: None takes `make_settings` of the models. Raises VoxpickError for NaN or constant volumes and for models
+    that do not fit together.
+    """
     settings = settings or make_settings([classifier, localizer])
     _check_models(localizer, classifier)
     ready = prepare(volume, localizer.voxel_size, settings, spectrum=localizer.spectrum)
