@@ -11,7 +11,7 @@ from scipy.special import expit, logsumexp
 from voxpick.detect.budget import check_foreground
 from voxpick.detect.locate import Located
 from voxpick.detect.memory import parse_memory
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.scan import make_grid, scan
 from voxpick.detect.scan_settings import PeakSettings, PlaceSettings
@@ -19,6 +19,7 @@ from voxpick.detect.select import selected
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
 
 
@@ -88,7 +89,7 @@ def detect_peaks(
     tiles, number = [], 0
     for window, scores in scan(
         ready, model.network, grid, tile=settings.tile, max_memory=limit, device=choose_device(device),
-        progress=None if progress is None else lambda done, total: progress("scanning", done, total),
+        progress=of_step(progress, "scanning"),
     ):  # fmt: skip
         first = (window[0].start, window[1].start, window[2].start)
         tiles.append(confident(scores, first, threshold=settings.threshold))

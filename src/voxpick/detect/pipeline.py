@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,9 +23,8 @@ from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume, intensity_statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def localise(
         deviation=deviation,
         threshold=settings.threshold,
         device=where,
-        progress=_named(progress, "finding particles"),
+        progress=of_step(progress, "finding particles"),
         watch=foreground_watch(data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold),
     )
     check_foreground(len(found), data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold)
@@ -177,7 +175,7 @@ def name_particles(
         deviation=deviation,
         batch=batch,
         device=where,
-        progress=_named(progress, "naming particles"),
+        progress=of_step(progress, "naming particles"),
     )
 
 
@@ -203,12 +201,6 @@ def _particles(
 def _intensity(volume: Volume, settings: DetectSettings) -> tuple[float, float]:
     mean, deviation = intensity_statistics(volume)
     return mean, -deviation if settings.invert else deviation
-
-
-def _named(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(step, done, total)
 
 
 def _check_models(localizer: Model, classifier: Model | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from voxpick.detect.calibration import OF_NAMES
-from voxpick.detect.pipeline import Detection, Progress, name_particles
+from voxpick.detect.pipeline import Detection, name_particles
 from voxpick.detect.prepare import matched
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.select import selected
@@ -18,6 +18,7 @@ from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import Method
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
+from voxpick.progress import Progress
 from voxpick.volume import Volume, intensity_statistics
 
 NAMING_ALONE = ("subtomogram", "batch", "name_turns")
