@@ -10,13 +10,12 @@ from voxpick.detect.foreground import Foreground
 from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
-from voxpick.detect.pipeline import Detection
+from voxpick.detect.pipeline import Detection, picks_of
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.select import selected
 from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
-from voxpick.particles import Particles
 from voxpick.precision import choose_device
 from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
@@ -58,14 +57,7 @@ def detect_in_one_stage(
         located = locate(found.found, **chosen)
         labels, shares = vote(found, located, voting=settings.voting)
     located = located.moved(ready.sections.start, ready.grid.shape)
-    particles = Particles(
-        located.centers * ready.voxel_size,
-        classes=np.array(model.classes, dtype=object)[labels],
-        scores=located.scores * shares,
-        location_scores=located.scores,
-        class_scores=shares,
-        tomograms=np.full(len(located), volume.name, dtype=object),
-    )
+    particles = picks_of(located, model.classes, labels, shares, voxel_size=ready.voxel_size, tomogram=volume.name)
     return Detection(
         selected(particles, settings, ready.slab, volume.voxel_size), list(model.classes), volume, ready.slab, located,
         labels, ready.voxel_size, settings.model_dump(),

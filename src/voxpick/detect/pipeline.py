@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -94,7 +95,8 @@ def detect_with_segmentation(
             grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
         )
     index = np.ones(len(located), dtype=np.int64) if named is None else named.class_index
-    particles = _particles(located, named, index, classes, grid.voxel_size, volume.name)
+    shares = None if named is None else named.scores
+    particles = picks_of(located, classes, index, shares, voxel_size=grid.voxel_size, tomogram=volume.name)
     particles = selected(particles, settings, ready.slab, volume.voxel_size)
     return Detection(
         particles, list(classes), volume, ready.slab, located, index, grid.voxel_size, settings.model_dump()
@@ -179,21 +181,26 @@ def name_particles(
     )
 
 
-def _particles(
+def picks_of(
     located: Located,
-    named: Classified | None,
-    index: np.ndarray,
-    classes: list[str],
+    classes: Sequence[str],
+    labels: np.ndarray,
+    shares: np.ndarray | None,
+    *,
     voxel_size: float,
     tomogram: str,
 ) -> Particles:
-    names = np.array(classes, dtype=object)
+    """Located particles as picks, in the same order: centres in A, score = location_score * class_score.
+
+    labels: (n,) which of `classes` each has. shares: (n,) class scores; None where nothing named them. voxel_size: A,
+    of the grid they were located in.
+    """
     return Particles(
         centers_zyx=located.centers * voxel_size,
-        classes=names[index],
-        scores=located.scores if named is None else located.scores * named.scores,
+        classes=np.array(classes, dtype=object)[labels],
+        scores=located.scores if shares is None else located.scores * shares,
         location_scores=located.scores,
-        class_scores=None if named is None else named.scores,
+        class_scores=shares,
         tomograms=np.full(len(located), tomogram, dtype=object),
     )
 
