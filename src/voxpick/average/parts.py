@@ -88,7 +88,8 @@ def average_picks(
 ) -> Refined | None:
     """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes.
 
-    Picks outside their tomogram are left out, few or many: `require_inside` is for all picks of a picking.
+    reference: [z, y, x], as large as the boxes. Picks outside their tomogram are left out, few or many:
+    `require_inside` is for all picks of a picking.
     """
     parts = []
     for volume in volumes:

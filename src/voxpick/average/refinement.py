@@ -120,7 +120,10 @@ def oriented(subtomograms: Subtomograms, poses: Poses) -> Particles:
 def register(
     moving: np.ndarray, fixed: np.ndarray, settings: Alignment, *, voxel_size: float, rotations: np.ndarray
 ) -> Poses:
-    """The one pose in which the map `fixed` becomes `moving`; neither has a missing wedge."""
+    """The one pose in which the map `fixed` becomes `moving`, both [z, y, x]; neither has a missing wedge.
+
+    rotations: (n, 3, 3) that are tried first, as for `align`. voxel_size: A.
+    """
     alone = Subtomograms(moving[None], Particles(np.zeros((1, 3))), voxel_size, np.zeros((1, 3)))
     free = replace(settings, tilt_range_deg=None, finest_deg=min(settings.finest_deg, 1.0))
     return align(alone, fixed, free, rotations=rotations)

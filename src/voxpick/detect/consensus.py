@@ -118,7 +118,7 @@ def allowed(classes: Sequence[str], settings: ConsensusSettings, *, area: float,
     """How many picks of each class to take (0 of the background), by the ratios of the training data.
 
     area, height: A^2 and A, of what was searched. All in all `settings.number`, or density times area, less where less
-    than the training data's thickness was searched.
+    than the training data's thickness was searched. Raises VoxpickError without class ratios.
     """
     if not settings.class_ratios:
         raise VoxpickError(

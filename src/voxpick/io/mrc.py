@@ -75,7 +75,10 @@ def read_labels(path: str | Path) -> np.ndarray:
 
 
 def read_stack(path: str | Path) -> tuple[np.ndarray, float]:
-    """Read an image stack (a tilt series): float32 [image, y, x] and the pixel size in A (0 where unknown)."""
+    """Read an image stack (a tilt series): float32 [image, y, x] and the pixel size in A (0 where unknown).
+
+    Raises VoxpickError for a missing or foreign file, and for pixels that are not square.
+    """
     header = read_header(path)
     data = _read_data(path, header, memory_map=True)
     x, y, _ = header.voxel_size_xyz

@@ -199,6 +199,7 @@ def train(
 
     classes: names by number in the class masks, from 1 on; they are those of the model. The denoiser needs volumes with
     noise-free density. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    Raises VoxpickError for a segmenter without an earlier denoiser, and for volumes of another voxel size.
     """
     require_voxel_size(volumes, model)
     augmentation = Augmentation.of(settings)

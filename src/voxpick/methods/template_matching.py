@@ -157,7 +157,10 @@ def make_target(
     whitening: Whitening | None = None,
     device: torch.device | str = "cpu",
 ) -> Target:
-    """A template as the settings have it searched; radius: A, within which there is one peak."""
+    """A template as the settings have it searched; radius: A, within which there is one peak.
+
+    rotations: (n, 3, 3), of the template, that act on (z, y, x) column vectors.
+    """
     options: dict[str, Any] = {
         "optics": settings.optics(), "tilt_range_deg": settings.wedge(), "whitening": whitening,
         "edge": settings.mask_edge / template.voxel_size, "device": device,

@@ -181,7 +181,7 @@ def pack_specimen(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packing:
-    """Steps 1 to 3: particles in the slab."""
+    """Steps 1 to 3: particles in the slab. Raises VoxpickError for no structures, and for contrast of unknown ones."""
     if not structures:
         raise VoxpickError("no structures to simulate; name at least one")
     if unknown := sorted(set(recipe.contrast) - set(structures)):
