@@ -15,6 +15,7 @@ GROUND = {
     "errors",
     "shrec_classes",
     "f_beta",
+    "progress",
     "default_method",
     "data",
     "__init__",

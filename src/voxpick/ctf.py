@@ -17,7 +17,7 @@ HC_KEV_NM = 1.23984198
 
 
 def wavelength_nm(voltage_kv: float) -> float:
-    """Relativistic electron wavelength: 1.96875e-3 nm at 300 kV."""
+    """Relativistic electron wavelength: 1.96875e-3 nm at 300 kV. Raises VoxpickError for a voltage not above 0."""
     if voltage_kv <= 0:
         raise VoxpickError(f"the acceleration voltage is {voltage_kv} kV; it must be positive (usually 200 or 300)")
     return HC_KEV_NM / math.sqrt(voltage_kv * (voltage_kv + 2 * ELECTRON_REST_ENERGY_KEV))

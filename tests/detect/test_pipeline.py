@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from blobs import model, scattered, tomogram
 
-from voxpick.detect.pipeline import DetectSettings, detect, detect_with_segmentation, make_settings
+from voxpick.detect.pipeline import DetectSettings, detect_with_segmentation, make_settings
 from voxpick.errors import VoxpickError
 from voxpick.volume import Volume, intensity_statistics
 
@@ -24,6 +24,10 @@ def case(*, voxel_size: float = 10.0, seed: int = 0, stretch: float = 1.0):
     levels = (4.0 / deviation, 12.0 / deviation)
     localizer = model(levels[:1], ["particle"], threshold=0.5)
     return volume, centers * voxel_size, truth, localizer, model(levels, NAMES)
+
+
+def detect(*given, **settings):
+    return detect_with_segmentation(*given, **settings).particles
 
 
 def match(particles, centers):

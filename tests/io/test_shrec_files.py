@@ -194,8 +194,6 @@ def test_submission_is_sorted_and_rounded(tmp_path: Path) -> None:
     particles = Particles(centers, classes=np.array(["a", "b", "c"]), scores=np.array([0.2, 0.9, 0.9]))
     write_submission(tmp_path / "s.txt", particles)
     assert (tmp_path / "s.txt").read_text() == "b 2 1 0\nc 156 0 0\na 3 2 1\n"
-    write_submission(tmp_path / "s.txt", particles, whole_voxels=False, z_offset=156)
-    assert (tmp_path / "s.txt").read_text().splitlines()[0] == "b 2.490 1.490 156.490"
     with pytest.raises(VoxpickError, match="'a b'"):
         write_submission(tmp_path / "s.txt", particles.with_columns(classes=np.array(["a b", "b", "c"])))
     assert round_half_away(np.array([0.5, 1.5, 2.5, -0.5, -1.5, 2.4])).tolist() == [1, 2, 3, -1, -2, 2]

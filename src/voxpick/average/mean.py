@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,8 +22,6 @@ def average(
     *,
     tilt_range_deg: tuple[float, float] | None = (-60.0, 60.0),
     device: str = "cpu",
-    name: str = "average",
-    progress: Callable[[int, int], None] | None = None,
 ) -> Volume:
     """The map whose turned and shifted copies the subtomograms are, in the map's own frame.
 
@@ -63,13 +59,11 @@ def average(
             times += len(boxes)
         else:
             times += wedge(inside.frequencies @ rotations.transpose(1, 2)).sum(0)
-        if progress:
-            progress(rows.stop, count)
     spectrum = torch.fft.rfftn(total).flatten()
     mean = torch.zeros_like(spectrum)
     mean[inside.where] = spectrum[inside.where] / times.clamp(min=1)
     data = torch.fft.irfftn(mean.reshape(n, n, n // 2 + 1), s=(n, n, n))
-    return Volume(data.cpu().numpy(), subtomograms.voxel_size, name=name)
+    return Volume(data.cpu().numpy(), subtomograms.voxel_size, name="average")
 
 
 def finer(boxes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ A_ref. The paper draws random positions without saying where; here they keep awa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +20,9 @@ from voxpick.average.refinement import Refined, refine
 from voxpick.average.subtomograms import centred_within, extract, join
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
+from voxpick.progress import Progress
 from voxpick.volume import Volume
 
-Report = Callable[[str, int, int], None]
 CANDIDATES = 50
 """Random places tried for each one wanted."""
 
@@ -58,7 +58,7 @@ def average_part(
     *,
     reference: np.ndarray,
     rng: np.random.Generator,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> PartAverages:
     """A of a part, with A_ref of as many of the sure picks, and A_random of places away from `everything`.
 
@@ -84,11 +84,12 @@ def average_picks(
     *,
     reference: np.ndarray | None,
     rng: np.random.Generator,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Refined | None:
     """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes.
 
-    Picks outside their tomogram are left out, few or many: `require_inside` is for all picks of a picking.
+    reference: [z, y, x], as large as the boxes. Picks outside their tomogram are left out, few or many:
+    `require_inside` is for all picks of a picking.
     """
     parts = []
     for volume in volumes:
@@ -162,7 +163,7 @@ def leaves_no_box(volume: Volume, picks: Particles, how: Averaging) -> bool:
     return bool(2 * within.sum() >= len(picks) and not (whole if how.edges == "drop" else within).any())
 
 
-def _within(report: Report | None, name: str) -> Report | None:
+def _within(report: Progress | None, name: str) -> Progress | None:
     if report is None:
         return None
     return lambda step, done, total: report(f"{name}, {step}", done, total)

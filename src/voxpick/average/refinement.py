@@ -23,9 +23,9 @@ from voxpick.average.subtomograms import Subtomograms
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.particles import Particles
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
 
-Report = Callable[[str, int, int], None]
 FSC_EDGE = 5.0
 """Voxels over which the mask of the correlation falls off; a steep one carries coarse agreement into fine shells."""
 
@@ -56,7 +56,7 @@ def refine(
     rng: np.random.Generator,
     rotations: np.ndarray | None = None,
     reference: np.ndarray | None = None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Refined:
     """Align and average, `iterations` times.
 
@@ -90,7 +90,7 @@ def refine(
         for k, half in enumerate(halves):
             target = reference if iteration == 0 and reference is not None else half.map
             step_name = f"iteration {iteration + 1}, half {k + 1}"
-            half.align(target, now, searched, _of_step(report, step_name), recentre=from_nothing)
+            half.align(target, now, searched, of_step(report, step_name), recentre=from_nothing)
         if from_nothing and rotations is not None:
             halves[1].turn_onto(halves[0].map, now, rotations)
         reached = halves[0].correlation(halves[1], rng).resolution()
@@ -120,7 +120,10 @@ def oriented(subtomograms: Subtomograms, poses: Poses) -> Particles:
 def register(
     moving: np.ndarray, fixed: np.ndarray, settings: Alignment, *, voxel_size: float, rotations: np.ndarray
 ) -> Poses:
-    """The one pose in which the map `fixed` becomes `moving`; neither has a missing wedge."""
+    """The one pose in which the map `fixed` becomes `moving`, both [z, y, x]; neither has a missing wedge.
+
+    rotations: (n, 3, 3) that are tried first, as for `align`. voxel_size: A.
+    """
     alone = Subtomograms(moving[None], Particles(np.zeros((1, 3))), voxel_size, np.zeros((1, 3)))
     free = replace(settings, tilt_range_deg=None, finest_deg=min(settings.finest_deg, 1.0))
     return align(alone, fixed, free, rotations=rotations)
@@ -180,9 +183,3 @@ class _Half:
         size = self.subtomograms.voxel_size
         mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=FSC_EDGE)
         return half_map_correlation(self.map, other.map, voxel_size=size, mask=mask, rng=rng)
-
-
-def _of_step(report: Report | None, step: str) -> Callable[[int, int], None] | None:
-    if report is None:
-        return None
-    return lambda done, total: report(step, done, total)

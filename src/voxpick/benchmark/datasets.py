@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 
-import yaml
-
 from voxpick.benchmark.commands import simulate_command
 from voxpick.benchmark.data_settings import SETS, Data, DataSet, Recipe
 from voxpick.benchmark.fingerprint import fingerprint, of_model_folder
@@ -16,6 +14,7 @@ from voxpick.benchmark.settings import Settings
 from voxpick.benchmark.steps import Steps
 from voxpick.errors import VoxpickError
 from voxpick.io.shrec_model import open_model
+from voxpick.io.yaml_file import read_notes
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def _require_apart(sets: Datasets) -> None:
 
 
 def _seed_of(folder: Path) -> list[str]:
+    record = read_notes(folder / "simulation.yaml")
     try:
-        record = yaml.safe_load((folder / "simulation.yaml").read_text(encoding="utf-8"))
         return [f"seed {record['seed']} model {record['model']} of {record['recipe']['size_zyx']}"]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return []

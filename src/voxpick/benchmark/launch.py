@@ -66,7 +66,7 @@ class Interrupted(KeyboardInterrupt):
         self.outcome = outcome
 
 
-def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | None = None) -> Outcome:
+def launch(command: Sequence[str], log: Path) -> Outcome:
     """Run a command to its end. On Ctrl-C it gets one SIGINT, is waited for, and Interrupted is raised."""
     log.parent.mkdir(parents=True, exist_ok=True)
     note, device_note = _notes(log)
@@ -77,7 +77,7 @@ def launch(command: Sequence[str], log: Path, *, environment: dict[str, str] | N
     with log.open("wb") as output:
         process = subprocess.Popen(
             starter, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
-            env={**os.environ, **(environment or {}), DEVICE_MEMORY: str(device_note.absolute())},
+            env={**os.environ, DEVICE_MEMORY: str(device_note.absolute())},
         )  # fmt: skip
         try:
             process.wait()

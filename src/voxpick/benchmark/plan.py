@@ -70,7 +70,8 @@ def stages_to_train(entry: Entry, methods: Methods) -> tuple[str, ...]:
 def stage_minutes(name: str, settings: Settings, methods: Methods) -> dict[str, float | None]:
     """Minutes of each stage that an entry trains: the benchmark's less those of the borrowed parts, split by share.
 
-    None for a stage whose changes give a budget of their own, and for all where the benchmark gives none.
+    None for a stage whose changes give a budget of their own, and for all where the benchmark gives none. Raises
+    VoxpickError where the borrowed parts leave no time.
     """
     entry, total = settings.entries[name], settings.benchmark.minutes
     own = stages_to_train(entry, methods)

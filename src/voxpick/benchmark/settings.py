@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from voxpick.benchmark.data_settings import SETS, Data, Strict, Sweep
 from voxpick.errors import VoxpickError
+from voxpick.io.yaml_file import read_settings_file
 
 MAIN_FILE = "benchmark.yaml"
 
@@ -168,12 +168,7 @@ def _check_entry(path: Path, name: str, entry: Entry, entries: dict[str, Entry],
 
 
 def _read(kind: type[S], path: Path) -> S:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise VoxpickError(f"{path}: expected lines of 'key: value'")
+    values = read_settings_file(path)
     try:
         return kind.model_validate(values)
     except ValidationError as error:

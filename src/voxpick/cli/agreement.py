@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
+from voxpick.cli.agreement_picks import check_tomograms, frame_of, of_class, read_picking
 from voxpick.cli.given import is_given, shown
 from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from voxpick.cli.agreement_averages import AverageOptions
     from voxpick.evaluate.agreement import Agreement
     from voxpick.particles import Particles
-    from voxpick.volume import Volume
 
 WRITTEN = ("both.csv", "only_picks.csv", "only_other.csv", "agreement.json", "report.html")
 """The files of every comparison."""
@@ -150,10 +150,10 @@ def _compare(
     from voxpick.report.agreement_page import build_agreement_report
 
     volumes = [] if averages is None else averages.read(voxel_size)
-    mask, size, shape = _frame(near, volumes, voxel_size)
-    read = [_read(path, volumes, size, shape) for path in (picks_path, other_path)]
-    picks, other = (_of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
-    _check_tomograms(picks, other, picks_path, other_path, near)
+    mask, size, shape = frame_of(near, volumes, voxel_size)
+    read = [read_picking(path, volumes, size, shape) for path in (picks_path, other_path)]
+    picks, other = (of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
+    check_tomograms(picks, other, picks_path, other_path, near)
     plan = None if averages is None else averages.plan(volumes, dict(zip((picks_path, other_path), read, strict=True)))
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
@@ -190,23 +190,6 @@ def _replace(writers: Mapping[Path, Callable[[Path], object]], earlier: Sequence
             averages.rmdir()
 
 
-def _frame(
-    near: Path | None, volumes: Sequence[Volume], voxel_size: float | None
-) -> tuple[np.ndarray | None, float | None, tuple[int, int, int] | None]:
-    """The mask, and voxel size (A) and shape of what the picks lie in, where a mask or a tomogram tells."""
-    from voxpick.io.mrc import read_labels, read_voxel_size
-
-    mask = None if near is None else read_labels(near)
-    for volume in volumes:
-        if mask is not None and mask.shape != volume.shape:
-            raise VoxpickError(f"{near}: has shape {mask.shape} (z, y, x), the tomogram {volume.shape}; take one frame")
-    if volumes:
-        return mask, volumes[0].voxel_size, volumes[0].shape
-    if mask is None or near is None:
-        return None, voxel_size, None
-    return mask, voxel_size or read_voxel_size(near), mask.shape
-
-
 def _distances(parts: Mapping[str, Particles], mask: np.ndarray, size: float) -> dict[str, dict[str, list[float]]]:
     """The histogram of each part's distances to the mask, whose field of distances is computed once."""
     import numpy as np
@@ -217,81 +200,6 @@ def _distances(parts: Mapping[str, Particles], mask: np.ndarray, size: float) ->
     found = distances_to_mask(joined(list(parts.values())), mask, voxel_size=size)
     ends = np.cumsum([len(part) for part in parts.values()])
     return {name: histogram(mine) for name, mine in zip(parts, np.split(found, ends[:-1]), strict=True)}
-
-
-def _read(path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None) -> Particles:
-    """The picks of a file; where it names several tomograms, those of the volumes, each in its own frame."""
-    import numpy as np
-
-    from voxpick.io.formats import read_particles
-    from voxpick.particles import joined
-
-    picks = read_particles(path, voxel_size=size, shape=shape)
-    names, wanted = np.asarray(picks.tomograms).astype(str), [volume.name for volume in volumes]
-    if volumes and {*names} & {*wanted} and (len({*names}) > 1 or len(volumes) > 1):
-        parts = []
-        for volume in volumes:
-            here = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
-            parts.append(here[np.asarray(here.tomograms).astype(str) == volume.name])
-        picks = joined(parts)
-        _tell_of_others(path, {*names} - {*wanted})
-    elif volumes and (len({*names}) > 1 or len(volumes) > 1):
-        picks = picks[:0]
-    if len(picks) == 0:
-        of = f" of {' or '.join(wanted)}" if len(names) else ""
-        raise VoxpickError(f"{path}: holds no picks{of}, so there is nothing to compare")
-    return picks
-
-
-def _of_class(path: Path, picks: Particles, only: str | None) -> Particles:
-    """The picks of class `only`, where it is given. Raises VoxpickError for none, naming the file."""
-    if only is None:
-        return picks
-    known = sorted({str(name) for name in picks.classes})
-    if only not in known:
-        raise VoxpickError(f"{path}: holds no picks of class {only!r}, but {', '.join(known)}")
-    return picks[picks.classes == only]
-
-
-def _tell_of_others(path: Path, names: set[str]) -> None:
-    """A warning that picks of other tomograms than those given are not compared."""
-    if names:
-        some = ", ".join(sorted(names)[:3] + ["..."] * (len(names) > 3))
-        others = "another tomogram" if len(names) == 1 else f"{len(names)} other tomograms"
-        typer.echo(f"voxpick: warning: {path}: picks of {others} are left out ({some})", err=True)
-
-
-def _check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near: Path | None) -> None:
-    """Refuse pickings that name several tomograms and share none, and one mask for several; tell what one alone has."""
-    names = [{str(name) for name in table.to_frame()["tomogram"]} for table in (a, b)]
-    if max(len(mine) for mine in names) == 1:
-        _warn_of_two_tomograms(a, b, path_a, path_b)
-        return
-    if near is not None:
-        raise VoxpickError(f"{near}: is the mask of one tomogram, but the picks name several; compare one at a time")
-    if not names[0] & names[1]:
-        listed = [", ".join(sorted(mine)[:3]) for mine in names]
-        raise VoxpickError(f"{path_a} names the tomograms {listed[0]}, {path_b} {listed[1]}; none is in both")
-    for path, lone in ((path_a, names[0] - names[1]), (path_b, names[1] - names[0])):
-        if lone:
-            some = sorted(lone)[:3] + ["..."] * (len(lone) > 3)
-            typer.echo(
-                f"voxpick: warning: {path}: alone has picks in {', '.join(some)}; they count as found by it alone",
-                err=True,
-            )
-
-
-def _warn_of_two_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path) -> None:
-    """A warning where two files each name one tomogram, and not the same."""
-    from voxpick.cli.truth import the_tomogram
-
-    one, other = the_tomogram(path_a, a), the_tomogram(path_b, b)
-    if None not in (one, other) and one != other:
-        typer.echo(
-            f"voxpick: warning: {path_a}: says its picks are of {one!r}, {path_b} of {other!r}; they are compared as "
-            "if of one tomogram",
-            err=True,
-        )
 
 
 def _told_apart(picks: Path, other: Path) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voxpick.errors import VoxpickError
+from voxpick.io.yaml_file import read_settings_file
 
 
 def read_assignments(
@@ -39,17 +40,10 @@ def read_assignments(
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """Settings from YAML."""
-    import yaml
-
+    """Settings from YAML; none without a file. Raises VoxpickError for one that is no YAML with names for keys."""
     if path is None:
         return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise VoxpickError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise VoxpickError(f"{path}: expected lines of 'key: value'")
+    values = read_settings_file(path)
     for key in values:
         if not isinstance(key, str):
             raise VoxpickError(f"{path}: the key {key} is not a name; put it in quotes")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from voxpick.detect.pipeline import Detection
     from voxpick.networks.model import Model
+    from voxpick.progress import Progress
     from voxpick.volume import Volume
 
 
@@ -30,7 +29,7 @@ class Detector:
         model = self.classifier or list(self.models.values())[-1]
         return [name for name in model.classes if name != "background"]
 
-    def __call__(self, volume: Volume, *, device: str, progress: Callable[[str, int, int], None]) -> Detection:
+    def __call__(self, volume: Volume, *, device: str, progress: Progress) -> Detection:
         """The picks of a tomogram."""
         from voxpick.methods.catalogue import find_method
         from voxpick.methods.naming import detect_and_name

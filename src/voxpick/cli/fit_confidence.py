@@ -134,7 +134,10 @@ def ball_radii(truths: Sequence[ShrecTruth]) -> dict[str, float]:
 
 
 def cross_validated(scores: np.ndarray, right: np.ndarray) -> Reliability:
-    """How calibrated scores are that a map made from other picks gives; every fold-th pick is held out in turn."""
+    """How calibrated scores are that a map made from other picks gives; every fold-th pick is held out in turn.
+
+    scores: (n,) in [0, 1]. right: (n,) bool.
+    """
     mapped = scores.copy()
     fold = np.random.default_rng(0).permutation(len(scores)) % FOLDS
     for number in range(FOLDS):

@@ -68,7 +68,7 @@ def middle_of(held_out: TrainingVolume, *, side: int) -> Crop:
 
 
 def particle_sizes(occupancy: np.ndarray, n: int) -> np.ndarray:
-    """Voxels of the particles 1..n."""
+    """Voxels of the particles 1..n: (n,). occupancy: row + 1 of the particle of each voxel [z, y, x], 0 for none."""
     counts = np.zeros(n + 1, dtype=np.int64)
     for section in occupancy:
         counts += np.bincount(np.asarray(section).ravel(), minlength=n + 1)[: n + 1]

@@ -16,10 +16,11 @@ from voxpick.errors import VoxpickError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from voxpick.detect.pipeline import Detection, Progress
+    from voxpick.detect.pipeline import Detection
     from voxpick.match.histogram import ScoreHistogram
     from voxpick.match.search import Matched
     from voxpick.particles import Particles
+    from voxpick.progress import Progress
     from voxpick.volume import Volume
 
 TEMPLATES = typer.Option(

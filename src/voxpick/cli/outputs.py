@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voxpick.errors import VoxpickError
+from voxpick.io.yaml_file import read_notes
 
 GENERATOR = b'<meta name="generator" content="voxpick">'
 OVERWRITE = "add --overwrite to replace it, or give another --output"
@@ -39,7 +40,7 @@ def keep_existing(outputs: Iterable[Path], *, overwrite: bool, way_out: str = OV
 
 def recorded_tomograms(record: Path, files: Mapping[str, Path]) -> dict[str, str]:
     """The tomograms whose picks a folder holds, by name, when those of `files` are added to its `record` (YAML)."""
-    return {**_tomograms(_read(record)), **{name: str(path.resolve()) for name, path in files.items()}}
+    return {**_tomograms(read_notes(record)), **{name: str(path.resolve()) for name, path in files.items()}}
 
 
 def recorded_files(record: Path, name: str, tomogram: Path, written: Iterable[str]) -> dict[str, list[str]]:
@@ -47,7 +48,7 @@ def recorded_files(record: Path, name: str, tomogram: Path, written: Iterable[st
 
     Of NAME itself earlier files are kept if they were of the same tomogram.
     """
-    found = _read(record)
+    found = read_notes(record)
     noted = found.get("written")
     earlier = {str(each): sorted(_own(found, str(each))) for each in noted} if isinstance(noted, dict) else {}
     same = _tomograms(found).get(name) == str(tomogram.resolve()) or _notes_no_tomogram(found)
@@ -65,7 +66,7 @@ def keep_other_picks(
     """
     if overwrite:
         return
-    patterns, found = list(patterns), _read(record)
+    patterns, found = list(patterns), read_notes(record)
     earlier = _tomograms(found)
     for name, tomogram in files.items():
         own = _own(found, name) if name in earlier or _notes_no_tomogram(found) else set()
@@ -86,7 +87,7 @@ def keep_foreign_notes(
     record, import_list, records: names of files in the folder; import_list is None where none is written.
     Raises VoxpickError unless `overwrite`.
     """
-    own = [name for name in records if "voxpick" in _read(folder / name)]
+    own = [name for name in records if "voxpick" in read_notes(folder / name)]
     for name in (record, import_list):
         if overwrite or name is None or not (folder / name).exists():
             continue
@@ -124,13 +125,3 @@ def _own(found: dict[str, Any], name: str) -> set[str]:
     noted = found.get("written")
     files = noted.get(name) if isinstance(noted, dict) else None
     return {str(file) for file in files} if isinstance(files, list) else {f"{name}{suffix}" for suffix in BY_DEFAULT}
-
-
-def _read(record: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}

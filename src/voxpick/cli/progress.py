@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Report = Callable[[int, int], None]
+from voxpick.progress import Progress, StepProgress
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Report]:
+def progress_bar(description: str) -> Iterator[StepProgress]:
     """Yield report(done, total), which moves a bar on stderr; outside a terminal it prints a line per 25 %."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -28,7 +28,7 @@ def progress_bar(description: str) -> Iterator[Report]:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with Bars(*columns, console=console) as progress:
         task = progress.add_task(description, total=None)
 
         def report(done: int, total: int) -> None:
@@ -38,7 +38,7 @@ def progress_bar(description: str) -> Iterator[Report]:
 
 
 @contextmanager
-def step_bars(prefix: str) -> Iterator[Callable[[str, int, int], None]]:
+def step_bars(prefix: str) -> Iterator[Progress]:
     """Yield report(step, done, total): a bar for each step of longer work, one after another."""
     from contextlib import ExitStack
 
@@ -55,7 +55,7 @@ def step_bars(prefix: str) -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _plain(description: str, write: Callable[[str], object]) -> Report:
+def _plain(description: str, write: Callable[[str], object]) -> StepProgress:
     shown = -1
 
     def report(done: int, total: int) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from voxpick.io.yaml_file import read_notes
+
 
 def read_simulation(directory: Path) -> dict[str, Any]:
     """The notes of a model folder; empty where there is no simulation.yaml that can be read."""
-    import yaml
-
-    try:
-        found = yaml.safe_load((directory / "simulation.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_notes(directory / "simulation.yaml")
 
 
 def simulated_thickness(directory: Path) -> int | None:

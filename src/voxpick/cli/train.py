@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from voxpick.cli import training_data
-from voxpick.cli.training_data import read_training_volume
+from voxpick.cli.training_run import Writing, keep_foreign, train_stage
 from voxpick.default_method import DEFAULT_METHOD
-from voxpick.errors import VoxpickError
 from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from voxpick.cli.training_data import TrainingData
-    from voxpick.cli.training_stage import HeldOut, StageTraining
-    from voxpick.io.run_directory import RunDirectory
-    from voxpick.networks.model import Model
-    from voxpick.train.settings import TrainSettings
 
 HELP = """Teach a network to find particles, to name them, or both, as one of the methods does.
 
@@ -136,144 +128,8 @@ def register(app: typer.Typer) -> None:
 
         run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
         writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
-        _keep_foreign(writing, config)
-        _train(
+        keep_foreign(writing, config)
+        train_stage(
             data or [], read, settings, chosen_preset, writing, validation=validation, side=validation_side,
             start=start, device=device,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Writing:
-    """Where a training writes its model and its run, and what it may go on from or replace there."""
-
-    output: Path
-    run_dir: Path
-    resume: bool
-    overwrite: bool
-    tensorboard: bool
-
-
-def _keep_foreign(writing: Writing, config: Path | None) -> None:
-    """Raise VoxpickError where the run would write over its --config, or over files that no earlier run made."""
-    from voxpick.cli.outputs import keep_existing, keep_inputs
-    from voxpick.io.run_directory import is_run, written_files
-
-    if writing.resume or writing.overwrite:
-        return
-    files = written_files(writing.run_dir)
-    keep_inputs(files, [config], option="--run-dir")
-    keep_existing(
-        files, overwrite=is_run(writing.run_dir),
-        way_out="add --overwrite to replace it, or give another --run-dir",
-    )  # fmt: skip
-
-
-def _train(
-    data: list[Path], read: Callable[[Any], TrainingData], settings: TrainSettings, preset: str, writing: Writing,
-    *, validation: Path | None, side: int, start: Model | None, device: str,
-) -> None:  # fmt: skip
-    """Read, train, write."""
-    from voxpick.cli.training_marks import require_other_place
-    from voxpick.cli.training_model import other_stages
-    from voxpick.cli.training_stage import StageTraining
-    from voxpick.io.alone import alone_in
-    from voxpick.io.atomic import require_writable
-    from voxpick.precision import choose_device
-
-    if validation is not None:
-        require_other_place(validation, data)
-    earlier = other_stages(
-        writing.output, settings.method, settings.stage, replace=writing.resume or writing.overwrite
-    )  # fmt: skip
-    require_writable(writing.output.parent)
-    where = choose_device(device)
-    source = read(where)
-    model = _untrained(settings, source, start)
-    held_out = _held_out(validation, side, data, source)
-    stage = StageTraining(settings, preset, source, model, earlier, held_out, where)
-    if held_out is not None and stage.validate is None:
-        typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
-
-    with alone_in(writing.run_dir, use="trains"):
-        _run(stage, writing, start)
-
-
-def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
-    """Train in the run folder, and write the model once the budget is spent."""
-    from voxpick.cli.training_stop import stopping_on_signals
-
-    run, state = _opened(stage, writing)
-    typer.echo(_network(stage.model))
-    typer.echo(f"Losses and validation scores go to {writing.run_dir / 'log.csv'}")
-    name = stage.settings.stage
-    with stopping_on_signals() as stop:
-        fitted = stage.run(run, state, title=f"the {name}", stop=stop, save=run.save_checkpoint)
-    run.write_settings(stage.written)
-    if fitted.interrupted:
-        typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
-        raise typer.Exit(130)
-    replace = writing.resume or writing.overwrite
-    typer.echo(stage.write(writing.output, fitted, held=writing.run_dir, replace=replace, start=start))
-
-
-def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:
-    """A model of the stage, with the weights of `start` where there is one."""
-    from voxpick.detect.rescale import same_voxel_size
-    from voxpick.methods.catalogue import find_method
-    from voxpick.train.fine_tuning import take_weights
-
-    model = find_method(settings.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
-    if start is not None and (new := take_weights(start, model)):
-        typer.echo(f"new to the network: {', '.join(new)}; {_kept(model.classes, new)}")
-    if start is not None and not settings.keep_spectrum and same_voxel_size(start.voxel_size, model.voxel_size):
-        model.spectrum = start.spectrum
-    return model
-
-
-def _held_out(validation: Path | None, side: int, data: list[Path], source: TrainingData) -> HeldOut | None:
-    """The tomogram to validate on. Raises VoxpickError for one that is trained on."""
-    from voxpick.cli.training_marks import require_other_content
-    from voxpick.cli.training_stage import HeldOut
-
-    if validation is None:
-        return None
-    volume = read_training_volume(validation)
-    require_other_content(validation, volume, data, source.tomograms)
-    return HeldOut(volume, validation, side)
-
-
-def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[str, Any] | None]:
-    """The run folder, and the checkpoint to go on from. Raises VoxpickError where an earlier run is in the way."""
-    from voxpick.io.run_directory import LOG_FILE, RunDirectory
-
-    run = RunDirectory(writing.run_dir, tensorboard=writing.tensorboard)
-    if not writing.resume and run.checkpoint_path.exists():
-        if not writing.overwrite:
-            raise VoxpickError(
-                f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, drop it by "
-                "--overwrite, or give another --run-dir"
-            )
-        for path in (run.checkpoint_path, run.path / LOG_FILE):
-            path.unlink(missing_ok=True)
-    state = run.load_checkpoint() if writing.resume else None
-    if state is None:
-        run.write_settings(stage.written)
-    stage.note_data(run, resumed=state is not None)
-    if state is not None and stage.validate is None and state["progress"].get("best_weights") is not None:
-        typer.echo("resumed without --validation: the run's best score so far is dropped", err=True)
-    return run, state
-
-
-def _kept(classes: list[str], new: list[str]) -> str:
-    """What is left of given weights, of whose classes `new` are none."""
-    known = [name for name in classes if name not in ("background", *new)]
-    return f"it goes on with what it knows of {', '.join(known)}" if known else "it knows none of these classes yet"
-
-
-def _network(model: Model) -> str:
-    """The network in one line."""
-    parameters = sum(weights.numel() for weights in model.network.parameters())
-    told = model.network.extra_repr().split(", ")
-    details = ", ".join(each for each in told if each != f"parameters={parameters:,}")
-    return f"Network: {model.name}, {parameters:,} parameters{f' ({details})' if details else ''}"

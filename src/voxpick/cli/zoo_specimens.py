@@ -77,14 +77,10 @@ def _specimen(path: Path, role: str, number: int, size: tuple[int, int, int], de
 
 def _require_same(path: Path, record: Mapping[str, Any]) -> None:
     """Raise VoxpickError unless the folder was simulated from this record, by whatever version."""
-    import yaml
+    from voxpick.cli.simulation_notes import read_simulation
 
-    try:
-        found = yaml.safe_load((path / "simulation.yaml").read_text(encoding="utf-8"))
-        same = all(found[key] == record[key] for key in ("seed", "model", "recipe"))
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        same = False
-    if not same:
+    found = read_simulation(path)
+    if any(key not in found or found[key] != record[key] for key in ("seed", "model", "recipe")):
         raise VoxpickError(
             f"{path}: is not the specimen that this model needs (seed {record['seed']}, number {record['model']}, "
             f"voxels {record['recipe']['size_zyx']}); remove it, or give another --data"

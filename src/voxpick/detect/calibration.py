@@ -106,7 +106,8 @@ def fit_score_map(scores: np.ndarray, right: np.ndarray) -> ScoreMap:
 def isotonic_regression(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Least squares of y by a function that never falls with x, weighted: its distinct x, rising, and values there.
 
-    Pool adjacent violators: blocks of neighbours that fall are replaced by their mean until none is left.
+    x, y, weights: (n,), the weights above 0. Pool adjacent violators: blocks of neighbours that fall are replaced by
+    their mean until none is left.
     """
     distinct, inverse = np.unique(x, return_inverse=True)
     weight = np.bincount(inverse, weights)

@@ -19,7 +19,7 @@ from voxpick.detect.budget import SPARE_BYTES
 from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, settled_bytes
 from voxpick.detect.peaks import as_detection
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import prepare
 from voxpick.detect.scan import cut
 from voxpick.detect.scan_settings import CentreSettings
@@ -28,6 +28,7 @@ from voxpick.geometry import HALF_TURNS
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS, STRIDE
 from voxpick.precision import choose_device, choose_dtype
+from voxpick.progress import Progress
 from voxpick.volume import Volume
 
 PER_VOXEL = 0.05

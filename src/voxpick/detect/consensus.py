@@ -13,13 +13,14 @@ from scipy.spatial import cKDTree
 
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.peaks import as_detection
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import prepare
 from voxpick.detect.scan import make_grid, scan
 from voxpick.detect.scan_settings import ConsensusSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
 
 
@@ -117,7 +118,7 @@ def allowed(classes: Sequence[str], settings: ConsensusSettings, *, area: float,
     """How many picks of each class to take (0 of the background), by the ratios of the training data.
 
     area, height: A^2 and A, of what was searched. All in all `settings.number`, or density times area, less where less
-    than the training data's thickness was searched.
+    than the training data's thickness was searched. Raises VoxpickError without class ratios.
     """
     if not settings.class_ratios:
         raise VoxpickError(
@@ -143,7 +144,7 @@ def detect_consensus(
     for window, scores in scan(
         ready, model.network, grid, tile=settings.tile, max_memory=parse_memory(settings.max_memory),
         device=choose_device(device),
-        progress=None if progress is None else lambda done, total: progress("scanning", done, total),
+        progress=of_step(progress, "scanning"),
     ):  # fmt: skip
         labels[window] = scores.argmax(axis=0)
     halves = box_halves(model.classes, settings, spacing=settings.stride * ready.voxel_size)

@@ -34,7 +34,7 @@ class Foreground:
         return len(self.voxels)
 
     def kept(self, keep: np.ndarray) -> Foreground:
-        """The voxels for which the boolean array `keep` is true."""
+        """The voxels for which `keep`, bool (voxels,), is true."""
         return Foreground(self.shape, self.voxels[keep], None if self.values is None else self.values[keep])
 
     def mask(self) -> np.ndarray:

@@ -165,7 +165,10 @@ def mean_shift(
 
 
 def distinct_modes(modes: np.ndarray, mass: np.ndarray, *, bandwidth: float) -> tuple[np.ndarray, np.ndarray]:
-    """Modes heaviest first, each more than a bandwidth from all heavier ones that stay."""
+    """Modes heaviest first, each more than a bandwidth from all heavier ones that stay, and their masses.
+
+    modes: (n, 3) z, y, x and bandwidth in the same unit; mass: (n,).
+    """
     order = np.lexsort((modes[:, 2], modes[:, 1], modes[:, 0], mass))[::-1]
     modes, mass = modes[order], mass[order]
     stays = np.ones(len(modes), dtype=bool)

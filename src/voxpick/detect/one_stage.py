@@ -10,14 +10,14 @@ from voxpick.detect.foreground import Foreground
 from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection, picks_of
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.select import selected
 from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
-from voxpick.particles import Particles
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
 
 
@@ -40,8 +40,8 @@ def detect_in_one_stage(
     per_class True: among the voxels of each class apart, so that the class is given.
     score = location_score * class_score: the mean foreground probability (as `locate` takes it) times the winner's
     share of the vote; with per_class the share of its class in the probability of any particle.
-    The map of probabilities is never held as a whole, and `settings.max_memory` is obeyed as in `detect`.
-    progress(step, done, total). Raises VoxpickError as `detect` does.
+    The map of probabilities is never held as a whole, and `settings.max_memory` is obeyed as by `pipeline.localise`.
+    progress(step, done, total). Raises VoxpickError as `pipeline.detect_with_segmentation` does.
     """
     if not 2 <= len(model.classes) <= 256:
         raise VoxpickError(f"detect: the model has the classes {model.classes}; it needs the background and 1 to 255")
@@ -57,14 +57,7 @@ def detect_in_one_stage(
         located = locate(found.found, **chosen)
         labels, shares = vote(found, located, voting=settings.voting)
     located = located.moved(ready.sections.start, ready.grid.shape)
-    particles = Particles(
-        located.centers * ready.voxel_size,
-        classes=np.array(model.classes, dtype=object)[labels],
-        scores=located.scores * shares,
-        location_scores=located.scores,
-        class_scores=shares,
-        tomograms=np.full(len(located), volume.name, dtype=object),
-    )
+    particles = picks_of(located, model.classes, labels, shares, voxel_size=ready.voxel_size, tomogram=volume.name)
     return Detection(
         selected(particles, settings, ready.slab, volume.voxel_size), list(model.classes), volume, ready.slab, located,
         labels, ready.voxel_size, settings.model_dump(),
@@ -146,7 +139,7 @@ def _foreground(
         deviation=ready.deviation,
         threshold=settings.threshold,
         device=where,
-        progress=None if progress is None else lambda done, total: progress("segmenting", done, total),
+        progress=of_step(progress, "segmenting"),
         watch=watch,
     )
     check_foreground(

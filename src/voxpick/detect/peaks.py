@@ -11,14 +11,14 @@ from scipy.special import expit, logsumexp
 from voxpick.detect.budget import check_foreground
 from voxpick.detect.locate import Located
 from voxpick.detect.memory import parse_memory
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection, picks_of
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.scan import make_grid, scan
 from voxpick.detect.scan_settings import PeakSettings, PlaceSettings
 from voxpick.detect.select import selected
 from voxpick.networks.model import Model
-from voxpick.particles import Particles
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume
 
 
@@ -88,7 +88,7 @@ def detect_peaks(
     tiles, number = [], 0
     for window, scores in scan(
         ready, model.network, grid, tile=settings.tile, max_memory=limit, device=choose_device(device),
-        progress=None if progress is None else lambda done, total: progress("scanning", done, total),
+        progress=of_step(progress, "scanning"),
     ):  # fmt: skip
         first = (window[0].start, window[1].start, window[2].start)
         tiles.append(confident(scores, first, threshold=settings.threshold))
@@ -112,15 +112,8 @@ def as_detection(
     """Centres (n, 3) in voxels of the grid, with a label and two parts of the confidence each, as a detection."""
     n, classes = len(centers), list(model.classes)
     index = labels.astype(np.int64)
-    particles = Particles(
-        centers * ready.voxel_size,
-        classes=np.array(classes, dtype=object)[index],
-        scores=location * shares,
-        location_scores=location,
-        class_scores=shares,
-        tomograms=np.full(n, ready.volume.name, dtype=object),
-    )
     nothing = np.zeros(0, dtype=np.int64)
     located = Located(centers, np.zeros(n, dtype=np.int64), location, nothing, nothing, ready.grid.shape)
+    particles = picks_of(located, classes, index, shares, voxel_size=ready.voxel_size, tomogram=ready.volume.name)
     kept = selected(particles, settings, ready.slab, ready.volume.voxel_size)
     return Detection(kept, classes, ready.volume, ready.slab, located, index, ready.voxel_size, settings.model_dump())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,9 +24,8 @@ from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.volume import Volume, intensity_statistics
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -65,27 +64,6 @@ class Detection:
         return Volume(painted, self.volume.voxel_size, name=self.volume.name)
 
 
-def detect(
-    volume: Volume,
-    localizer: Model,
-    classifier: Model | None = None,
-    *,
-    settings: DetectSettings | None = None,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> Particles:
-    """Find the particles of a tomogram and name them; centres in A, sorted by score, most confident first.
-
-    A volume of another voxel size than the localizer's is rescaled, with a warning. Without a classifier every pick
-    is called by the localizer's one particle class. score = location_score * class_score. progress(step, done, total).
-    settings: None takes `make_settings` of the models. Raises VoxpickError for NaN or constant volumes and for models
-    that do not fit together.
-    """
-    return detect_with_segmentation(
-        volume, localizer, classifier, settings=settings, device=device, progress=progress
-    ).particles
-
-
 def detect_with_segmentation(
     volume: Volume,
     localizer: Model,
@@ -95,7 +73,13 @@ def detect_with_segmentation(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Detection:
-    """As `detect`, with the voxels of every pick labelled by its class."""
+    """Find the particles of a tomogram and name them; centres in A, sorted by score, most confident first.
+
+    A volume of another voxel size than the localizer's is rescaled, with a warning. Without a classifier every pick
+    is called by the localizer's one particle class. score = location_score * class_score. progress(step, done, total).
+    settings: None takes `make_settings` of the models. Raises VoxpickError for NaN or constant volumes and for models
+    that do not fit together.
+    """
     settings = settings or make_settings([classifier, localizer])
     _check_models(localizer, classifier)
     ready = prepare(volume, localizer.voxel_size, settings, spectrum=localizer.spectrum)
@@ -111,7 +95,8 @@ def detect_with_segmentation(
             grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
         )
     index = np.ones(len(located), dtype=np.int64) if named is None else named.class_index
-    particles = _particles(located, named, index, classes, grid.voxel_size, volume.name)
+    shares = None if named is None else named.scores
+    particles = picks_of(located, classes, index, shares, voxel_size=grid.voxel_size, tomogram=volume.name)
     particles = selected(particles, settings, ready.slab, volume.voxel_size)
     return Detection(
         particles, list(classes), volume, ready.slab, located, index, grid.voxel_size, settings.model_dump()
@@ -151,7 +136,7 @@ def localise(
         deviation=deviation,
         threshold=settings.threshold,
         device=where,
-        progress=_named(progress, "finding particles"),
+        progress=of_step(progress, "finding particles"),
         watch=foreground_watch(data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold),
     )
     check_foreground(len(found), data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold)
@@ -192,25 +177,30 @@ def name_particles(
         deviation=deviation,
         batch=batch,
         device=where,
-        progress=_named(progress, "naming particles"),
+        progress=of_step(progress, "naming particles"),
     )
 
 
-def _particles(
+def picks_of(
     located: Located,
-    named: Classified | None,
-    index: np.ndarray,
-    classes: list[str],
+    classes: Sequence[str],
+    labels: np.ndarray,
+    shares: np.ndarray | None,
+    *,
     voxel_size: float,
     tomogram: str,
 ) -> Particles:
-    names = np.array(classes, dtype=object)
+    """Located particles as picks, in the same order: centres in A, score = location_score * class_score.
+
+    labels: (n,) which of `classes` each has. shares: (n,) class scores; None where nothing named them. voxel_size: A,
+    of the grid they were located in.
+    """
     return Particles(
         centers_zyx=located.centers * voxel_size,
-        classes=names[index],
-        scores=located.scores if named is None else located.scores * named.scores,
+        classes=np.array(classes, dtype=object)[labels],
+        scores=located.scores if shares is None else located.scores * shares,
         location_scores=located.scores,
-        class_scores=None if named is None else named.scores,
+        class_scores=shares,
         tomograms=np.full(len(located), tomogram, dtype=object),
     )
 
@@ -218,12 +208,6 @@ def _particles(
 def _intensity(volume: Volume, settings: DetectSettings) -> tuple[float, float]:
     mean, deviation = intensity_statistics(volume)
     return mean, -deviation if settings.invert else deviation
-
-
-def _named(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(step, done, total)
 
 
 def _check_models(localizer: Model, classifier: Model | None) -> None:

@@ -121,6 +121,7 @@ def plan_scan(
     """Places along z, y, x of a tile so that the fewest voxels are computed in all.
 
     A tile has at most tile^3 voxels; fewer if `max_memory` asks (main memory, so on a GPU the tile stays as set).
+    Raises VoxpickError where not even a tile of one place fits.
     """
     box = _box(network)
     voxels = tile**3

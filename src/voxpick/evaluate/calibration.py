@@ -101,7 +101,7 @@ def right_picks(picks: Particles, hit_ids: np.ndarray, true_classes: np.ndarray 
     A pick is right when it lies on a particle that no pick of a higher score lies on (of equal scores the first listed
     counts) and, where true_classes are given, has the class of that particle (case does not matter).
     hit_ids: (n,) row + 1 of the particle a pick lies on, 0 for none, as `Shrec20Score.hit_ids` and
-    `PairingScore.hit_ids`. true_classes: (particles,) names.
+    `PairingScore.hit_ids`. true_classes: (particles,) names. Raises VoxpickError for hits of other picks.
     """
     assert picks.scores is not None
     if len(hit_ids) != len(picks):

@@ -17,7 +17,8 @@ from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences, read_text, require_known, require_one, voxels_xyz
 from voxpick.io.shrec import round_half_away
-from voxpick.io.star import blocks_of, require_star_names
+from voxpick.io.star import require_star_names
+from voxpick.io.star_tables import blocks_of
 from voxpick.particles import Particles
 
 NEEDED = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")

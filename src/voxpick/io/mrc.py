@@ -32,14 +32,13 @@ def read_mrc(
     voxel_size: float | None = None,
     name: str | None = None,
     memory_map: bool = True,
-    check_finite: bool = True,
 ) -> Volume:
     """Read a tomogram as a float32 Volume.
 
     Little-endian float32 files stay on disk (a read-only memory map) unless memory_map is False; every other mode
     (int8, int16, uint16, float16, big-endian, gzip) is converted to float32 in memory while reading.
-    voxel_size: A, wins over the header. name: defaults to `tomogram_name`.
-    check_finite: look at every voxel once, one section at a time.
+    voxel_size: A, wins over the header. name: defaults to `tomogram_name`. Looks at every voxel once, one section at a
+    time.
     Raises VoxpickError for a missing, truncated or foreign file, 2-D and 4-D data, unknown or non-cubic voxels, NaN.
     """
     if voxel_size is not None:
@@ -54,8 +53,7 @@ def read_mrc(
     data = _read_data(path, header, memory_map=memory_map)
     if data.dtype != np.float32:
         data = data.astype(np.float32)
-    if check_finite:
-        _require_finite(data, path)
+    _require_finite(data, path)
     return Volume(data, size, name=tomogram_name(path) if name is None else name)
 
 
@@ -77,7 +75,10 @@ def read_labels(path: str | Path) -> np.ndarray:
 
 
 def read_stack(path: str | Path) -> tuple[np.ndarray, float]:
-    """Read an image stack (a tilt series): float32 [image, y, x] and the pixel size in A (0 where unknown)."""
+    """Read an image stack (a tilt series): float32 [image, y, x] and the pixel size in A (0 where unknown).
+
+    Raises VoxpickError for a missing or foreign file, and for pixels that are not square.
+    """
     header = read_header(path)
     data = _read_data(path, header, memory_map=True)
     x, y, _ = header.voxel_size_xyz

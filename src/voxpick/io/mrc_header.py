@@ -150,6 +150,7 @@ def _check_length(path: Path, header: MrcHeader, *, has_map_id: bool) -> None:
 
 
 def cubic_voxel_size(header: MrcHeader, path: str | Path) -> float:
+    """The one voxel size, A. Raises VoxpickError where the header says none, or voxels that are not cubes."""
     sizes = np.array(header.voxel_size_xyz)
     if not (np.isfinite(sizes).all() and (sizes > 0).all()):
         raise VoxpickError(f"{path}: the header gives a voxel size of {_times(sizes)} A; set it with --voxel-size")
@@ -172,15 +173,18 @@ def _times(sizes: np.ndarray) -> str:
 
 
 def is_gzip(path: Path) -> bool:
+    """Whether a file is compressed by gzip, by its first bytes, whatever its name."""
     with open(path, "rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
 
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:
+    """The file's bytes to read, uncompressed."""
     return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def read_bytes(stream: IO[bytes], count: int, path: Path) -> bytes:
+    """At most `count` bytes, fewer at the end. Raises VoxpickError for a gzip file that is cut off or damaged."""
     try:
         return stream.read(count)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -188,6 +192,7 @@ def read_bytes(stream: IO[bytes], count: int, path: Path) -> bytes:
 
 
 def header_bytes(array: np.ndarray, dtype: np.dtype, voxel_size: float, *, is_stack: bool) -> bytes:
+    """The header of a file that holds `array` [z, y, x] as `dtype`, little-endian; voxel_size: A."""
     header = np.zeros((), dtype=HEADER_DTYPE.newbyteorder("<"))
     nz, ny, nx = array.shape
     mz = 1 if is_stack else nz

@@ -13,6 +13,7 @@ import yaml
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
+from voxpick.io.yaml_file import read_notes
 
 DATA_FILE = "training_data.yaml"
 SETTINGS_FILE = "settings.yaml"
@@ -79,12 +80,9 @@ class RunDirectory:
 
         marks: by the keys of DIFFERENT. What the file lacks, as those of earlier versions do, is not compared.
         """
-        try:
-            written = yaml.safe_load((self.path / DATA_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            return
+        written = read_notes(self.path / DATA_FILE)
         for key, now in marks.items():
-            before = written.get(key) if isinstance(written, dict) else None
+            before = written.get(key)
             if before is not None and before != now:
                 raise VoxpickError(f"{self.path}: {DIFFERENT[key]}, or begin another run in another folder")
 

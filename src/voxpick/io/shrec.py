@@ -84,27 +84,16 @@ def write_locations(path: str | Path, particles: Particles, *, voxel_size: float
     write_text(path, "".join(lines))
 
 
-def write_submission(
-    path: str | Path,
-    particles: Particles,
-    *,
-    voxel_size: float = SHREC_VOXEL_SIZE,
-    whole_voxels: bool = True,
-    z_offset: int = 0,
-) -> None:
-    """Write picks as the contest takes them: `pdb x y z` in tomogram voxels, most confident first.
+def write_submission(path: str | Path, particles: Particles, *, voxel_size: float = SHREC_VOXEL_SIZE) -> None:
+    """Write picks as the contest takes them: `pdb x y z` in whole tomogram voxels, most confident first.
 
-    whole_voxels: round (halves away from zero), as the contest's own lists do; otherwise three decimals are kept.
-    z_offset: voxels added to every z, for picks whose volume is the specimen alone.
+    voxel_size: A. Halves are rounded away from zero, as in the contest's own lists. Raises VoxpickError for names of
+    classes that such a list cannot hold.
     """
     require_plain_names(path, particles)
     ordered = particles.sorted_by_score()
-    voxels = ordered.voxels(voxel_size) + [z_offset, 0, 0]
-    if whole_voxels:
-        texts = [[str(value) for value in row] for row in round_half_away(voxels)]
-    else:
-        texts = [[f"{value:.3f}" for value in row] for row in voxels]
-    lines = (f"{name} {x} {y} {z}\n" for name, (z, y, x) in zip(ordered.classes, texts, strict=True))
+    voxels = round_half_away(ordered.voxels(voxel_size))
+    lines = (f"{name} {x} {y} {z}\n" for name, (z, y, x) in zip(ordered.classes, voxels, strict=True))
     write_text(path, "".join(lines))
 
 

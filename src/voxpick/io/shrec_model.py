@@ -60,7 +60,10 @@ class ShrecModel:
 
     @cached_property
     def z_offset(self) -> int:
-        """Voxels from a z in the specimen to the same z in the tomogram: (tomogram nz - specimen nz) // 2."""
+        """Voxels from a z in the specimen to the same z in the tomogram: (tomogram nz - specimen nz) // 2.
+
+        Raises VoxpickError for a specimen that does not fit into the tomogram.
+        """
         tomogram, specimen = (read_header(self.path(name)).shape for name in ("reconstruction", "occupancy_mask"))
         if tomogram[0] < specimen[0] or tomogram[1:] != specimen[1:]:
             raise VoxpickError(

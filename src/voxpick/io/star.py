@@ -10,11 +10,9 @@ number or a path: one that began with a name such as data_1 or _1 would be read 
 
 from __future__ import annotations
 
-import linecache
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,25 +20,33 @@ import starfile
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
-from voxpick.io.foreign import confidences, read_text
+from voxpick.io.foreign import confidences
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
+from voxpick.io.star_tables import (
+    ANGLES,
+    CAMERA,
+    CENTRED,
+    CLASS_COLUMNS,
+    CLASS_SCORE,
+    LOCATION_SCORE,
+    NAME,
+    ORIGINS,
+    PIXEL_ORIGINS,
+    PIXEL_SIZE,
+    PIXELS,
+    SCORE,
+    SIZES,
+    SIZES_BLOCK,
+    SUBTOMOGRAM_ANGLES,
+    TOMOGRAM_COLUMNS,
+    above_zero,
+    number_columns,
+    one_of_each,
+    read_tables,
+    text_column,
+)
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
-
-CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
-PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
-ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
-SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
-ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
-PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY", "rlnOriginZ"]
-CAMERA = ["rlnDetectorPixelSize", "rlnMagnification"]
-SIZES = ["vpxTomogramSizeXAngst", "vpxTomogramSizeYAngst", "vpxTomogramSizeZAngst"]
-NAME = "rlnTomoName"
-TOMOGRAM_COLUMNS = (NAME, "rlnMicrographName")
-CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
-SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
-PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
-SIZES_BLOCK = "voxpick"
 
 
 def write_star(
@@ -55,8 +61,8 @@ def write_star(
 
     voxel_size, shape: A and voxels (z, y, x) of the tomogram, the same for all tomograms in the table; or shapes by
     name of the tomogram. relion=4 writes optics, whose rlnTomoTiltSeriesPixelSize says voxel_size, of which size its
-    pixels are. rlnClassNumber holds
-    the SHREC'20 id where all names are SHREC'20's, else the place in the sorted names; vpxClassName holds the name.
+    pixels are. rlnClassNumber holds the SHREC'20 id where all names are SHREC'20's, else the place in the sorted names;
+    vpxClassName holds the name.
     Raises VoxpickError when voxel_size, or for RELION 5 shape, is missing.
     """
     if voxel_size is None or (shape is None and relion == 5):
@@ -75,7 +81,7 @@ def write_star(
         table |= dict(zip(CENTRED, (centers_xyz - sizes.loc[names].to_numpy() / 2).T, strict=True))
     else:
         table |= dict(zip(PIXELS, (centers_xyz / voxel_size).T, strict=True))
-    table["rlnTomoName"] = names
+    table[NAME] = names
     if particles.rotations is not None:
         table |= dict(zip(ANGLES, rotations_to_relion(particles.rotations).T, strict=True))
     table["rlnTomoParticleName"] = _particle_names(particles)
@@ -103,20 +109,6 @@ def write_import_list(path: str | Path, files: Mapping[str, Path]) -> None:
     """Write the list that RELION 5's Import > Coordinates asks for: STAR files of picks by name of their tomogram."""
     table = pd.DataFrame({"rlnTomoImportParticleFile": [str(p) for p in files.values()], "rlnTomoName": list(files)})
     write_text(path, starfile.to_string({"tomograms": table}))
-
-
-def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
-    """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does.
-
-    Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
-    """
-    ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
-    lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.star"
-        plain.write_text("\n".join(lines), encoding="utf-8")
-        linecache.clearcache()  # starfile reads through it
-        return starfile.read(plain, always_dict=True, parse_as_string=strings)
 
 
 def star_holds(name: str) -> bool:
@@ -156,11 +148,11 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     A table without rows is no particles. Raises VoxpickError for a missing or foreign file, missing columns, and values
     that are not finite numbers.
     """
-    frame, optics, sizes = _read_blocks(path)
+    frame, optics, sizes = read_tables(path)
     if not len(frame):
         return Particles(np.zeros((0, 3)))
-    angles = _numbers(frame, ANGLES, path)
-    sub_angles = _numbers(frame, SUBTOMOGRAM_ANGLES, path)
+    angles = number_columns(frame, ANGLES, path)
+    sub_angles = number_columns(frame, SUBTOMOGRAM_ANGLES, path)
     rotations = None if angles is None else relion_to_rotations(angles)
     box = None if sub_angles is None else relion_to_rotations(sub_angles)
     if box is not None:
@@ -170,7 +162,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     if origins is not None:
         shifts = origins[:, ::-1]
         centers_zyx = centers_zyx - (shifts if box is None else np.einsum("nij,nj->ni", box, shifts))
-    names = _texts(frame, CLASS_COLUMNS)
+    names = text_column(frame, CLASS_COLUMNS)
     return Particles(
         centers_zyx,
         classes=np.empty(0, dtype=object) if names is None else names,
@@ -178,14 +170,8 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
         location_scores=_scores(frame, LOCATION_SCORE, path),
         class_scores=_scores(frame, CLASS_SCORE, path),
         rotations=rotations,
-        tomograms=_texts(frame, TOMOGRAM_COLUMNS),
+        tomograms=text_column(frame, TOMOGRAM_COLUMNS),
     )
-
-
-def _texts(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | None:
-    """The first of the columns that is there, as strings."""
-    found = next((name for name in columns if name in frame), None)
-    return None if found is None else np.array([str(value) for value in frame[found]], dtype=object)
 
 
 def _particle_names(particles: Particles) -> list[str]:
@@ -202,42 +188,6 @@ def _class_numbers(classes: np.ndarray) -> np.ndarray:
     return np.array([numbers[str(name)] for name in classes], dtype=np.int64)
 
 
-def _read_blocks(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The tables of particles, of optics and of tomograms' sizes (the last two empty where there are none)."""
-    if not Path(path).is_file():
-        raise VoxpickError(f"{path}: {'is a folder' if Path(path).is_dir() else 'no such file'}; give a STAR file")
-    strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
-    text = read_text(path, "a STAR file")
-    names = [line.split()[0] for line in text.splitlines() if line.startswith("data_")]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
-    try:
-        blocks = blocks_of(text, strings)
-    except Exception as error:  # the parser raises whatever its parts raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
-    tables = {
-        name: pd.DataFrame([block]) if isinstance(block, dict) else block
-        for name, block in blocks.items()
-        if block is not None
-    }
-    if not tables:
-        raise VoxpickError(f"{path}: not a STAR file (no data_ block with a table)")
-    placed = {name: table for name, table in tables.items() if PIXELS[0] in table or CENTRED[0] in table}
-    if len(placed) > 1:
-        two = " and ".join(f"data_{name}" for name in list(placed)[:2])
-        raise VoxpickError(f"{path}: has coordinates in two blocks, {two}; join their tables or take one out")
-    found = next(iter(placed.values()), None)
-    if found is None:
-        columns = [column for table in tables.values() for column in table.columns][:12]
-        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
-    if found.columns.duplicated().any():
-        column = found.columns[found.columns.duplicated()][0]
-        raise VoxpickError(f"{path}: has two columns {column}; take one out")
-    return found, tables.get("optics", pd.DataFrame()), tables.get(SIZES_BLOCK, pd.DataFrame())
-
-
 def _centers_xyz(
     frame: pd.DataFrame,
     optics: pd.DataFrame,
@@ -246,7 +196,8 @@ def _centers_xyz(
     voxel_size: float | None,
     shape: Sequence[int] | None,
 ) -> np.ndarray:
-    centred = _numbers(frame, CENTRED, path)
+    """Centres in A, x first: (n, 3), before refined shifts. Raises VoxpickError where nothing says their unit."""
+    centred = number_columns(frame, CENTRED, path)
     if centred is not None:
         if voxel_size is not None and shape is not None:
             return centred + np.array(shape[::-1]) * voxel_size / 2
@@ -256,7 +207,7 @@ def _centers_xyz(
             f"{path}: {CENTRED[0]} is measured from the tomogram's centre, so its size is needed; give the tomogram "
             "itself (--tomogram, where the command has it), or picks in pixels or as CSV in A"
         )
-    pixels = _numbers(frame, PIXELS, path)
+    pixels = number_columns(frame, PIXELS, path)
     if pixels is None:
         raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
     if PIXEL_SIZE in optics:
@@ -268,12 +219,12 @@ def _centers_xyz(
 
 def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) -> np.ndarray | None:
     """Refined shifts in A, x first: (n, 3). RELION 3.0 has them in pixels of its images, whose size its camera says."""
-    origins = _numbers(frame, ORIGINS, path)
-    pixels = _numbers(frame, PIXEL_ORIGINS, path)
+    origins = number_columns(frame, ORIGINS, path)
+    pixels = number_columns(frame, PIXEL_ORIGINS, path)
     if origins is not None or pixels is None or not pixels.any():
         return origins
     if all(name in frame for name in CAMERA):
-        camera = _above_zero(frame, CAMERA, path, "particle")
+        camera = above_zero(frame, CAMERA, path, "particle")
         return pixels * 1e4 * camera[:, :1] / camera[:, 1:]
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXEL_ORIGINS[0]} is in pixels of unknown size; set it with --voxel-size")
@@ -282,8 +233,8 @@ def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) ->
 
 def _of_tomogram(frame: pd.DataFrame, sizes: pd.DataFrame, path: str | Path) -> np.ndarray:
     """The size in A, x first, of each particle's tomogram: (n, 3); the only one where names are missing."""
-    sizes = _one_of_each(sizes, NAME, path, SIZES_BLOCK)
-    values = _above_zero(sizes, SIZES, path, SIZES_BLOCK)
+    sizes = one_of_each(sizes, NAME, path, SIZES_BLOCK)
+    values = above_zero(sizes, SIZES, path, SIZES_BLOCK)
     nameless = next((name for name, table in (("particles", frame), (SIZES_BLOCK, sizes)) if NAME not in table), None)
     if nameless is not None and len(values) == 1:
         return np.repeat(values, len(frame), axis=0)
@@ -299,21 +250,10 @@ def _of_tomogram(frame: pd.DataFrame, sizes: pd.DataFrame, path: str | Path) -> 
     return values[rows]
 
 
-def _above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block: str) -> np.ndarray:
-    """Columns of a table as numbers (n, columns). Raises VoxpickError for any that is not above 0."""
-    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if not len(values) or not (np.isfinite(values) & (values > 0)).all():
-        bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
-        row, column = bad[0] if len(bad) else (0, 0)
-        found = table[columns[column]].iloc[row] if len(values) else "missing"
-        raise VoxpickError(f"{path}: {columns[column]} of the {block} table is {found}; it must be a number above 0")
-    return values
-
-
 def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, path: str | Path) -> np.ndarray:
     """The pixel size of each particle's optics group, (n, 1); the first where groups are not named."""
-    optics = _one_of_each(optics, "rlnOpticsGroup", path, "optics")
-    values = _above_zero(optics, [PIXEL_SIZE], path, "optics")
+    optics = one_of_each(optics, "rlnOpticsGroup", path, "optics")
+    values = above_zero(optics, [PIXEL_SIZE], path, "optics")
     if "rlnOpticsGroup" not in frame or "rlnOpticsGroup" not in optics:
         return np.repeat(values[:1], len(frame), axis=0)
     rows = pd.Index(optics["rlnOpticsGroup"]).get_indexer(pd.Index(frame["rlnOpticsGroup"]))
@@ -323,44 +263,6 @@ def _of_optics_group(frame: pd.DataFrame, optics: pd.DataFrame, path: str | Path
     return values[rows]
 
 
-def _one_of_each(table: pd.DataFrame, key: str, path: str | Path, block: str) -> pd.DataFrame:
-    """A table without repeated rows. Raises VoxpickError for a column twice and for a key with two different rows."""
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise VoxpickError(f"{path}: the {block} table has two columns {twice[0]}; take one out")
-    table = table.drop_duplicates()
-    if key in table and table[key].duplicated().any():
-        name = table[key][table[key].duplicated()].iloc[0]
-        raise VoxpickError(f"{path}: the {block} table has {key} {name} twice, with different values; leave one")
-    return table
-
-
-def _numbers(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
-    """(n, columns) floats, or None unless all columns are there."""
-    if any(name not in frame for name in columns):
-        return None
-    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
-        found = frame[columns[column]].iloc[row]
-        line = _line_of_row(path, int(row))
-        raise VoxpickError(f"{path}, line {line}: {columns[column]} is {found}; it must be a finite number")
-    return values
-
-
-def _line_of_row(path: str | Path, row: int) -> int:
-    """The line, from 1, of a row of the particle table."""
-    in_table, count = False, -1
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        word = line.split()[0] if line.strip() else ""
-        in_table = in_table or word in (f"_{PIXELS[0]}", f"_{CENTRED[0]}")
-        if in_table and word and word[0] not in "_#":
-            count += 1
-        if count == row:
-            return number
-    return 0
-
-
 def _scores(frame: pd.DataFrame, column: str, path: str | Path) -> np.ndarray | None:
-    values = _numbers(frame, [column], path)
+    values = number_columns(frame, [column], path)
     return None if values is None else confidences(values[:, 0])

@@ -23,7 +23,7 @@ FEW_HYDROGENS = 0.1
 
 
 def structure_kind(path: str | Path) -> str:
-    """'atoms' or 'map', from the name of the file (.gz allowed); VoxpickError for anything else."""
+    """'atoms' or 'map', from the name of the file (.gz allowed). Raises VoxpickError for any other."""
     name = Path(path).name.lower().removesuffix(".gz")
     if name.endswith(ATOM_SUFFIXES):
         return "atoms"
@@ -101,7 +101,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_arrays(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed npz file, whole or not at all."""
+    """Write a compressed npz file, whole or not at all. Raises VoxpickError for a name that does not end in .npz."""
     if Path(path).suffix != ".npz":
         raise VoxpickError(f"{path}: a bank of structures is a .npz file; name it {Path(path).stem}.npz")
     with atomic_path(path) as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.errors import VoxpickError
 from voxpick.methods import (
     deepfinder,
@@ -23,6 +23,7 @@ from voxpick.methods import (
     yopo,
 )
 from voxpick.networks.model import Model
+from voxpick.progress import Progress
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume

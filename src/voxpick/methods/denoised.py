@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from voxpick.networks.folding import folded
 from voxpick.networks.model import Model
 from voxpick.precision import choose_dtype
+from voxpick.progress import Progress
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import intensity_statistics
 
@@ -27,7 +27,7 @@ def denoise(
     deviation: float,
     sections: slice | None = None,
     device: torch.device,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Denoised sections of [z, y, x], float16 in units of the noise-free density (mean 0, deviation 1).
 

@@ -41,7 +41,7 @@ from voxpick.detect.pipeline import Detection, detect_with_segmentation
 from voxpick.detect.pipeline import make_settings as make_detect_settings
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
-from voxpick.methods.recipe import new_model, part_of, preset_settings, require_unset, require_voxel_size
+from voxpick.methods.recipe import create_class_model, part_of, preset_settings, require_unset, require_voxel_size
 from voxpick.networks.model import Model
 from voxpick.train.augment import Augmentation
 from voxpick.train.fit import Fitted, Loss, fit
@@ -104,7 +104,7 @@ def training_settings(
 
 def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
     """An untrained classifier, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
-    model = new_model(settings, ["background", *classes], voxel_size=voxel_size)
+    model = create_class_model(settings, classes, voxel_size=voxel_size)
     model.detection = {"subtomogram": settings.patch}
     return model
 

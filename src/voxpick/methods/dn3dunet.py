@@ -47,7 +47,7 @@ from typing import Any
 import torch
 
 from voxpick.detect.one_stage import detect_in_one_stage
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import prepare
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.settings import make_settings as make_detect_settings
@@ -66,6 +66,7 @@ from voxpick.methods.recipe import (
 from voxpick.methods.voxel_classes import require_entropy, voxel_cross_entropy
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
+from voxpick.progress import Progress
 from voxpick.train.augment import Augmentation
 from voxpick.train.denoising import SlicePatches
 from voxpick.train.fit import Fitted, Loss, fit
@@ -198,6 +199,7 @@ def train(
 
     classes: names by number in the class masks, from 1 on; they are those of the model. The denoiser needs volumes with
     noise-free density. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    Raises VoxpickError for a segmenter without an earlier denoiser, and for volumes of another voxel size.
     """
     require_voxel_size(volumes, model)
     augmentation = Augmentation.of(settings)

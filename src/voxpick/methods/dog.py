@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.match.dog import difference_of_gaussians, noise_level, widths
 from voxpick.match.peaks import peaks_of
 from voxpick.match.settings import DogSettings, make_match_settings
 from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
 from voxpick.networks.model import Model
+from voxpick.progress import Progress
 from voxpick.volume import Volume
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from voxpick.detect.calibration import OF_NAMES
-from voxpick.detect.pipeline import Detection, Progress, name_particles
+from voxpick.detect.pipeline import Detection, name_particles, picks_of
 from voxpick.detect.prepare import matched
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.select import selected
@@ -17,7 +17,7 @@ from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import Method
 from voxpick.networks.model import Model
-from voxpick.particles import Particles
+from voxpick.progress import Progress
 from voxpick.volume import Volume, intensity_statistics
 
 NAMING_ALONE = ("subtomogram", "batch", "name_turns")
@@ -99,15 +99,10 @@ def named_by(
     named = name_particles(
         grid, located, classifier, settings=settings, intensity=intensity, device=device, progress=progress
     )
-    names = np.array(classifier.classes, dtype=object)
-    particles = Particles(
-        located.centers * detection.voxel_size,
-        classes=names[named.class_index],
-        scores=located.scores * named.scores,
-        location_scores=located.scores,
-        class_scores=named.scores,
-        tomograms=np.full(len(located), detection.volume.name, dtype=object),
-    )
+    particles = picks_of(
+        located, classifier.classes, named.class_index, named.scores, voxel_size=detection.voxel_size,
+        tomogram=detection.volume.name,
+    )  # fmt: skip
     kept = selected(particles, settings, detection.slab, detection.volume.voxel_size)
     return replace(
         detection, particles=kept, classes=list(classifier.classes), labels=named.class_index,

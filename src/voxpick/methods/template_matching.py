@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxpick.detect.pipeline import Detection, Progress
+from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.errors import VoxpickError
 from voxpick.match.background import phase_randomised
@@ -48,6 +48,7 @@ from voxpick.match.whitening import Whitening, whiten
 from voxpick.methods.untrained import as_detection, create_model, shared_settings, train, training_settings
 from voxpick.networks.model import Model
 from voxpick.precision import choose_device
+from voxpick.progress import Progress, of_step
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.structures import BeadModel, density
 from voxpick.volume import Volume
@@ -125,7 +126,7 @@ def match(
     matches = find_all(
         tiled, targets, path=settings.path, residual=settings.residual, volumes=settings.volumes,
         sampling=EVERY if settings.sampling == "every" else None, tile=settings.tile,
-        progress=_named(progress, "matching"),
+        progress=of_step(progress, "matching"),
     )  # fmt: skip
     found: list[Peaks] = []
     for template, matched in zip(templates, matches, strict=True):
@@ -156,7 +157,10 @@ def make_target(
     whitening: Whitening | None = None,
     device: torch.device | str = "cpu",
 ) -> Target:
-    """A template as the settings have it searched; radius: A, within which there is one peak."""
+    """A template as the settings have it searched; radius: A, within which there is one peak.
+
+    rotations: (n, 3, 3), of the template, that act on (z, y, x) column vectors.
+    """
     options: dict[str, Any] = {
         "optics": settings.optics(), "tilt_range_deg": settings.wedge(), "whitening": whitening,
         "edge": settings.mask_edge / template.voxel_size, "device": device,
@@ -204,9 +208,3 @@ def _in_slab(peaks: Peaks, ready: Prepared, first: int) -> Peaks:
     z = peaks.places[:, 0] + first
     inside = (z > ready.sections.start - 0.5) & (z < ready.sections.stop - 0.5)
     return peaks[inside & ready.slab.holds(z)]
-
-
-def _named(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-    return lambda done, total: progress(step, done, total)

@@ -27,8 +27,8 @@ from voxpick.detect.pipeline import Detection
 from voxpick.detect.scan_settings import CentreSettings, make_scan_settings
 from voxpick.errors import VoxpickError
 from voxpick.losses import IGNORE, cross_entropy, tversky
+from voxpick.methods.recipe import create_class_model as create_model
 from voxpick.methods.recipe import (
-    new_model,
     part_of,
     preset_settings,
     require_options,
@@ -43,6 +43,11 @@ from voxpick.train.fit import Fitted, fit
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
+
+__all__ = [
+    "DETECTION_SETTINGS", "PAPER", "PRESETS", "SEGMENTS", "STAGES", "TINY", "TITLE", "VALIDATION_THRESHOLDS",
+    "create_model", "detect", "train", "training_settings",
+]  # fmt: skip
 
 TITLE = "our own: centres and classes by a residual U-Net at half resolution"
 PAPER = "voxpick; no paper"
@@ -102,11 +107,6 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
             raise VoxpickError(f"voxpick: options.{name} is 0; it is a width in voxels, as {OPTIONS[name]} is")
     require_unset(settings, UNUSED, reason=f"voxpick's loss takes none; its options are {', '.join(OPTIONS)}")
     return settings
-
-
-def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size: float) -> Model:
-    """An untrained model, drawn from the seed. classes: of the particles, without background; voxel_size: A."""
-    return new_model(settings, ["background", *classes], voxel_size=voxel_size)
 
 
 def make_loss(settings: TrainSettings, channels: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

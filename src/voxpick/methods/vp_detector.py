@@ -142,7 +142,8 @@ def create_model(settings: TrainSettings, classes: Sequence[str], *, voxel_size:
 def effective_radii_nm(volumes: Sequence[TrainingVolume], classes: Sequence[str]) -> list[float]:
     """3V/A of each class in nm: Table 4, or that of a ball of the mean volume in the masks for other classes.
 
-    A class without particles, as a stream of specimens may have for a while, gets the mean of the others.
+    A class without particles, as a stream of specimens may have for a while, gets the mean of the others. Raises
+    VoxpickError where none has any.
     """
     if all(name in SHREC20_TABLE1 for name in classes):
         return [SHREC20_TABLE1[name].effective_radius_nm for name in classes]
@@ -162,7 +163,10 @@ def class_weights(settings: TrainSettings, volumes: Sequence[TrainingVolume], cl
 
 
 def make_loss(settings: TrainSettings, weights: torch.Tensor) -> Loss:
-    """The weighted focal loss of section 2.4, or plain weighted cross-entropy. Raises VoxpickError for another."""
+    """The weighted focal loss of section 2.4, or plain weighted cross-entropy. Raises VoxpickError for another.
+
+    weights: alpha of every output channel, background first.
+    """
     if settings.loss not in ("focal", "cross_entropy"):
         raise VoxpickError(f"loss is {settings.loss!r}; VP-Detector has focal and cross_entropy")
 

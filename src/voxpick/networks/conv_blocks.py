@@ -33,7 +33,8 @@ def start_at_background(bias: torch.Tensor | None, probability: float) -> None:
     """Set the biases of a last layer so that scores of 0 mean P(class 0) = `probability`, the others sharing the rest.
 
     Few voxels hold particles. From even odds of 13 classes, where P(background) is 1/13, the first minutes of a
-    training go into learning that, and all that a detector sees until then is foreground.
+    training go into learning that, and all that a detector sees until then is foreground. bias: (classes,). Raises
+    VoxpickError for a probability that is not between 0 and 1, and for one class alone.
     """
     assert bias is not None
     others = len(bias) - 1

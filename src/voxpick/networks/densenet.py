@@ -155,7 +155,8 @@ class DenseNet(nn.Module):
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """The maps (b, channels, z', y', x') that are averaged; sides halved (rounded down) once for each transition.
 
-        The classes' scores are `linear` of their means over z', y' and x'.
+        The classes' scores are `linear` of their means over z', y' and x'. Raises VoxpickError for images of other
+        channels or too few voxels.
         """
         least = 2 ** (self.blocks - 1)
         if x.ndim != 5 or x.shape[1] != self.in_channels or min(x.shape[2:]) < least:

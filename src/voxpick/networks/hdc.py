@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from voxpick.errors import VoxpickError
 
+KERNEL = 3
+"""Taps along each side of the networks' kernels."""
+
 
 def maximum_gaps(dilations: Sequence[int]) -> list[int]:
     """M_1 .. M_n: the largest distance between two taps that layers i..n together leave, in voxels.
@@ -36,7 +39,7 @@ def missing_offsets(dilations: Sequence[int]) -> list[int]:
     return [offset for offset in range(1, sum(int(s) for s in dilations) + 1) if offset not in seen]
 
 
-def check_dilations(dilations: Sequence[int], *, kernel: int = 3) -> None:
+def check_dilations(dilations: Sequence[int]) -> None:
     """Refuse with VoxpickError a cycle of dilations that leaves holes.
 
     The rule of the papers, M_2 at most the kernel's width, supposes that the first dilation is 1: it lets 2 2 pass,
@@ -45,20 +48,20 @@ def check_dilations(dilations: Sequence[int], *, kernel: int = 3) -> None:
     gaps = maximum_gaps(dilations)
     listed = " ".join(str(s) for s in dilations)
     advice = f"use steps without large jumps, such as {' '.join(map(str, range(1, max(dilations) + 1)))}"
-    if len(gaps) > 1 and gaps[1] > kernel:
+    if len(gaps) > 1 and gaps[1] > KERNEL:
         raise VoxpickError(
-            f"dilations {listed}: they leave holes, since M_2 = {gaps[1]} exceeds the kernel width {kernel}; {advice}"
+            f"dilations {listed}: they leave holes, since M_2 = {gaps[1]} exceeds the kernel width {KERNEL}; {advice}"
         )
     if missing := missing_offsets(dilations):
         raise VoxpickError(f"dilations {listed}: they leave holes, the first {missing[0]} voxels away; {advice}")
 
 
-def receptive_field(depth: int, dilations: Sequence[int], *, kernel: int = 3) -> int:
+def receptive_field(depth: int, dilations: Sequence[int]) -> int:
     """Side in voxels of the cube of input that one output voxel depends on, after `depth` layers cycling `dilations`.
 
-    Each layer adds (kernel - 1) times its dilation: 1 + 2 sum(s) for 3x3x3 kernels.
+    Each layer adds (KERNEL - 1) times its dilation. Raises VoxpickError for a negative depth and no dilations.
     """
     if depth < 0:
         raise VoxpickError(f"depth is {depth}; it must be 0 or more")
     maximum_gaps(dilations)
-    return 1 + (kernel - 1) * sum(int(dilations[i % len(dilations)]) for i in range(depth))
+    return 1 + (KERNEL - 1) * sum(int(dilations[i % len(dilations)]) for i in range(depth))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from voxpick.report.average_page import THRESHOLDS, fsc_chart, map_table, shown_resolution
+from voxpick.average.fsc import THRESHOLDS
+from voxpick.report.average_page import fsc_chart, map_table, shown_resolution
 from voxpick.report.axes import Axes, count_ticks, svg
 from voxpick.report.charts import FRACTIONS
 from voxpick.report.comparison_charts import HUES, key
@@ -33,9 +34,7 @@ AVERAGES_HINT = (
 )
 
 
-def build_agreement_report(
-    result: Mapping[str, Any], averages: Mapping[str, Refined | None], *, title: str = "Two pickings"
-) -> str:
+def build_agreement_report(result: Mapping[str, Any], averages: Mapping[str, Refined | None]) -> str:
     """The page as HTML text. result: what agreement.json holds; averages: of the parts by name, None for too few."""
     names = {"both": "both", "only_picks": f"only {result['picks']}", "only_other": f"only {result['other']}"}
     counts = result["picks_against_other"]
@@ -72,7 +71,7 @@ def build_agreement_report(
         maps = {name: None if refined is None else refined.map.data for name, refined in known.items()}
         body += card("Averages of the parts", map_table(maps), AVERAGES_HINT)
     subtitle = f"{result['picks']} against {result['other']} · pairs within {result['radius_A']:g} Å"
-    return page(title, subtitle, body, styles=["activation.css"])
+    return page("Two pickings", subtitle, body, styles=["activation.css"])
 
 
 def overlap_diagram(result: Mapping[str, Any], names: Mapping[str, str]) -> str:

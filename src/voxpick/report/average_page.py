@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from voxpick.average.fsc import THRESHOLDS
 from voxpick.report.axes import Axes, count_ticks
 from voxpick.report.charts import FRACTIONS
 from voxpick.report.comparison_charts import HUES, key
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from voxpick.average.fsc import ShellCorrelation
     from voxpick.average.refinement import Refined
 
-THRESHOLDS = (0.143, 0.5)
 PLANES = ("xy", "xz", "yz")
 """As they are seen: along x or y to the right, y or z downwards."""
 

@@ -66,7 +66,7 @@ def load_bank(names: Iterable[str] | None = None) -> dict[str, BeadModel]:
 
 
 def select(bank: Mapping[str, BeadModel], names: Iterable[str]) -> dict[str, BeadModel]:
-    """The named models of a bank; VoxpickError names the first one that is missing."""
+    """The named models of a bank, in the order of the names. Raises VoxpickError for one that is not there."""
     chosen = {}
     for name in names:
         if name not in bank:

@@ -24,7 +24,8 @@ def beads_from_atoms(
 ) -> BeadModel:
     """Gather atoms, positions (n, 3) and cell_size in A, into about one bead per cubic cell of cell_size.
 
-    With cells of 4.5 A the correlation with the atoms' density, both low-passed at 8 A, is above 0.99.
+    electrons: (n,), of each atom. With cells of 4.5 A the correlation with the atoms' density, both low-passed at 8 A,
+    is above 0.99. Raises VoxpickError for no atoms.
     """
     if len(electrons) == 0:
         raise VoxpickError(f"structure {name}: no atoms; give a file that holds coordinates")

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
+from voxpick.progress import Progress, of_step
 from voxpick.simulate.detector import add_noise
 from voxpick.simulate.optics import Microscope, exit_wave, image
 from voxpick.simulate.packing import Beads, Packing, pack
@@ -134,9 +135,6 @@ class Simulation:
     tilt_angles_deg: list[float]
 
 
-Progress = Callable[[str, int, int], None]
-
-
 def simulate_shrec20(
     structures: Mapping[str, Beads],
     recipe: Recipe,
@@ -153,8 +151,8 @@ def simulate_shrec20(
     device = torch.device(device)
     rng = np.random.default_rng(seed)
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-    packing = pack_specimen(structures, recipe, rng, progress=_step(progress, "placing particles"))
-    grandmodel, clean = tilt_series(packing.field, recipe, generator, progress=_step(progress, "imaging"))
+    packing = pack_specimen(structures, recipe, rng, progress=of_step(progress, "placing particles"))
+    grandmodel, clean = tilt_series(packing.field, recipe, generator, progress=of_step(progress, "imaging"))
     noisy = add_noise(clean, generator, snr=recipe.snr, microscope=recipe.microscope(), pixel_nm=recipe.voxel_size / 10)
     nz, _, nx = recipe.size_zyx
     thickness = recipe.thickness or max(nx, nz)
@@ -163,7 +161,7 @@ def simulate_shrec20(
         recipe.tilt_angles(),
         thickness=thickness,
         axis_z=(thickness - nz) // 2 + nz // 2,
-        progress=_step(progress, "reconstructing"),
+        progress=of_step(progress, "reconstructing"),
     )
     return Simulation(
         recipe,
@@ -183,7 +181,7 @@ def pack_specimen(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Packing:
-    """Steps 1 to 3: particles in the slab."""
+    """Steps 1 to 3: particles in the slab. Raises VoxpickError for no structures, and for contrast of unknown ones."""
     if not structures:
         raise VoxpickError("no structures to simulate; name at least one")
     if unknown := sorted(set(recipe.contrast) - set(structures)):
@@ -267,13 +265,3 @@ def tilt_series(
         if progress:
             progress(k + 1, len(angles))
     return grandmodel, images
-
-
-def _step(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    if progress is None:
-        return None
-
-    def report(done: int, total: int) -> None:
-        progress(name, done, total)
-
-    return report

@@ -49,8 +49,8 @@ def margin_voxels(voxel_size: float) -> int:
 
 
 def occupied_voxels(density: np.ndarray, voxel_size: float) -> np.ndarray:
-    """density above 0.001, with cavities and gaps of up to 4 voxels filled, and on small voxels all narrow gaps; True
-    outside nothing else."""
+    """Where density [z, y, x] is above 0.001 e/A^3, cavities and gaps of up to 4 voxels filled, and on small voxels all
+    narrow gaps: bool [z, y, x]. voxel_size: A."""
     occupied = density > OCCUPANCY_THRESHOLD
     if narrow := _narrow(voxel_size):
         occupied |= _closed(occupied, narrow)

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.losses import weighted_focal
 from voxpick.train.augment import Augmentation
+from voxpick.train.particle_draws import ParticleDraws
 from voxpick.train.settings import TrainSettings, output_weights
 from voxpick.train.targets import TrainingVolume, equivalent_radii, voxel_shares
 
@@ -70,27 +71,17 @@ class CentredBoxes:
         shell: float = 0.0, reach: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.volumes, self.size, self.background, self.distance = volumes, size, background, distance
-        self.jitter, self.augmentation, self.cube, self.shell = jitter, augmentation, cube, shell
+        self.augmentation, self.cube, self.shell = augmentation, cube, shell
         own = reach or {}
         self.reach = [np.array([own.get(name, 0.0) for name in volume.particles.classes]) for volume in volumes]
         numbers = {name: label for label, name in enumerate(classes, start=1)}
-        rows = [
-            (index, center, numbers[name])
-            for index, volume in enumerate(volumes)
-            for center, name in zip(volume.centers(), volume.particles.classes, strict=True)
-            if name in numbers
-        ]
-        if not rows:
+        self.particles = ParticleDraws(volumes, numbers, balanced=balanced, jitter=jitter)
+        if not len(self.particles):
             raise VoxpickError(f"the training data hold no particle of the classes {', '.join(classes)}")
-        self.index = np.array([row[0] for row in rows])
-        self.centers = np.array([row[1] for row in rows])
-        self.labels = np.array([row[2] for row in rows], dtype=np.int64)
-        groups = [np.flatnonzero(self.labels == label) for label in range(1, len(classes) + 1)]
-        self.groups = [group for group in groups if len(group)] if balanced else [np.arange(len(rows))]
         self.trees = [cKDTree(volume.centers()) if len(volume.particles) else None for volume in volumes]
         self.known = [volume.known_background() for volume in volumes]
         self.by_voxels = voxel_shares(volumes)
-        self.epoch = max(1, round(len(rows) / (1 - background)))
+        self.epoch = max(1, round(len(self.particles) / (1 - background)))
         if background > 0 and any(known is not None and len(known) == 0 for known in self.known):
             raise VoxpickError("no voxel is known to be background; widen the shell around labelled particles")
 
@@ -102,10 +93,7 @@ class CentredBoxes:
             place = self.shell_place(index, rng) if near else None
             center, label = self.background_place(index, rng) if place is None else place, 0
         else:
-            group = self.groups[rng.integers(len(self.groups))]
-            row = int(group[rng.integers(len(group))])
-            shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
-            index, center, label = int(self.index[row]), self.centers[row] + shift, int(self.labels[row])
+            index, center, label = self.particles.draw(rng)
         whole = self.size | 1  # an odd side, as turning an even one would move voxel side // 2
         image = self.volumes[index].image((center - self.size // 2).tolist(), (whole,) * 3)
         if self.cube:

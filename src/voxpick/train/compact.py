@@ -51,7 +51,10 @@ def compact(state: State, *, limit: int = LIMIT) -> State:
 
 
 def expand(state: State) -> State:
-    """The checkpoint that `compact` was given, as far as it was kept; any other state is returned as it is."""
+    """The checkpoint that `compact` was given, as far as it was kept; any other state is returned as it is.
+
+    Raises VoxpickError for one that is damaged.
+    """
     if not isinstance(state, dict) or "voxpick_compact" not in state:
         return state
     try:

@@ -11,6 +11,7 @@ import torch
 from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
 from voxpick.train.partial import EmptyPlaces
+from voxpick.train.particle_draws import ParticleDraws
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume, binary_target, covering, voxel_shares
 
@@ -84,28 +85,18 @@ class ClassifierPatches:
     ) -> None:  # fmt: skip
         _require(volumes)
         self.volumes, self.size, self.touching, self.augmentation = volumes, size, touching, augmentation
-        self.jitter = jitter
-        rows = [
-            (index, center, name)
-            for index, volume in enumerate(volumes)
-            for center, name in zip(volume.centers(), volume.particles.classes, strict=True)
-        ]
-        if not rows:
+        names = sorted({str(name) for volume in volumes for name in volume.particles.classes})
+        numbers = {name: number for number, name in enumerate(names)}
+        self.particles = ParticleDraws(volumes, numbers, balanced=balanced, jitter=jitter)
+        if not len(self.particles):
             raise VoxpickError("the training data hold no particles, so a classifier cannot be trained on them")
-        self.index = np.array([row[0] for row in rows])
-        self.centers = np.array([row[1] for row in rows])
-        names, number = np.unique(np.array([str(row[2]) for row in rows]), return_inverse=True)
-        groups = [np.flatnonzero(number == k) for k in range(len(names))]
-        self.groups = groups if balanced else [np.arange(len(rows))]
-        self.epoch = len(rows)
+        self.epoch = len(self.particles)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented subtomogram and its class numbers."""
-        group = self.groups[rng.integers(len(self.groups))]
-        row = group[rng.integers(len(group))]
-        shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
-        volume = self.volumes[self.index[row]]
-        start = (self.centers[row] + shift - self.size // 2).tolist()
+        index, center, _ = self.particles.draw(rng)
+        volume = self.volumes[index]
+        start = (center - self.size // 2).tolist()
         window = (self.size | 1,) * 3  # odd sides, as turning even ones would move voxel side // 2
         labels = volume.labels(start, window, touching=self.touching)
         turned = self.augmentation(volume.image(start, window), labels, rng)

@@ -8,6 +8,7 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.train.augment import Augmentation
+from voxpick.train.particle_draws import ParticleDraws
 from voxpick.train.targets import TrainingVolume
 
 CLEARANCE = 3
@@ -28,35 +29,23 @@ class LabelledSubtomograms:
         self, volumes: Sequence[TrainingVolume], *, classes: Sequence[str], size: int, jitter: float, balanced: bool,
         background: float, augmentation: Augmentation,
     ) -> None:  # fmt: skip
-        self.volumes, self.size, self.jitter, self.augmentation = volumes, size, jitter, augmentation
+        self.volumes, self.size, self.augmentation = volumes, size, augmentation
         self.background = background
         self.known = [volume.known_background() for volume in volumes]
         numbers = {name: k for k, name in enumerate(classes, start=1)}
-        rows = [
-            (index, center, str(name))
-            for index, volume in enumerate(volumes)
-            for center, name in zip(volume.centers(), volume.particles.classes, strict=True)
-        ]
-        if not rows:
-            raise VoxpickError("the training data hold no particles, so a classifier cannot be trained on them")
-        if foreign := sorted({name for _, _, name in rows} - set(numbers)):
+        if foreign := sorted({str(name) for volume in volumes for name in volume.particles.classes} - set(numbers)):
             raise VoxpickError(f"the training data hold {foreign[0]!r}, the model names {', '.join(classes)}")
-        self.index = np.array([index for index, _, _ in rows])
-        self.centers = np.array([center for _, center, _ in rows])
-        self.labels = np.array([numbers[name] for _, _, name in rows], dtype=np.int64)
-        found = np.unique(self.labels)
-        self.groups = [np.flatnonzero(self.labels == k) for k in found] if balanced else [np.arange(len(rows))]
-        self.epoch = len(rows)
+        self.particles = ParticleDraws(volumes, numbers, balanced=balanced, jitter=jitter)
+        if not len(self.particles):
+            raise VoxpickError("the training data hold no particles, so a classifier cannot be trained on them")
+        self.epoch = len(self.particles)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented subtomogram and its label, int64 without dimensions."""
         if rng.random() < self.background:
             index, center, label = *self._empty_place(rng), 0
         else:
-            group = self.groups[rng.integers(len(self.groups))]
-            row = group[rng.integers(len(group))]
-            shift = np.rint(rng.uniform(-self.jitter, self.jitter, size=3)).astype(np.int64)
-            index, center, label = int(self.index[row]), self.centers[row] + shift, int(self.labels[row])
+            index, center, label = self.particles.draw(rng)
         whole = self.size | 1  # an odd side, as turning an even one would move voxel side // 2
         image = self.volumes[index].image((center - self.size // 2).tolist(), (whole,) * 3)
         image = self.augmentation(image, image, rng)[0][: self.size, : self.size, : self.size]

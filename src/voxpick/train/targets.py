@@ -63,9 +63,10 @@ class TrainingVolume:
     def labels(self, start: Sequence[int], size: Sequence[int], *, touching: str = "keep") -> np.ndarray:
         """Class numbers int64 [z, y, x] of a patch; IGNORE where not known and outside the tomogram.
 
-        Above and below the mask they are 0, or IGNORE where not all labels are known.
-
-        touching: 'keep', 'ignore' or 'background', for voxels with another particle next to them (needs occupancy).
+        Above and below the mask they are 0, or IGNORE where not all labels are known. start, size: first voxel and
+        number of voxels along z, y, x.
+        touching: 'keep', 'ignore' or 'background', for voxels with another particle next to them. Raises VoxpickError
+        without an occupancy mask, which the latter two need.
         """
         patch = np.full(tuple(size), IGNORE, dtype=np.int64)
         if self.known is None:
@@ -119,7 +120,10 @@ def covering(volumes: Sequence[TrainingVolume], *, voxels: int) -> int:
 
 
 def touching_voxels(ids: np.ndarray) -> np.ndarray:
-    """Voxels that share a face with another particle than their own: bool, `ids` less one voxel on every side."""
+    """Voxels that share a face with another particle than their own: bool [z, y, x], one voxel less on every side.
+
+    ids: row + 1 of the particle of each voxel [z, y, x], 0 for none.
+    """
     middle = ids[1:-1, 1:-1, 1:-1]
     found = np.zeros(middle.shape, dtype=bool)
     for axis in range(3):

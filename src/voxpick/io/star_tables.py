@@ -1,0 +1,137 @@
+"""The tables of RELION's particle STAR files: what their columns are called, and reading them, checked."""
+
+from __future__ import annotations
+
+import linecache
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import starfile
+
+from voxpick.errors import VoxpickError
+from voxpick.io.foreign import read_text
+
+CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
+PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
+ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+SUBTOMOGRAM_ANGLES = ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
+ORIGINS = ["rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"]
+PIXEL_ORIGINS = ["rlnOriginX", "rlnOriginY", "rlnOriginZ"]
+CAMERA = ["rlnDetectorPixelSize", "rlnMagnification"]
+SIZES = ["vpxTomogramSizeXAngst", "vpxTomogramSizeYAngst", "vpxTomogramSizeZAngst"]
+NAME = "rlnTomoName"
+TOMOGRAM_COLUMNS = (NAME, "rlnMicrographName")
+CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
+SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
+PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
+SIZES_BLOCK = "voxpick"
+
+
+def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables of particles, of optics and of tomograms' sizes (the last two empty where there are none).
+
+    Raises VoxpickError for a file that is missing or no STAR file, and for any but one table with coordinates.
+    """
+    strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
+    text = read_text(path, "a STAR file")
+    names = [line.split()[0] for line in text.splitlines() if line.startswith("data_")]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
+    try:
+        blocks = blocks_of(text, strings)
+    except Exception as error:  # the parser raises whatever its parts raise
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
+    tables = {
+        name: pd.DataFrame([block]) if isinstance(block, dict) else block
+        for name, block in blocks.items()
+        if block is not None
+    }
+    if not tables:
+        raise VoxpickError(f"{path}: not a STAR file (no data_ block with a table)")
+    placed = {name: table for name, table in tables.items() if PIXELS[0] in table or CENTRED[0] in table}
+    if len(placed) > 1:
+        two = " and ".join(f"data_{name}" for name in list(placed)[:2])
+        raise VoxpickError(f"{path}: has coordinates in two blocks, {two}; join their tables or take one out")
+    found = next(iter(placed.values()), None)
+    if found is None:
+        columns = [column for table in tables.values() for column in table.columns][:12]
+        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
+    if found.columns.duplicated().any():
+        column = found.columns[found.columns.duplicated()][0]
+        raise VoxpickError(f"{path}: has two columns {column}; take one out")
+    return found, tables.get("optics", pd.DataFrame()), tables.get(SIZES_BLOCK, pd.DataFrame())
+
+
+def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
+    """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does.
+
+    Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
+    """
+    ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
+    lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.star"
+        plain.write_text("\n".join(lines), encoding="utf-8")
+        linecache.clearcache()  # starfile reads through it
+        return starfile.read(plain, always_dict=True, parse_as_string=strings)
+
+
+def text_column(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | None:
+    """The first of the columns that is there, as strings."""
+    found = next((name for name in columns if name in frame), None)
+    return None if found is None else np.array([str(value) for value in frame[found]], dtype=object)
+
+
+def number_columns(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
+    """(n, columns) floats, or None unless all columns are there. Raises VoxpickError for any that is not finite."""
+    if any(name not in frame for name in columns):
+        return None
+    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        found = frame[columns[column]].iloc[row]
+        line = _line_of_row(path, int(row))
+        raise VoxpickError(f"{path}, line {line}: {columns[column]} is {found}; it must be a finite number")
+    return values
+
+
+def above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block: str) -> np.ndarray:
+    """Columns of a table as numbers (n, columns). Raises VoxpickError for any that is not above 0."""
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not len(values) or not (np.isfinite(values) & (values > 0)).all():
+        bad = np.argwhere(~(np.isfinite(values) & (values > 0)))
+        row, column = bad[0] if len(bad) else (0, 0)
+        found = table[columns[column]].iloc[row] if len(values) else "missing"
+        raise VoxpickError(f"{path}: {columns[column]} of the {block} table is {found}; it must be a number above 0")
+    return values
+
+
+def one_of_each(table: pd.DataFrame, key: str, path: str | Path, block: str) -> pd.DataFrame:
+    """A table without repeated rows. Raises VoxpickError for a column twice and for a key with two different rows."""
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise VoxpickError(f"{path}: the {block} table has two columns {twice[0]}; take one out")
+    table = table.drop_duplicates()
+    if key in table and table[key].duplicated().any():
+        name = table[key][table[key].duplicated()].iloc[0]
+        raise VoxpickError(f"{path}: the {block} table has {key} {name} twice, with different values; leave one")
+    return table
+
+
+def _line_of_row(path: str | Path, row: int) -> int:
+    """The line, from 1, of a row of the particle table."""
+    in_table, count = False, -1
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        word = line.split()[0] if line.strip() else ""
+        in_table = in_table or word in (f"_{PIXELS[0]}", f"_{CENTRED[0]}")
+        if in_table and word and word[0] not in "_#":
+            count += 1
+        if count == row:
+            return number
+    return 0
