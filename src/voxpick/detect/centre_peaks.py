@@ -24,6 +24,7 @@ from voxpick.detect.prepare import Prepared, prepare
 from voxpick.detect.remembered import Remembered, recalled
 from voxpick.detect.scan import cut
 from voxpick.detect.scan_settings import CentreSettings
+from voxpick.detect.segment import require_finite
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.geometry import HALF_TURNS
 from voxpick.networks.model import Model
@@ -107,8 +108,7 @@ def evaluate(network: torch.nn.Module, image: torch.Tensor, *, turns: bool = Fal
         with torch.autocast(image.device.type, dtype=dtype, enabled=dtype != torch.float32):
             output = network(image.flip(dims))
         output = output.float().flip(dims)[0]
-        if not torch.isfinite(output).all():
-            raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+        require_finite(output)
         signs = output.new_tensor([-1.0 if axis in axes else 1.0 for axis in range(3)])
         parts = (output[:1].sigmoid(), output[1:4] * signs[:, None, None, None], output[4:].softmax(0))
         here = torch.cat(parts)
