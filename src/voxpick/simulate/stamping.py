@@ -61,7 +61,7 @@ def occupied_voxels(density: np.ndarray, voxel_size: float) -> np.ndarray:
 
 def filled(mask: np.ndarray) -> np.ndarray:
     """A mask and the cavities in it, which no path by faces leads out of; nothing of the mask lies on its own faces."""
-    empty = np.asarray(cc3d.connected_components(~mask, connectivity=6))  # type: ignore[call-overload]
+    empty = np.asarray(cc3d.connected_components(~mask, connectivity=6))
     return np.asarray(empty != empty[0, 0, 0])
 
 
