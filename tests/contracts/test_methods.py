@@ -1,15 +1,20 @@
 """What every method in the catalogue has to do; a new one is covered by its line there."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.modules.module import register_module_forward_hook
 
+from voxpick.cli import training_validation
 from voxpick.cli.training_model import describe
 from voxpick.cli.training_validation import make_validation
-from voxpick.errors import VoxpickError
+from voxpick.detect import one_stage
+from voxpick.detect.remembered import Remembered
+from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.io.model import load_models, save_models
 from voxpick.methods.catalogue import METHODS, find_method, method_of
 from voxpick.methods.naming import detect_and_name
@@ -219,6 +224,80 @@ def test_a_stage_that_finds_or_names_is_validated(name, stage, trained):
         assert "class_f1" in numbers  # judged by its picks
     if "class_f1" in numbers:
         assert numbers["score"] == pytest.approx((numbers["f1"] + numbers["class_f1"]) / 2)
+
+
+@contextlib.contextmanager
+def counted():
+    """A list of one number: how many modules were evaluated inside the block."""
+    number = [0]
+
+    def count(*_):
+        number[0] += 1
+
+    handle = register_module_forward_hook(count)
+    yield number
+    handle.remove()
+
+
+def tried_at(name, stage, trained, thresholds, monkeypatch):
+    """What the validation of a stage gives when it tries these thresholds, and how many modules it evaluated."""
+    models = trained(name)[0]
+    earlier = {part: model for part, model in models.items() if part != stage}
+    monkeypatch.setattr(training_validation, "DETECTION_THRESHOLDS", thresholds)
+    if hasattr(METHODS[name], "VALIDATION_THRESHOLDS"):
+        monkeypatch.setattr(METHODS[name], "VALIDATION_THRESHOLDS", thresholds)
+    held_out, settings = toy_volume((20, 28, 36), seed=3, particles=4), tiny_settings(name, stage)
+    validate = make_validation(held_out, models[stage], settings, method=METHODS[name], earlier=earlier, side=0)
+    with counted() as number:
+        return validate(models[stage].network), number[0]
+
+
+SEVERAL = [
+    (name, method.STAGES[-1]) for name, method in METHODS.items()
+    if method.STAGES and finds(method) and method.STAGES[-1] not in ("localizer", "classifier")
+]  # fmt: skip
+"""Methods that are validated by their detection, at several thresholds."""
+
+
+@pytest.mark.parametrize(("name", "stage"), SEVERAL)
+def test_validation_asks_the_network_once_for_all_thresholds(name, stage, trained, monkeypatch):
+    thresholds = (0.3, 0.1, 0.05, 0.5, 0.35, 0.9)
+    alone = [tried_at(name, stage, trained, (threshold,), monkeypatch) for threshold in thresholds]
+    together, number = tried_at(name, stage, trained, thresholds, monkeypatch)
+    assert together == max((numbers for numbers, _ in alone), key=lambda numbers: numbers["score"])
+    assert 0 < number == alone[thresholds.index(0.05)][1]
+    assert len({numbers["picks"] for numbers, _ in alone}) > 1
+
+
+@pytest.mark.parametrize(("name", "stage"), SEVERAL)
+def test_what_is_remembered_gives_the_very_same_picks(name, stage, trained):
+    volume, models, remembered = toy_volume((20, 28, 36), seed=3).tomogram, trained(name)[0], Remembered()
+    for threshold in (0.04, 0.3, 0.52, 0.03, 0.2):
+        plain, again = (
+            METHODS[name].detect(volume, models, changes={"threshold": threshold}, device="cpu", **options)
+            for options in ({}, {"remembered": remembered})
+        )
+        for key, value in vars(plain.particles).items():
+            assert np.array_equal(getattr(again.particles, key), value), key
+        for key, value in vars(plain.located).items():
+            assert np.array_equal(getattr(again.located, key), value), key
+        assert np.array_equal(again.labels, plain.labels) and again.settings == plain.settings
+        assert again.volume is plain.volume and again.slab == plain.slab
+
+
+def test_thresholds_at_which_a_method_gives_up_do_not_keep_others_from_finding(trained, monkeypatch):
+    asked = []
+
+    def gives_up_below(half, *_, threshold, **__):
+        asked.append(threshold)
+        if threshold < 0.3:
+            raise TooMuchForeground("nearly all of it")
+
+    monkeypatch.setattr(one_stage, "check_foreground", gives_up_below)
+    found, _ = tried_at("deepfinder", "segmenter", trained, (0.4, 0.1, 0.2), monkeypatch)
+    assert sorted(set(asked)) == [0.1, 0.2, 0.4] and found["threshold"] == 0.4
+    monkeypatch.undo()
+    assert found == tried_at("deepfinder", "segmenter", trained, (0.4,), monkeypatch)[0]
 
 
 @pytest.mark.parametrize("name", METHODS)

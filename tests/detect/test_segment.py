@@ -5,7 +5,7 @@ from blobs import BlobNetwork, scattered
 from scipy import ndimage
 
 from voxpick.detect.components import labelled
-from voxpick.detect.segment import best_tile, probabilities, softmax_map, tile_windows
+from voxpick.detect.segment import best_tile, probabilities, require_finite, softmax_map, tile_windows
 from voxpick.errors import VoxpickError
 
 SHAPE = (28, 52, 60)
@@ -19,6 +19,20 @@ def blob_volume(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def whole(volume: np.ndarray, network: torch.nn.Module) -> np.ndarray:
     image = torch.from_numpy(volume)[None, None]
     return softmax_map(image, network, device=torch.device("cpu"), dtype=torch.float32)[0].numpy()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [torch.contiguous_format, torch.channels_last_3d])
+def test_output_that_is_not_finite_is_refused_wherever_it_is(place, bad):
+    output = torch.full((2, 3, 4, 5, 6), 3e38).contiguous(memory_format=place)
+    output[:, 1] *= -1
+    require_finite(output)
+    require_finite(torch.zeros(2, 3))
+    for at in ((0, 0, 0, 0, 0), (1, 2, 3, 4, 5), (1, 0, 2, 3, 1)):
+        spoiled = output.clone()
+        spoiled[at] = bad
+        with pytest.raises(VoxpickError, match="not finite"):
+            require_finite(spoiled)
 
 
 def centers_of(mask: np.ndarray) -> np.ndarray:

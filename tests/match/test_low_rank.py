@@ -21,6 +21,25 @@ def many(bank):
     return Bank(bank.template, super_fibonacci(150), edge=1.0, tilt_range_deg=(-60, 60))
 
 
+def test_of_a_bank_that_is_not_kept_rows_beside_the_subset_are_made_once(many, monkeypatch):
+    many.forget()
+    kept, made = compress(many, subset=40, batch=16), []
+    assert many.kept()
+    many.forget()
+
+    def counted(rows, make=many.normalised):
+        found = make(rows)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(many, "normalised", counted)
+    monkeypatch.setattr("voxpick.match.bank.KEPT_BYTES", 0)
+    made_anew = compress(many, subset=40, batch=16)
+    assert not many.kept() and sum(made) == 40 + 150
+    first, second = (low.coefficients @ low.volumes.flatten(1) for low in (kept, made_anew))
+    assert torch.allclose(first, second, atol=1e-4) and np.allclose(made_anew.energy, kept.energy, atol=1e-5)
+
+
 def test_with_all_volumes_nothing_is_lost(bank, noisy, slow):
     found = match_low_rank(TiledVolume(noisy[0]), bank, residual=0, tile=30, form="float32")
     assert found.sampling.every

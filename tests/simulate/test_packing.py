@@ -2,13 +2,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
+from voxpick.simulate import stamping
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.packing import Packing, largest_extent, pack
 from voxpick.simulate.shrec20 import Recipe, pack_specimen, particle_number
-from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, stamp
+from voxpick.simulate.stamping import OCCUPANCY_THRESHOLD, filled, stamp
 
 
 def shell(radius, n=4000):
@@ -30,6 +32,30 @@ def test_density_holds_all_electrons_about_the_centre():
     )
     centre = (grid * piece.density).sum(axis=(1, 2, 3)) / piece.density.sum() * 10
     assert centre == pytest.approx(shifted.mean(axis=0), abs=1e-3)
+
+
+@pytest.mark.parametrize("chance", [0.2, 0.5, 0.8, 0.97, 1.0])
+@pytest.mark.parametrize("shape", [(9, 9, 9), (14, 7, 33), (3, 3, 3), (24, 40, 31)])
+def test_cavities_are_filled_as_scipy_fills_holes(shape, chance):
+    mask = np.zeros(shape, dtype=bool)
+    inside = mask[1:-1, 1:-1, 1:-1]
+    inside[:] = np.random.default_rng(0).random(inside.shape) < chance
+    assert np.array_equal(filled(mask), ndimage.binary_fill_holes(mask))
+
+
+@pytest.mark.parametrize("voxel_size", [5.0, 10.0, 13.7])
+def test_stamps_are_occupied_as_with_scipys_filling(voxel_size, monkeypatch):
+    bank, rotations = load_bank(), uniform_rotations_zyx(12, np.random.default_rng(3))
+    beads = [
+        (model.positions_zyx @ turn.T, model.electrons) for model, turn in zip(bank.values(), rotations, strict=True)
+    ]
+    hollow = [shell(radius) for radius in (25.0, 55.0, 90.0)]
+    beads += [(one.positions_zyx + 2.7, one.electrons) for one in hollow]
+    own = [stamp(*some, voxel_size=voxel_size).occupied for some in beads]
+    monkeypatch.setattr(stamping, "filled", ndimage.binary_fill_holes)
+    for occupied, some in zip(own, beads, strict=True):
+        assert np.array_equal(occupied, stamp(*some, voxel_size=voxel_size).occupied)
+        assert not any(np.take(occupied, (0, -1), axis=axis).any() for axis in range(3))
 
 
 def test_a_hollow_particle_owns_its_cavity_and_nothing_outside():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from voxpick.cli.held_out import middle_of, particle_sizes
 from voxpick.detect.classify import classify
 from voxpick.detect.locate import locate
 from voxpick.detect.memory import resident_bytes
+from voxpick.detect.remembered import Remembered
 from voxpick.detect.segment import probabilities
 from voxpick.detect.settings import LOCATE_SETTINGS, make_settings
 from voxpick.errors import TooMuchForeground, VoxpickError
@@ -28,7 +30,7 @@ THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 """Tried in this order; the first of equals wins."""
 
 DETECTION_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
-"""Those that a whole detection is tried at, one after another; a method's VALIDATION_THRESHOLDS instead, if any."""
+"""Those that detection is tried at, the first of equals wins; a method's VALIDATION_THRESHOLDS instead, if any."""
 
 DETECTION_MEMORY = 6 * 2**30
 """Bytes that a validation may take for its detection."""
@@ -129,6 +131,7 @@ def detection_validation(
     Where the particles have no names, the F1 of localisation alone.
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way. A threshold
     at which the method gives up, as nearly all is foreground, counts as nothing found; any other error is raised.
+    The network is asked once, for the lowest threshold at which the method does not give up.
     Detection may take as much memory as by itself, beside what the training holds (mapped specimens count). A method's
     VALIDATION are changes to its detection settings here; None among its VALIDATION_THRESHOLDS: it has no threshold.
     """
@@ -138,12 +141,13 @@ def detection_validation(
     slab = f"{crop.z_offset}:{last}"
 
     changes_here = getattr(method, "VALIDATION", {})
+    thresholds = getattr(method, "VALIDATION_THRESHOLDS", DETECTION_THRESHOLDS)
 
-    def found(models: dict[str, Model], threshold: float | None, device: str) -> dict[str, float]:
+    def found(models: dict[str, Model], threshold: float | None, memory: int, **options: Any) -> dict[str, float]:
         changes = {**changes_here, "slab": slab, **({} if threshold is None else {"threshold": threshold})}
-        changes["max_memory"] = str(resident_bytes() + DETECTION_MEMORY)
+        changes["max_memory"] = str(memory)
         try:
-            picks = method.detect(crop.tomogram, models, changes=changes, device=device).particles
+            picks = method.detect(crop.tomogram, models, changes=changes, **options).particles
         except TooMuchForeground:
             picks = Particles(np.zeros((0, 3)))
         score = crop.score(picks.with_columns(centers_zyx=picks.centers_zyx - shift))
@@ -157,9 +161,12 @@ def detection_validation(
 
     def validate(network: torch.nn.Module) -> dict[str, float]:
         models = {**earlier, stage: replace(model, network=network)}
-        thresholds = getattr(method, "VALIDATION_THRESHOLDS", DETECTION_THRESHOLDS)
-        tried = [found(models, threshold, str(_device(network))) for threshold in thresholds]
-        return max(tried, key=lambda numbers: numbers["score"])
+        memory = resident_bytes() + DETECTION_MEMORY
+        options: dict[str, Any] = {"device": str(_device(network))}
+        if len(thresholds) > 1:
+            options["remembered"] = Remembered()
+        tried = {threshold: found(models, threshold, memory, **options) for threshold in sorted(thresholds)}
+        return max((tried[threshold] for threshold in thresholds), key=lambda numbers: numbers["score"])
 
     return validate
 

@@ -20,9 +20,11 @@ from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, settled_bytes
 from voxpick.detect.peaks import as_detection
 from voxpick.detect.pipeline import Detection
-from voxpick.detect.prepare import prepare
+from voxpick.detect.prepare import Prepared, prepare
+from voxpick.detect.remembered import Remembered, recalled
 from voxpick.detect.scan import cut
 from voxpick.detect.scan_settings import CentreSettings
+from voxpick.detect.segment import require_finite
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.geometry import HALF_TURNS
 from voxpick.networks.model import Model
@@ -46,16 +48,37 @@ class Peaks:
     def __len__(self) -> int:
         return len(self.heights)
 
+    def above(self, threshold: float) -> Peaks:
+        """Those that `peaks` finds at a threshold not lower than these were found at."""
+        high = self.heights.astype(np.float32) > threshold
+        return Peaks(self.centers[high], self.heights[high], self.names[high])
+
 
 def detect_centres(
-    volume: Volume, model: Model, *, settings: CentreSettings, device: str = "auto", progress: Progress | None = None
-) -> Detection:
+    volume: Volume, model: Model, *, settings: CentreSettings, device: str = "auto", progress: Progress | None = None,
+    remembered: Remembered | None = None,
+) -> Detection:  # fmt: skip
     """Scored, named picks, most confident first.
 
     location_score is the height of the peak, class_score the probability of the name. progress(step, done, total).
-    Raises VoxpickError as `detect.pipeline.detect` does.
+    remembered: of earlier detections at other thresholds. Raises VoxpickError as `detect.pipeline.detect` does.
     """
-    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+
+    def look() -> tuple[Prepared, Peaks]:
+        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+        return ready, _all_peaks(ready, model, settings, device, progress)
+
+    ready, found = recalled(remembered, "peaks", look, threshold=settings.threshold)
+    found = found.above(settings.threshold)
+    inside = np.clip(found.centers, 0, np.array(ready.grid.shape) - 1.0)
+    labels = 1 + found.names.argmax(axis=1)
+    return as_detection(ready, model, inside, labels, found.heights, found.names.max(axis=1, initial=0), settings)
+
+
+def _all_peaks(
+    ready: Prepared, model: Model, settings: CentreSettings, device: str, progress: Progress | None
+) -> Peaks:  # fmt: skip
+    """Peaks of all tiles."""
     where = choose_device(device)
     plain = for_inference(model.network, where)
     network = on_engine(plain, settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns))
@@ -69,12 +92,7 @@ def detect_centres(
         found.append(peaks(output, core, threshold=settings.threshold, first=start))
         if progress:
             progress("finding centres", done, len(windows))
-    joined = Peaks(
-        *(np.concatenate([getattr(part, name) for part in found]) for name in ("centers", "heights", "names"))
-    )
-    inside = np.clip(joined.centers, 0, np.array(ready.grid.shape) - 1.0)
-    labels = 1 + joined.names.argmax(axis=1)
-    return as_detection(ready, model, inside, labels, joined.heights, joined.names.max(axis=1, initial=0), settings)
+    return Peaks(*(np.concatenate([getattr(part, name) for part in found]) for name in ("centers", "heights", "names")))
 
 
 @torch.inference_mode()
@@ -91,8 +109,7 @@ def evaluate(network: torch.nn.Module, image: torch.Tensor, *, turns: bool = Fal
         with torch.autocast(image.device.type, dtype=dtype, enabled=dtype != torch.float32):
             output = network(image.flip(dims))
         output = output.float().flip(dims)[0]
-        if not torch.isfinite(output).all():
-            raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+        require_finite(output)
         signs = output.new_tensor([-1.0 if axis in axes else 1.0 for axis in range(3)])
         parts = (output[:1].sigmoid(), output[1:4] * signs[:, None, None, None], output[4:].softmax(0))
         here = torch.cat(parts)

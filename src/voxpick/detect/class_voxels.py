@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +26,15 @@ class ClassForeground:
     def __len__(self) -> int:
         return len(self.found)
 
+    def above(self, threshold: float) -> ClassForeground:
+        """What `class_voxels` finds at a threshold not lower than this was found at; for values that are float32."""
+        assert self.found.values is not None
+        kept = self.found.values > threshold
+        found = self.found.kept(kept)
+        return ClassForeground(
+            replace(found, values=self.found.values[kept].astype(np.float16)), self.probabilities[kept]
+        )
+
     @property
     def labels(self) -> np.ndarray:
         """Most probable particle class of each voxel, from 1 on: (voxels,) int16."""
@@ -43,13 +52,15 @@ def class_voxels(
     threshold: float = 0.5,
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
+    store: np.dtype | type = np.float16,
     progress: Callable[[int, int], None] | None = None,
     watch: Callable[[int], None] | None = None,
 ) -> ClassForeground:
     """The voxels of [z, y, x] where 1 - P(background) is above `threshold`, with the probabilities of their classes.
 
     Arguments as for `segment.probabilities`; every voxel comes from the tile in whose core it lies. Memory for one
-    tile and what is found. watch: is told after each tile how many voxels there are, and may raise.
+    tile and what is found. store: format of the values; float32 is what they are compared in. watch: is told after each
+    tile how many voxels there are, and may raise.
     """
     shape = (volume.shape[0], volume.shape[1], volume.shape[2])
     voxels: list[np.ndarray] = []
@@ -59,7 +70,7 @@ def class_voxels(
     for done, total, window, core, tile_map in tiles:
         at, probability = _above(tile_map, window, core, threshold)
         voxels.append(np.ravel_multi_index(at, shape))
-        values.append((1 - probability[0]).clip(0, 1).astype(np.float16))
+        values.append((1 - probability[0]).clip(0, 1).astype(store))
         classes.append(probability[1:].T.astype(np.float16))
         if watch:
             watch(sum(map(len, voxels)))

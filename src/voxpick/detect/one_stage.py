@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from voxpick.detect.budget import check_foreground, foreground_watch, plan_tile
@@ -12,6 +14,7 @@ from voxpick.detect.locate import Located, locate
 from voxpick.detect.memory import parse_memory
 from voxpick.detect.pipeline import Detection, picks_of
 from voxpick.detect.prepare import Prepared, prepare
+from voxpick.detect.remembered import Remembered, recalled
 from voxpick.detect.select import selected
 from voxpick.detect.settings import LOCATE_SETTINGS, DetectSettings
 from voxpick.errors import VoxpickError
@@ -29,6 +32,7 @@ def detect_in_one_stage(
     per_class: bool,
     device: str = "auto",
     progress: Progress | None = None,
+    remembered: Remembered | None = None,
 ) -> Detection:
     """The picks of a network that gives every voxel a class, most confident first.
 
@@ -41,14 +45,26 @@ def detect_in_one_stage(
     score = location_score * class_score: the mean foreground probability (as `locate` takes it) times the winner's
     share of the vote; with per_class the share of its class in the probability of any particle.
     The map of probabilities is never held as a whole, and `settings.max_memory` is obeyed as by `pipeline.localise`.
-    progress(step, done, total). Raises VoxpickError as `pipeline.detect_with_segmentation` does.
+    progress(step, done, total). remembered: of earlier detections at other thresholds.
+    Raises VoxpickError as `pipeline.detect_with_segmentation` does.
     """
     if not 2 <= len(model.classes) <= 256:
         raise VoxpickError(f"detect: the model has the classes {model.classes}; it needs the background and 1 to 255")
     if settings.merge != "crop":
         raise VoxpickError(f"detect: merge = {settings.merge} is for networks of two outputs; use merge = crop")
-    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
-    found = _foreground(ready, model, settings, device, progress)
+
+    def look() -> tuple[Prepared, ClassForeground]:
+        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+        again = remembered is not None
+        return ready, _foreground(ready, model, settings, device, progress, store=np.float32 if again else np.float16)
+
+    ready, found = recalled(remembered, "voxels", look, threshold=settings.threshold)
+    if remembered is not None:
+        found = found.above(settings.threshold)
+    check_foreground(
+        len(found), ready.data.shape, split=settings.split, max_memory=parse_memory(settings.max_memory),
+        threshold=settings.threshold,
+    )  # fmt: skip
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
     chosen["bandwidth"] = settings.bandwidth / ready.voxel_size
     if per_class:
@@ -116,21 +132,23 @@ def _joined(parts: list[Located], found: Foreground) -> Located:
 
 
 def _foreground(
-    ready: Prepared, model: Model, settings: DetectSettings, device: str, progress: Progress | None
-) -> ClassForeground:
+    ready: Prepared, model: Model, settings: DetectSettings, device: str, progress: Progress | None, *,
+    store: type[np.floating[Any]],
+) -> ClassForeground:  # fmt: skip
     where, max_memory = choose_device(device), parse_memory(settings.max_memory)
     network = for_inference(model.network, where)
     engine = on_engine(network, settings.engine, where, voxels=ready.data.size)
-    stored = 2 * (len(model.classes) + 4) * 2  # while the tiles' lists are joined there are two of each
+    each = 8 + np.dtype(store).itemsize + 2 * (len(model.classes) - 1)
+    stored = 2 * each  # while the tiles' lists are joined there are two of each
     tile = plan_tile(
         ready.data, measured(network, engine), tile=settings.tile, halo=settings.halo, max_memory=max_memory,
         device=where, stored_bytes=stored,
     )  # fmt: skip
     watch = foreground_watch(
         ready.data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold,
-        stored_bytes=stored // 2,
+        stored_bytes=each,
     )  # fmt: skip
-    found = class_voxels(
+    return class_voxels(
         ready.data,
         engine,
         tile=tile,
@@ -139,10 +157,7 @@ def _foreground(
         deviation=ready.deviation,
         threshold=settings.threshold,
         device=where,
+        store=store,
         progress=of_step(progress, "segmenting"),
         watch=watch,
     )
-    check_foreground(
-        len(found), ready.data.shape, split=settings.split, max_memory=max_memory, threshold=settings.threshold
-    )
-    return found

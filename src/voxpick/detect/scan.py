@@ -16,6 +16,7 @@ import torch
 from voxpick.detect.budget import SPARE_BYTES
 from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, settled_bytes
 from voxpick.detect.prepare import Prepared
+from voxpick.detect.segment import require_finite
 from voxpick.errors import VoxpickError
 from voxpick.precision import choose_dtype
 from voxpick.volume import release
@@ -83,8 +84,7 @@ def scan(
         image = torch.from_numpy(cut(ready, first.tolist(), sides))[None, None]
         with torch.inference_mode(), computing_in(network, dtype):
             scores = cast(BoxNetwork, network).scan(image.to(device).to(dtype), stride=stride)[0].float()
-        if not torch.isfinite(scores).all():
-            raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+        require_finite(scores)
         yield (window[0], window[1], window[2]), scores.cpu().numpy()
         if progress:
             progress(done, len(windows))

@@ -143,9 +143,14 @@ def softmax_map(
         logits = network(images)
     network.train(training)
     logits = (logits if logits.ndim == 2 else logits[:, :, : shape[0], : shape[1], : shape[2]]).float()
-    if not torch.isfinite(logits).all():
-        raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
+    require_finite(logits)
     return torch.softmax(logits, dim=1)
+
+
+def require_finite(output: torch.Tensor) -> None:
+    """Raise VoxpickError where a network's output has NaN or infinite values: the extremes have them, too."""
+    if not torch.isfinite(output.amin()) & torch.isfinite(output.amax()):
+        raise VoxpickError("the network's output is not finite; compute in float32, or train the model again")
 
 
 def best_tile(shape: Tile3, voxels: int, halo: int, *, multiple: int = 1) -> Tile3:

@@ -195,17 +195,32 @@ class Bank:
 
     def under_mask(self, size: int) -> Iterator[tuple[int, torch.Tensor]]:
         """(first row, normalised templates [b, D] at the voxels under the mask) of all rows, `size` at a time."""
+        self._keep(size)
+        inside = self.mask > 0
+        for start in range(0, len(self), size):
+            if self._kept is not None:
+                yield start, self._kept[start : start + size]
+            else:
+                yield start, self.normalised(slice(start, start + size))[:, inside]
+
+    def some_under_mask(self, rows: np.ndarray, size: int) -> torch.Tensor:
+        """The normalised templates [b, D] of some rows at the voxels under the mask, made `size` at a time."""
+        self._keep(size)
+        if self._kept is not None:
+            return self._kept[torch.from_numpy(rows).to(self.device)]
+        inside = self.mask > 0
+        return torch.cat(
+            [self.normalised(rows[first : first + size])[:, inside] for first in range(0, len(rows), size)]
+        )
+
+    def _keep(self, size: int) -> None:
+        """Make all templates and keep them, unless they are too many."""
         inside = self.mask > 0
         if self._kept is None and 4 * len(self) * int(inside.sum()) <= KEPT_BYTES:
             kept = torch.empty((len(self), int(inside.sum())), device=self.device)
             for rows, templates in self.batches(size):
                 kept[rows[0] : rows[0] + len(rows)] = templates[:, inside]
             self._kept = kept
-        for start in range(0, len(self), size):
-            if self._kept is not None:
-                yield start, self._kept[start : start + size]
-            else:
-                yield start, self.normalised(slice(start, start + size))[:, inside]
 
 
 def in_cube(density: np.ndarray, side: int) -> np.ndarray:

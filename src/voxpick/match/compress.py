@@ -30,10 +30,8 @@ def compress(
 ) -> LowRankBank:
     """The fewest volumes, at most `largest`, that leave out no more than `residual` of the energy of `subset` rows."""
     inside = bank.mask > 0
-    chosen = np.zeros(len(bank), dtype=bool)
-    chosen[np.random.default_rng(0).choice(len(bank), min(subset, len(bank)), replace=False)] = True
-    taken = torch.from_numpy(chosen).to(bank.device)
-    sample = torch.cat([part[taken[first : first + len(part)]] for first, part in bank.under_mask(batch)])
+    chosen = np.sort(np.random.default_rng(0).choice(len(bank), min(subset, len(bank)), replace=False))
+    sample = bank.some_under_mask(chosen, batch)
     values, vectors = torch.linalg.eigh((sample @ sample.T).double())
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     kept = torch.cumsum(values, 0) / values.sum()

@@ -44,11 +44,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection
-from voxpick.detect.prepare import prepare
+from voxpick.detect.prepare import Prepared, prepare
+from voxpick.detect.remembered import Remembered, recalled
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.settings import make_settings as make_detect_settings
 from voxpick.errors import VoxpickError
@@ -227,25 +229,31 @@ def detect(
     changes: dict[str, Any] | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    remembered: Remembered | None = None,
 ) -> Detection:
     """Both stages on a tomogram: scored, named picks, most confident first.
 
     changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. Besides the sections to look at,
-    the middle ones are denoised, by which the segmenter's input is normalised.
+    the middle ones are denoised, by which the segmenter's input is normalised. remembered: of earlier detections at
+    other thresholds.
     """
     denoiser, segmenter = (part_of(models, stage, title="Dn3DUnet") for stage in STAGES)
     settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
-    ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum, whole=True)
-    nz = ready.grid.shape[0]
-    wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
-    clean = denoise(
-        ready.grid.data, denoiser, mean=ready.mean, deviation=ready.deviation, sections=wanted,
-        device=choose_device(device), progress=progress,
-    )  # fmt: skip
+
+    def look() -> tuple[Prepared, np.ndarray]:
+        ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum, whole=True)
+        nz = ready.grid.shape[0]
+        wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
+        return ready, denoise(
+            ready.grid.data, denoiser, mean=ready.mean, deviation=ready.deviation, sections=wanted,
+            device=choose_device(device), progress=progress,
+        )  # fmt: skip
+
+    ready, clean = recalled(remembered, "denoised", look)
     changed = {"slab": f"{ready.sections.start}:{ready.sections.stop}", "invert": False, "match_spectrum": "off"}
     found = detect_in_one_stage(
         ready.grid.with_data(clean), segmenter, settings=settings.model_copy(update=changed),
-        per_class=settings.per_class, device=device, progress=progress,
+        per_class=settings.per_class, device=device, progress=progress, remembered=remembered,
     )  # fmt: skip
     level = ready.slab.holds(found.particles.centers_zyx[:, 0] / volume.voxel_size)
     return replace(

@@ -4,7 +4,8 @@ FINDS = False: it only names what another method finds. NAMES = False: its picks
 finds centres without giving voxels to particles, so there is no segmentation. DETECTION_SETTINGS:
 the pydantic class of the settings that its `detect` takes as changes; without it, misspelt ones are refused once it
 detects, not before. VALIDATION: changes to them while it is trained. VALIDATION_THRESHOLDS: values of `threshold` that
-are tried then, (None,) where there is none. LEARNS_FROM: by stage, the earlier one whose output it is trained on.
+are tried then, (None,) where there is none; where there are several, as there are without it, its `detect` takes
+`remembered` (`detect.remembered`) besides. LEARNS_FROM: by stage, the earlier one whose output it is trained on.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cc3d
 import numpy as np
 from scipy import ndimage
 
@@ -55,7 +56,13 @@ def occupied_voxels(density: np.ndarray, voxel_size: float) -> np.ndarray:
     if narrow := _narrow(voxel_size):
         occupied |= _closed(occupied, narrow)
     closed = _closed(occupied, _CAVITY_CLOSING)
-    return occupied | (ndimage.binary_fill_holes(closed) & ~_opening_shell(occupied))
+    return occupied | (filled(closed) & ~_opening_shell(occupied))
+
+
+def filled(mask: np.ndarray) -> np.ndarray:
+    """A mask and the cavities in it, which no path by faces leads out of; nothing of the mask lies on its own faces."""
+    empty = np.asarray(cc3d.connected_components(~mask, connectivity=6))
+    return np.asarray(empty != empty[0, 0, 0])
 
 
 def _narrow(voxel_size: float) -> int:
