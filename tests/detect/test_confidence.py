@@ -9,7 +9,7 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
-from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, expected_threshold
+from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds, expected_threshold
 from voxpick.detect.select import apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
@@ -134,6 +134,22 @@ def test_thresholds_know_classes_in_any_case():
     assert chosen == {"AB": pytest.approx(0.5)}
 
 
+def test_of_equal_f_the_threshold_that_keeps_more():
+    """F1 is 2 / (2 + 1) with the first pick alone and 4 / (2 + 4) with all four."""
+    scores, right = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, False, True])
+    assert best_threshold(scores, right, particles=2) == (0.0, pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize(("few", "threshold"), [(9, 0.0), (10, 0.5 - 0.2 / 9)])
+def test_a_class_of_few_picks_takes_the_threshold_of_all(few, threshold):
+    """Only its best pick is right; all together are best kept, as nearly all of the other class are right."""
+    classes = np.array(["many"] * 40 + ["few"] * few)
+    scores = np.concatenate([np.linspace(0.95, 0.05, 40), np.linspace(0.5, 0.1, few)])
+    right = np.concatenate([np.ones(40, bool), np.arange(few) == 0])
+    found = choose_thresholds(scores, classes, right, particles={"many": 40, "few": 2})
+    assert found == {"many": 0, "few": pytest.approx(threshold)}
+
+
 def test_a_detection_ends_with_what_the_model_brings():
     scores, right = overconfident(600)
     model = Model("none", {}, None, ["background", "a", "b"], 10.0)
@@ -159,6 +175,13 @@ def test_a_detection_ends_with_what_the_model_brings():
     assert sorted(where.centers_zyx[:, 2].tolist()) == [0, 50, 200]
     least = float(kept.scores[1])
     assert len(selected(picks, make_settings([model], {"minimum_score": least}), LEVEL, 10.0)) == 2
+
+
+def test_picks_outside_level_ice_go_however_sure_they_are():
+    z = np.array([190.0, 200, 300, 400, 410])
+    picks = Particles(np.stack([z, 0 * z, 0 * z], axis=1), scores=[1.0, 0.2, 0.3, 0.4, 1.0])
+    kept = selected(picks, DetectSettings(), Slab(10, 60, "told", ice=(20, 40)), 10.0)
+    assert kept.centers_zyx[:, 0].tolist() == [400, 300, 200]
 
 
 def test_location_scores_have_a_map_of_their_own():
