@@ -126,8 +126,8 @@ def test_across_classes_the_better_pick_stays(seed):
 
 
 def test_thresholds_know_classes_in_any_case():
-    names, scores = np.array(["a", "A", "b", "B"], dtype=object), np.array([0.4, 0.6, 0.4, 0.6])
-    assert above_thresholds(scores, names, {"a": 0.5, "B": 0.3}).tolist() == [False, True, True, True]
+    names, scores = np.array(["a", "A", "b", "B", "c"], dtype=object), np.array([0.5, 0.4, 0.4, 0.2, 0.0])
+    assert above_thresholds(scores, names, {"a": 0.5, "B": 0.3}).tolist() == [True, False, True, False, True]
     many = np.array(["Ab"] * 12 + ["aB"] * 12, dtype=object)
     right = np.arange(24) < 12
     chosen = choose_thresholds(np.where(right, 0.9, 0.1), many, right, particles={"AB": 12})
@@ -140,14 +140,26 @@ def test_of_equal_f_the_threshold_that_keeps_more():
     assert best_threshold(scores, right, particles=2) == (0.0, pytest.approx(2 / 3))
 
 
+def test_equal_scores_are_kept_together():
+    """The first alone would have an F1 of 1."""
+    assert best_threshold(np.full(3, 0.9), np.array([True, False, False]), particles=1) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(("right", "chance"), [([1, 1, 1], 4 / 5), ([0, 0, 0, 0], 1 / 6)])
+def test_few_picks_are_taken_for_a_little_less_sure_than_they_say(right, chance):
+    """Platt's targets: (n + 1) / (n + 2) where all n are right and 1 / (n + 2) where all are wrong."""
+    found = fit_score_map(np.full(len(right), 0.5), np.array(right, bool))
+    assert found(np.array([0.5]))[0] == pytest.approx(0.999 * chance + 0.001 * 0.5, abs=1e-4)
+
+
 @pytest.mark.parametrize(("few", "threshold"), [(9, 0.0), (10, 0.5 - 0.2 / 9)])
 def test_a_class_of_few_picks_takes_the_threshold_of_all(few, threshold):
     """Only its best pick is right; all together are best kept, as nearly all of the other class are right."""
     classes = np.array(["many"] * 40 + ["few"] * few)
     scores = np.concatenate([np.linspace(0.95, 0.05, 40), np.linspace(0.5, 0.1, few)])
     right = np.concatenate([np.ones(40, bool), np.arange(few) == 0])
-    found = choose_thresholds(scores, classes, right, particles={"many": 40, "few": 2})
-    assert found == {"many": 0, "few": pytest.approx(threshold)}
+    found = choose_thresholds(scores, classes, right, particles={"Many": 40, "FEW": 2})
+    assert found == {"Many": 0, "FEW": pytest.approx(threshold)}
 
 
 def test_a_detection_ends_with_what_the_model_brings():
