@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.curves import precision_recall
 from voxpick.evaluate.pairing import pair, score_pairing
 from voxpick.particles import Particles
 
@@ -99,3 +100,14 @@ def test_the_least_sure_of_many_picks_still_hits_what_no_other_reaches():
     truth = Particles(np.array([[0, 0, 0], [0, 0, 10.0]]))
     picks = Particles(np.array([[0, 0, 0], [0, 0, -1], [0, 0, -2], [0, 0, 5.0]]), scores=[0.9, 0.8, 0.7, 0.6])
     assert score_pairing(picks, truth, radius=6).hit_ids.tolist() == [1, 0, 0, 2]
+
+
+def test_a_long_curve_is_thinned_out_but_keeps_its_ends_and_its_best():
+    """The last of 1000 picks hits what those after the first 333 did not, which is not worth them."""
+    row = np.arange(1000)
+    hits = np.where(row < 333, row + 1, np.where(row == 999, 334, 0))
+    curve = precision_recall(1 - row / 1000, hits, particles=334)
+    told = curve.to_dict(points=20)
+    assert 15 < len(told["threshold"]) <= 20 and (told["threshold"][0], told["threshold"][-1]) == (1, 0.001)
+    assert curve.recall[-1] == 1 and curve.best() == pytest.approx((0.668, 666 / 667))
+    assert max(told["f1"]) == pytest.approx(666 / 667, abs=1e-6)
