@@ -97,6 +97,14 @@ def test_generalised_dice_by_hand():
     assert losses.generalised_dice(logits, target).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_generalised_dice_charges_for_a_class_that_is_not_there():
+    """With the largest weight of those that are, here 1."""
+    logits = probabilities([0.2, 0.7, 0.1], [0.6, 0.3, 0.1])
+    target = torch.tensor([1, 0])[None, None, None]
+    expected = 1 - 2 * (0.7 + 0.6) / ((0.8 + 1) + (1.0 + 1) + 0.2)
+    assert losses.generalised_dice(logits, target).item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ["dice", "generalised_dice", "tversky"])
 def test_perfect_overlap_costs_nothing(name):
     target = torch.tensor([0, 1, 2, 2])[None, None, None]

@@ -70,6 +70,18 @@ def test_one_sided_limits_keep_their_own_side():
     assert mask[3, 0, 3] == 1 and mask[-3, 0, 3] == 0  # kz = kx is the image at 45 degrees
 
 
+def test_the_last_component_stands_for_both_signs():
+    """kz = -1/2 and kx = 3/8 lie at -53 degrees; the same component is kz = 1/2 as well, at 53."""
+    assert wedge_mask((16, 4, 16), (0, 60))[8, 0, 6] == 0.5
+
+
+def test_lines_through_the_origin_are_measured_whichever_way_they_point():
+    up = wedge_mask((16, 4, 16), (-90, 60))[:, 0, 0]
+    assert up.tolist() == [1] * 16
+    one_side = wedge_mask((16, 4, 16), (10, 60))
+    assert one_side[0, :, 0].tolist() == [1] * 4 and one_side[1:8, 0, 0].sum() == 0
+
+
 @pytest.mark.parametrize("tilts", [(60, -60), (-100, 60), (10, 10)])
 def test_limits_out_of_order_are_refused(tilts):
     with pytest.raises(VoxpickError, match="tilt range"):

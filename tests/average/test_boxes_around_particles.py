@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from voxpick.average.subtomograms import extract, join, shifted
+from voxpick.average.subtomograms import centred_within, extract, join, shifted
 from voxpick.errors import VoxpickError
 from voxpick.particles import Particles
 from voxpick.volume import Volume
@@ -108,3 +108,22 @@ def test_two_tomograms_join_when_their_voxels_agree():
 def test_mistakes_are_named(centers, box, message):
     with pytest.raises(VoxpickError, match=message):
         extract(tomogram(), Particles(np.array(centers, dtype=float).reshape(-1, 3)), box=box)
+
+
+def test_a_brighter_tomogram_gives_the_same_boxes_also_at_an_edge():
+    """What lies outside is filled with the mean before the box is shifted, so no edge rings into it."""
+    volume, particles = tomogram(), Particles(np.array([[2.0, 123, 204], [100, 124, 203]]))
+    plain, bright = (extract(v, particles, box=8, edges="pad") for v in (volume, volume.with_data(volume.data + 300)))
+    np.testing.assert_allclose(bright.data, plain.data, atol=2e-3)
+
+
+def test_centres_within_half_a_voxel_of_the_faces_lie_in_the_volume():
+    at = np.array([-0.6, -0.4, 19.4, 19.6])
+    voxels = np.stack([at, np.full(4, 5.0), np.full(4, 5.0)], axis=1)
+    assert centred_within(tomogram(), Particles(voxels * 10)).tolist() == [False, True, True, False]
+
+
+def test_boxes_of_two_sizes_do_not_join():
+    parts = [extract(tomogram(), Particles(np.array([[100, 120, 200.0]])), box=box) for box in (8, 6)]
+    with pytest.raises(VoxpickError, match="cannot be averaged together"):
+        join(parts)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxpick.average.fsc import ShellCorrelation, shell_correlation, soft_sphere
+from voxpick.average.fsc import ShellCorrelation, frequency_grid, shell_correlation, soft_sphere
 from voxpick.errors import VoxpickError
 
 SHAPE = (12, 20, 28)
@@ -62,6 +62,8 @@ def test_resolution_is_interpolated_between_shells():
     assert fsc.resolution(0.5) == pytest.approx(1 / 0.022)
     assert fsc.resolution(0.75) == pytest.approx(1 / 0.015)
     assert np.isnan(fsc.resolution(0.95))
+    mean_taken_off = ShellCorrelation(fsc.frequencies, np.array([0, 0.9, 0.6, 0.1]))
+    assert mean_taken_off.resolution(0.5) == pytest.approx(1 / 0.022)
     frame = fsc.to_frame()
     assert frame["resolution"].tolist() == pytest.approx([np.inf, 100, 50, 100 / 3])
 
@@ -73,6 +75,13 @@ def test_a_mask_hides_what_differs_outside_it():
     b = np.where(mask > 0, a + 5, noise(8, shape))
     assert shell_correlation(a, b, voxel_size=10, mask=mask).correlation[1:] == pytest.approx(np.ones(12))
     assert shell_correlation(a, b, voxel_size=10).correlation[2:].max() < 0.8
+
+
+def test_a_shell_without_power_has_no_correlation():
+    shape = (16, 16, 16)
+    coarse = np.fft.irfftn(np.fft.rfftn(noise(9, shape)) * (frequency_grid(shape) < 0.2), s=shape, axes=(0, 1, 2))
+    correlation = shell_correlation(coarse, coarse, voxel_size=10).correlation
+    assert correlation[:4] == pytest.approx(np.ones(4)) and correlation[5:].tolist() == [0] * 4
 
 
 def test_soft_sphere_by_hand():

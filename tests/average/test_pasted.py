@@ -50,6 +50,22 @@ def test_otsu_parts_two_groups():
     assert 0.4 < otsu(values) < 1.7
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_otsu_leaves_the_least_variance_inside_the_groups(seed):
+    """Of all the ways to part values between two bins of the histogram, by trying them."""
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([rng.normal(0, 0.6, 900), rng.normal(2, 0.3, 60 + 80 * seed)])
+    counts, edges = np.histogram(values, bins=256)
+    middles = np.repeat((edges[:-1] + edges[1:]) / 2, counts)
+
+    def inside(threshold):
+        low, high = middles[middles < threshold], middles[middles >= threshold]
+        return low.size * low.var() + high.size * high.var()
+
+    best = min(inside(edge) for edge in edges[1:-1] if (middles < edge).any() and (middles >= edge).any())
+    assert inside(otsu(values)) == pytest.approx(best, rel=1e-9)
+
+
 def test_only_the_part_around_the_centre_is_kept():
     data = np.zeros((20, 20, 20), dtype=np.float32)
     data[8:13, 8:13, 8:13] = 1

@@ -47,6 +47,17 @@ def test_a_peak_is_the_middle_of_its_voxel_moved_by_the_offset_and_named_there()
     assert np.allclose(found.heights, 1 / (1 + np.exp(-6)), atol=1e-2)
 
 
+def test_a_name_is_the_mean_around_the_peak_by_height_and_offsets_end_after_a_voxel():
+    output = torch.zeros(6, 5, 6, 7)
+    output[0, 2, 3, 4], output[0, 2, 3, 5], output[0, 1, 2, 3] = 0.8, 0.4, 0.2
+    output[4:, 2, 3, 4], output[4:, 2, 3, 5] = torch.tensor([1.0, 0.0]), torch.tensor([0.25, 0.75])
+    output[4:, 1, 2, 3], output[4:, 2, 4, 4] = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])
+    output[1:4, 2, 3, 4] = torch.tensor([5.0, -0.5, -9.0])
+    found = peaks(output, (slice(0, 5), slice(0, 6), slice(0, 7)), threshold=0.3, first=(0, 0, 0))
+    assert found.centers.tolist() == [[4.5 + 2, 6.5 - 0.5, 8.5 - 2]]
+    assert found.names[0] == pytest.approx(np.array([0.8 * 1 + 0.4 * 0.25, 0.4 * 0.75 + 0.2]) / 1.4)
+
+
 @pytest.mark.parametrize("shape", [(20, 28, 36), (64, 40, 72), (33, 100, 41)])
 @pytest.mark.parametrize("halo", [0, 6, 8, 12])
 @pytest.mark.parametrize("multiple", [2, 4, 16])
@@ -62,6 +73,29 @@ def test_tiles_keep_every_output_voxel_once_and_stay_away_from_their_sides(shape
             assert first[axis] + sides[axis] == padded[axis] or after >= halo
         counts[tuple(slice(f // 2 + c.start, f // 2 + c.stop) for f, c in zip(first, core, strict=True))] += 1
     assert (counts == 1).all()
+
+
+class Corners(torch.nn.Module):
+    """A sure centre in the first and the last output voxel, two voxels beyond; the first is an a, the last a b."""
+
+    def forward(self, x):
+        output = torch.zeros(1, 6, *(n // 2 for n in x.shape[2:]))
+        output[:, 0] = -9
+        for corner, sign in ((0, -1), (-1, 1)):
+            output[:, 0, corner, corner, corner] = 9
+            output[:, 1:4, corner, corner, corner] = 2.0 * sign
+            output[:, 4, corner, corner, corner] = -3.0 * sign
+        return output
+
+
+def test_centres_lie_within_the_volume_from_the_slab_on_and_bear_their_names():
+    data = np.random.default_rng(0).normal(size=(24, 28, 36)).astype(np.float32)
+    model = Model("corners", {}, Corners(), ["background", "a", "b"], 10.0)
+    settings = CentreSettings(slab="4:20", turns=False)
+    found = detect_centres(Volume(data, 10.0), model, settings=settings, device="cpu").particles
+    order = np.argsort(found.centers_zyx[:, 0])
+    assert found.centers_zyx[order].tolist() == [[10 * (4 + 0.5 - 2), 0, 0], [10 * (18 + 0.5 + 2), 270, 350]]
+    assert found.classes[order].tolist() == ["a", "b"]
 
 
 def test_no_side_fits_around_a_large_halo():

@@ -4,6 +4,7 @@ import torch
 from blobs import BlobNetwork, ball
 
 from voxpick.detect.classify import central_component, classify, subtomogram, vote, without_vote
+from voxpick.detect.segment import softmax_map
 from voxpick.errors import VoxpickError
 
 SHAPE = (28, 40, 52)
@@ -83,6 +84,28 @@ def test_a_large_touching_neighbour_is_outvoted_within_reach():
     probability = probability_of(neighbour, centre)
     assert vote(probability)[0].argmax() == 3
     assert vote(probability, reach=3.0)[0].argmax() == 1
+
+
+def test_where_there_is_no_particle_the_voxels_around_the_centre_vote_within_reach():
+    distance = np.sqrt(sum((g - 8) ** 2 for g in np.indices((16,) * 3)))
+    probability = np.full((3, 16, 16, 16), 0.05)
+    probability[1][distance <= 1], probability[2][distance > 1] = 0.3, 0.3
+    probability[0] = 1 - probability[1:].sum(axis=0)
+    assert vote(probability, reach=1.0)[0].tolist() == pytest.approx([0, 6 / 7, 1 / 7])
+    assert vote(probability)[0].argmax() == 2
+    assert vote(probability, reach=9.0)[0].tolist() == vote(probability)[0].tolist()
+
+
+def test_a_particle_s_radius_says_how_far_away_voxels_vote():
+    """To 1.5 radii + 2: here 3.8 voxels, of a large dark particle around a small mark."""
+    volume, center = two_particles(), np.array(DARK, dtype=float)
+    volume[ball(SHAPE, DARK, 2)] = -3
+    found = run(volume, [center], radii=np.array([1.2]))
+    image = torch.from_numpy(subtomogram(volume, center, size=16))[None, None]
+    probability = softmax_map(image, BlobNetwork(levels=(1.5, 6.0)), device=torch.device("cpu"), dtype=torch.float32)
+    share, score = vote(probability[0].numpy(), reach=3.8)
+    assert found.shares[0] == pytest.approx(share) and found.scores[0] == pytest.approx(score)
+    assert np.abs(run(volume, [center]).shares[0] - share).max() > 0.05
 
 
 def test_the_component_next_to_the_centre_is_taken_within_3_voxels():

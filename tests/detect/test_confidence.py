@@ -9,7 +9,7 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
-from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, expected_threshold
+from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds, expected_threshold
 from voxpick.detect.select import apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
@@ -126,12 +126,40 @@ def test_across_classes_the_better_pick_stays(seed):
 
 
 def test_thresholds_know_classes_in_any_case():
-    names, scores = np.array(["a", "A", "b", "B"], dtype=object), np.array([0.4, 0.6, 0.4, 0.6])
-    assert above_thresholds(scores, names, {"a": 0.5, "B": 0.3}).tolist() == [False, True, True, True]
+    names, scores = np.array(["a", "A", "b", "B", "c"], dtype=object), np.array([0.5, 0.4, 0.4, 0.2, 0.0])
+    assert above_thresholds(scores, names, {"a": 0.5, "B": 0.3}).tolist() == [True, False, True, False, True]
     many = np.array(["Ab"] * 12 + ["aB"] * 12, dtype=object)
     right = np.arange(24) < 12
     chosen = choose_thresholds(np.where(right, 0.9, 0.1), many, right, particles={"AB": 12})
     assert chosen == {"AB": pytest.approx(0.5)}
+
+
+def test_of_equal_f_the_threshold_that_keeps_more():
+    """F1 is 2 / (2 + 1) with the first pick alone and 4 / (2 + 4) with all four."""
+    scores, right = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, False, True])
+    assert best_threshold(scores, right, particles=2) == (0.0, pytest.approx(2 / 3))
+
+
+def test_equal_scores_are_kept_together():
+    """The first alone would have an F1 of 1."""
+    assert best_threshold(np.full(3, 0.9), np.array([True, False, False]), particles=1) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(("right", "chance"), [([1, 1, 1], 4 / 5), ([0, 0, 0, 0], 1 / 6)])
+def test_few_picks_are_taken_for_a_little_less_sure_than_they_say(right, chance):
+    """Platt's targets: (n + 1) / (n + 2) where all n are right and 1 / (n + 2) where all are wrong."""
+    found = fit_score_map(np.full(len(right), 0.5), np.array(right, bool))
+    assert found(np.array([0.5]))[0] == pytest.approx(0.999 * chance + 0.001 * 0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(("few", "threshold"), [(9, 0.0), (10, 0.5 - 0.2 / 9)])
+def test_a_class_of_few_picks_takes_the_threshold_of_all(few, threshold):
+    """Only its best pick is right; all together are best kept, as nearly all of the other class are right."""
+    classes = np.array(["many"] * 40 + ["few"] * few)
+    scores = np.concatenate([np.linspace(0.95, 0.05, 40), np.linspace(0.5, 0.1, few)])
+    right = np.concatenate([np.ones(40, bool), np.arange(few) == 0])
+    found = choose_thresholds(scores, classes, right, particles={"Many": 40, "FEW": 2})
+    assert found == {"Many": 0, "FEW": pytest.approx(threshold)}
 
 
 def test_a_detection_ends_with_what_the_model_brings():
@@ -159,6 +187,13 @@ def test_a_detection_ends_with_what_the_model_brings():
     assert sorted(where.centers_zyx[:, 2].tolist()) == [0, 50, 200]
     least = float(kept.scores[1])
     assert len(selected(picks, make_settings([model], {"minimum_score": least}), LEVEL, 10.0)) == 2
+
+
+def test_picks_outside_level_ice_go_however_sure_they_are():
+    z = np.array([190.0, 200, 300, 400, 410])
+    picks = Particles(np.stack([z, 0 * z, 0 * z], axis=1), scores=[1.0, 0.2, 0.3, 0.4, 1.0])
+    kept = selected(picks, DetectSettings(), Slab(10, 60, "told", ice=(20, 40)), 10.0)
+    assert kept.centers_zyx[:, 0].tolist() == [400, 300, 200]
 
 
 def test_location_scores_have_a_map_of_their_own():

@@ -44,6 +44,30 @@ def test_sub_voxel_centre_and_confidence_of_one_particle(split):
     assert found.sizes[0] == (probability > 0.5).sum()
 
 
+def test_a_centre_is_weighted_with_the_probability():
+    probability, along = np.zeros((9, 10, 14), dtype=np.float32), np.linspace(0.55, 1.0, 10)
+    probability[3:6, 4:7, 2:12] = along
+    found = locate(probability, split="components")
+    expected = np.average(np.arange(2, 12), weights=along)
+    assert expected > 7 and found.centers[0] == pytest.approx([4, 5, expected], abs=1e-3)
+
+
+def test_the_confidence_of_a_hollow_particle_is_the_mean_of_all_its_voxels():
+    """None lies within a bandwidth of its centre."""
+    shell = np.zeros((11, 11, 11), dtype=np.float32)
+    shell[2:9, 2:9, 2:9], shell[2:9, 2:9, 2] = 0.6, 0.9
+    shell[3:8, 3:8, 3:8] = 0
+    found = locate(shell, split="components", bandwidth=2.0)
+    assert found.scores.tolist() == pytest.approx([shell[shell > 0].mean()], abs=1e-3)
+
+
+def test_a_component_of_just_the_least_size_stays():
+    mask = np.zeros((9, 10, 11), dtype=bool)
+    mask[2:7, 2:5, 2:4] = True
+    for split in ("watershed", "mean-shift", "components"):
+        assert [len(locate(mask, split=split, minimum_size=n)) for n in (30, 31)] == [1, 0]
+
+
 def test_every_voxel_of_a_particle_is_painted_once():
     labels = packed()
     found = locate(labels > 0)

@@ -156,3 +156,21 @@ def test_least_distance_of_a_detection():
     found = detect_in_one_stage(volume, network, settings=far, per_class=False, device="cpu").particles
     distance = np.linalg.norm(found.centers_zyx[:, None] - found.centers_zyx, axis=2) + 1e9 * np.eye(len(found))
     assert 1 < len(found) < 12 and distance.min() >= 200
+
+
+def test_lengths_are_in_angstrom_and_sections_those_of_the_tomogram():
+    volume, centers, _, network = case()
+    found = detect_in_one_stage(
+        volume, network, settings=DetectSettings(bandwidth=30), per_class=False, device="cpu"
+    ).particles
+    coarse, network.voxel_size = case(voxel_size=20.0)[0], 20.0
+    again = detect_in_one_stage(
+        coarse, network, settings=DetectSettings(bandwidth=60), per_class=False, device="cpu"
+    ).particles
+    np.testing.assert_allclose(again.centers_zyx, 2 * found.centers_zyx)
+    np.testing.assert_allclose(again.scores, found.scores)
+    part = detect_in_one_stage(
+        coarse, network, settings=DetectSettings(slab="6:44"), per_class=False, device="cpu"
+    ).particles
+    whole = np.linalg.norm(part.centers_zyx[:, None] - 2 * centers, axis=2).min(axis=1)
+    assert len(part) >= 9 and np.median(whole) < 10

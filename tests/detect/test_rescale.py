@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from blobs import ball
 
+from voxpick.detect import rescale
 from voxpick.detect.rescale import labels_like, rescaled, same_voxel_size
 from voxpick.errors import VoxpickError
 from voxpick.volume import Volume
@@ -31,6 +32,22 @@ def test_white_noise_is_averaged_down_and_not_folded():
     data = np.random.default_rng(0).normal(size=(60, 72, 84)).astype(np.float32)
     assert rescaled(Volume(data, 4.0), 12.0).data.std() < 0.25
     assert rescaled(Volume(data, 10.0), 15.0).data.std() < 0.6
+
+
+@pytest.mark.parametrize("voxel_size", [7.3, 14.0, 23.0])
+def test_a_few_sections_at_a_time_give_what_all_at_once_give(monkeypatch, voxel_size):
+    volume = Volume(np.random.default_rng(1).normal(size=(90, 24, 28)).astype(np.float32), 10.0)
+    whole = rescaled(volume, voxel_size).data
+    monkeypatch.setattr(rescale, "SECTION_VOXELS", 1)
+    assert len(whole) > 30
+    np.testing.assert_allclose(rescaled(volume, voxel_size).data, whole, atol=1e-4)
+
+
+def test_a_constant_stays_constant_to_the_last_voxel():
+    """Also where the last block is not whole."""
+    flat = Volume(np.full((41, 43, 45), 3.5, dtype=np.float32), 10.0)
+    for voxel_size in (4.0, 17.0, 21.0):
+        np.testing.assert_allclose(rescaled(flat, voxel_size).data, 3.5, rtol=1e-5)
 
 
 def test_labels_return_to_the_grid_they_came_from():

@@ -6,6 +6,7 @@ import torch
 
 from voxpick.detect.consensus import (
     Agreement,
+    Clusters,
     agreement,
     allowed,
     best_rows,
@@ -117,6 +118,13 @@ def test_picks_keep_the_distance_and_ties_give_their_middle():
     assert rows.tolist() == [0, 2] and centers.tolist() == [[0, 0, 0], [0, 0, 30]]
 
 
+def test_a_place_that_a_better_one_took_is_in_no_other_middle():
+    """10 is as good as 20 and near it, but belongs to 0."""
+    places = np.array([[0, 0, 0], [0, 0, 10], [0, 0, 20]])
+    rows, centers = spaced(Places(places, np.array([9.0, 7, 7]), np.ones(3, np.uint8), np.ones(3)), distance=12)
+    assert rows.tolist() == [0, 2] and centers.tolist() == [[0, 0, 0], [0, 0, 20]]
+
+
 @pytest.mark.parametrize("background", [True, False])
 def test_agreement_counts_as_a_plain_loop(background):
     rng = np.random.default_rng(4)
@@ -153,6 +161,11 @@ def test_clusters_and_the_best_of_each_class():
     assert groups.labels[rows].tolist() == [1, 2] and groups.counts[rows[0]] == len(places) - 1
 
 
+def test_of_equal_counts_the_larger_cluster_is_taken():
+    ones = np.ones(3, dtype=np.int64)
+    assert best_rows(Clusters(np.zeros((3, 3)), ones, 5 * ones, np.array([2, 7, 3])), [0, 2]).tolist() == [1, 2]
+
+
 def test_touching_particles_of_one_class_are_clusters_of_their_own():
     labels = np.zeros((5, 6, 16), dtype=np.uint8)
     labels[1:4, 1:4, 1:4], labels[1:4, 1:4, 4:7] = 1, 1
@@ -185,6 +198,17 @@ def test_peaks_of_a_toy_tomogram():
         _ = picks.segmentation
 
 
+@pytest.mark.parametrize(("least", "number"), [(70, 2), (140, 1)])
+def test_the_least_distance_of_peaks_is_in_angstrom_whatever_the_stride(least, number):
+    settings = PeakSettings(minimum_distance=least, threshold=0.9, slab="off", stride=2)
+    picks = detect_peaks(
+        volume_with([(6, 6, 8), (6, 6, 18)], [1.5, 3]), dark_model(), settings=settings, device="cpu"
+    ).particles
+    assert len(picks) == number and "heavy" in picks.classes
+    assert picks.scores == pytest.approx(picks.location_scores * picks.class_scores)
+    assert (picks.location_scores > 0.9).all() and picks.class_scores.max() > 0.5
+
+
 def test_consensus_on_a_toy_tomogram():
     volume = volume_with([(6, 6, 7), (5, 13, 20)], [3, 3])
     settings = make_scan_settings(
@@ -195,6 +219,19 @@ def test_consensus_on_a_toy_tomogram():
     order = np.argsort(picks.centers_zyx[:, 2])
     assert picks.classes.tolist() == ["heavy", "heavy"]
     assert np.abs(picks.centers_zyx[order] / 10 - [[6, 6, 7], [5, 13, 20]]).max() < 0.5
+    places = picks.scores * 27  # of the box of a class, which reaches one place to each side
+    assert places == pytest.approx(np.rint(places)) and (places >= 7).all()
+
+
+@pytest.mark.parametrize(("thickness", "number"), [(120.0, 2), (240.0, 1)])
+def test_as_many_as_the_density_of_the_training_says(thickness, number):
+    """Two in 200 x 280 A, half of them where half the training's thickness is searched."""
+    model = dark_model(
+        class_ratios={"heavy": 1.0}, box_sizes={"heavy": 20.0}, density=2 / (200 * 280), thickness=thickness
+    )
+    settings = make_scan_settings(ConsensusSettings, model, {"stride": 1, "slab": "off"})
+    volume = volume_with([(6, 6, 7), (5, 13, 20)], [3, 3])
+    assert len(detect_consensus(volume, model, settings=settings, device="cpu").particles) == number
 
 
 def test_unknown_settings_are_named():

@@ -3,7 +3,7 @@ import pytest
 
 from voxpick.detect.prepare import prepare
 from voxpick.detect.settings import DetectSettings
-from voxpick.detect.slab import choose_slab, find_slab, section_skewness
+from voxpick.detect.slab import Slab, choose_slab, find_slab, section_skewness
 from voxpick.errors import VoxpickError
 from voxpick.volume import Volume
 
@@ -90,3 +90,8 @@ def test_the_contrast_is_told_by_the_sign_of_the_skewness(recwarn):
 def test_noise_tells_no_contrast():
     found = [choose_slab(np.random.default_rng(k).normal(size=(96, 64, 64)), "auto").skewed for k in range(20)]
     assert np.abs(found).max() < 4.5 and choose_slab(np.zeros((96, 8, 8)), "off").skewed == 0
+
+
+def test_on_another_grid_the_slab_is_covered_and_ends_with_the_volume():
+    assert Slab(10, 35, "told").on_grid(0.7, 100) == slice(7, 25)
+    assert Slab(11, 35, "told").on_grid(2.0, 60) == slice(22, 60)

@@ -196,3 +196,11 @@ def test_the_curve_takes_the_surer_pick_and_the_pairs_the_nearer_one():
     found = compare(a, b, radius=10)
     assert found.rows_b.tolist() == [0] and found.distances.tolist() == [1]
     assert found.curve.precision.tolist() == [1, 0.5]
+
+
+def test_in_each_tomogram_its_own_surer_pick_is_taken_for_the_curve():
+    a = Particles(np.zeros((2, 3)), tomograms=np.array(["one", "two"]))
+    centers, scores = np.array([[0, 0, 1.0], [0, 0, 5], [0, 0, 1], [0, 0, 5]]), np.array([0.9, 0.1, 0.1, 0.9])
+    b = Particles(centers, scores=scores, tomograms=np.array(["one", "one", "two", "two"]))
+    found = compare(a, b, radius=10)
+    assert found.curve.threshold.tolist() == [0.9, 0.1] and found.curve.precision.tolist() == [1, 0.5]

@@ -50,6 +50,12 @@ def test_equal_scores_share_a_bin_of_equal_counts():
     assert reliability(scores, right, bins=10).ece_equal_count == pytest.approx(0)
 
 
+def test_bins_of_equal_counts_by_hand():
+    """0.1 and 0.2, of which none is right, and 0.8 and 0.9, which both are."""
+    found = reliability(np.array([0.9, 0.1, 0.8, 0.2]), np.array([1, 0, 1, 0]), bins=2)
+    assert found.ece_equal_count == pytest.approx(0.15)
+
+
 def test_wilson_interval_of_textbook_cases():
     lower, upper = wilson_interval(np.array([0, 8, 10]), np.array([10, 10, 10]))
     assert lower == pytest.approx([0, 0.4902, 0.7225], abs=1e-4)
@@ -80,6 +86,9 @@ def test_confidence_of_named_and_unnamed_picks_is_ready_for_json():
     assert json.loads(json.dumps(found)) == found
     unnamed = confidence(picks.with_columns(classes=np.array(["particle"] * 4)), np.zeros(4, int), np.array(["a"]))
     assert list(unnamed) == ["located"]
+    for scores, told in (([1.0, 1, 1, 0.1], ["located", "named"]), ([1.0] * 4, [])):
+        some = confidence(picks.with_columns(scores=np.array(scores)), np.array([1, 2, 3, 0]), np.array(["a"] * 3))
+        assert list(some) == told
 
 
 def test_no_picks_have_no_error():

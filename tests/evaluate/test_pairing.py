@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.curves import precision_recall
 from voxpick.evaluate.pairing import pair, score_pairing
 from voxpick.particles import Particles
 
@@ -38,6 +39,14 @@ def test_scores_by_hand():
     assert score.to_dict()["localisation"]["FN"] == 1
 
 
+def test_the_mean_over_classes_leaves_out_those_that_the_truth_does_not_hold():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 50]]), ["a", "b"])
+    picks = Particles(np.array([[0, 0, 0], [0, 0, 50], [0, 90, 0]]), ["a", "c", "c"])
+    score = score_pairing(picks, truth, radius=10)
+    assert {name: counts.f_beta for name, counts in score.classes.items()} == {"a": 1, "b": 0, "c": 0}
+    assert score.mean_class_f == score.to_dict()["mean_class_f1"] == 0.5
+
+
 def test_case_of_class_names_does_not_matter():
     truth = Particles(np.array([[0, 0, 0], [0, 0, 50]]), ["Ribosome", "b"])
     picks = Particles(np.array([[0, 0, 4], [0, 3, 50]]), ["ribosome", "B"])
@@ -49,7 +58,9 @@ def test_case_of_class_names_does_not_matter():
 def test_no_picks_and_a_foolish_radius():
     truth = Particles(np.zeros((2, 3)), ["a", "b"])
     empty = score_pairing(Particles(np.empty((0, 3))), truth, radius=5)
-    assert empty.location.f_beta == 0 and empty.to_dict()["localisation"]["AD_A"] is None
+    assert (empty.location.precision, empty.location.f_beta) == (0, 0)
+    assert score_pairing(truth, truth[[]], radius=5).location.recall == 0
+    assert empty.to_dict()["localisation"]["AD_A"] is None
     assert empty.curve.best() is None and empty.curve.to_dict()["recall"] == []
     with pytest.raises(VoxpickError, match="radius is -1"):
         score_pairing(truth, truth, radius=-1)
@@ -76,3 +87,27 @@ def test_of_two_picks_of_a_particle_the_surer_one_counts():
     score = score_pairing(picks, truth, radius=10)
     assert score.hit_ids.tolist() == [0, 1] and score.distance == 1
     assert score.curve.precision.tolist() == [1, 0.5] and score.curve.best() == (0.9, 1.0)
+
+
+def test_confidence_comes_before_any_distance():
+    """All of them nearest to each other: the two least sure, 0 and 0; the two surest can only be 10 and 10 away."""
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 10.0]]))
+    picks = Particles(np.array([[0, 0, 0], [0, 0, -10], [0, 0, 10.0]]), scores=[0.9, 0.5, 0.4])
+    assert score_pairing(picks, truth, radius=10).hit_ids.tolist() == [2, 1, 0]
+
+
+def test_the_least_sure_of_many_picks_still_hits_what_no_other_reaches():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 10.0]]))
+    picks = Particles(np.array([[0, 0, 0], [0, 0, -1], [0, 0, -2], [0, 0, 5.0]]), scores=[0.9, 0.8, 0.7, 0.6])
+    assert score_pairing(picks, truth, radius=6).hit_ids.tolist() == [1, 0, 0, 2]
+
+
+def test_a_long_curve_is_thinned_out_but_keeps_its_ends_and_its_best():
+    """The last of 1000 picks hits what those after the first 333 did not, which is not worth them."""
+    row = np.arange(1000)
+    hits = np.where(row < 333, row + 1, np.where(row == 999, 334, 0))
+    curve = precision_recall(1 - row / 1000, hits, particles=334)
+    told = curve.to_dict(points=20)
+    assert 15 < len(told["threshold"]) <= 20 and (told["threshold"][0], told["threshold"][-1]) == (1, 0.001)
+    assert curve.recall[-1] == 1 and curve.best() == pytest.approx((0.668, 666 / 667))
+    assert max(told["f1"]) == pytest.approx(666 / 667, abs=1e-6)

@@ -166,6 +166,16 @@ def test_strict_keeps_the_most_confident_and_charges_false_positives_to_their_cl
     assert strict.class_f1["1s3x"] == pytest.approx(2 / (2 + 2)) and strict.average_distance == 1.0
 
 
+def test_a_pick_outside_beside_a_particle_is_a_hit_unless_strict():
+    occupancy = np.zeros((20, 12, 20), np.uint16)
+    occupancy[8:12, :3, 4:8] = 1
+    truth = Particles(np.array([[10, 1, 6]]) * 10.0, ["1s3x"])
+    beyond = Particles(np.array([[10, -2, 6]]) * 10.0, ["1s3x"])
+    for strict, counts in ((False, (1, 0, 1)), (True, (0, 1, 1))):
+        score = score_shrec(beyond, truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
+        assert (score.true_positives, score.false_positives, score.outside) == counts
+
+
 def test_shrec19_does_not_dilate_and_averages_all_hits():
     occupancy, truth = two_particles()
     rim = np.array([[164, 3, 6], [166, 6, 6], [165, 6, 6]]) * 10.0
@@ -186,6 +196,8 @@ def test_shrec21_leaves_4v94_out_of_the_truth_but_not_out_of_the_predictions():
     score = score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
     assert (score.particles, score.true_positives, score.false_positives, score.reported) == (1, 1, 0, 2)
     assert score.recall == 1 and score.precision == 0.5 and "4v94" not in score.labels
+    twice = score_shrec(truth[[0, 0, 1, 1]], truth, occupancy, voxel_size=10.0, benchmark="shrec21")
+    assert (twice.multiple_hits, twice.reported, twice.precision) == (1, 4, 0.25)
 
 
 def test_shrec21_counts_vesicles_among_the_particles_that_recall_is_a_share_of():

@@ -82,6 +82,7 @@ def test_dynamo_as_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(written[:, 23:26], [[8, 6, 4], [3, 2, 1], [1, 1, 1]])
     assert written[:, 0].tolist() == [1, 2, 3] and written[:, 21].tolist() == [1, 2, 4]  # SHREC'20 ids
     assert written[:, 19].tolist() == [2, 1, 2] and not written[:, 3:9].any()
+    assert (written[:, 1:3] == 1).all() and (written[:, 35] == 10).all()  # aligned, averaged; apix
 
 
 def test_upright_particles_are_written_without_a_warning(tmp_path: Path) -> None:

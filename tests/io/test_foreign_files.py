@@ -14,6 +14,7 @@ from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.io.copick import read_copick
+from voxpick.io.foreign import confidences, numbers_of
 from voxpick.io.formats import read_particles, write_particles
 from voxpick.particles import Particles
 
@@ -69,6 +70,8 @@ POINT = '{"location": {"x": 1, "y": 2, "z": %s}, "transformation_": %s}'
         ("a.json", PICKS % (POINT % ('"3"', "null"), ""), r"points.0.location.z: .*number \(found '3'\)"),
         ("a.json", PICKS % (POINT % ("3", "[[1, 0], [0, 1]]"), ""), r"points.0.transformation_ is not 4 x 4"),
         ("a.json", PICKS % (POINT % ("3", str((2 * np.eye(4)).tolist())), ""), "points.0.* no rotation"),
+        ("a.json", PICKS % (POINT % ("3", str(np.diag([-1.0, 1, 1, 1]).tolist())), ""), "points.0.* no rotation"),
+        ("a.json", PICKS % (POINT % ("3", str(np.diag([1.0, 1, 1, 2]).tolist())), ""), "points.0.* no rotation"),
         ("a.json", PICKS % ("", ', "unit": "nm"'), "unit is 'nm'"),
         ("a.json", "[" * 100_000, "not a copick picks file"),
         ("a.tbl", "1 2 3\n", "line 1: 3 columns; Dynamo tables have at least 26"),
@@ -144,3 +147,21 @@ def test_agreement_reads_them(tmp_path: Path, suffix: str) -> None:
     both = [str(tmp_path / f"4{suffix}"), str(tmp_path / "4.csv")]
     build_app()(args=["agreement", *both, *arguments], standalone_mode=False)
     assert len(read_particles(tmp_path / "out" / "both.csv")) == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([0.25, 1], [0.25, 1]), ([-0.5, 0, 0.5], [0, 0.5, 1]), ([3, 3], [1, 1]), ([0.5, 2], [0, 1]), ([], [])],
+)
+def test_confidences_by_hand(given: list[float], expected: list[float]) -> None:
+    assert confidences(given).tolist() == expected
+
+
+def test_numbers_of_names_by_hand() -> None:
+    def numbers(*names: str, **settings: object) -> list[int]:
+        return numbers_of(np.array(names, dtype=object), len(names), **settings).tolist()
+
+    assert numbers("12", "3", "12") == [12, 3, 12]
+    assert numbers("1", "01") == [2, 1], "two names are two numbers"
+    assert numbers("4cr2", "3cf3") == [4, 1] and numbers("4cr2", "x") == [1, 2]
+    assert numbers("b", "a", first=0, ids={}) == [1, 0]

@@ -134,6 +134,33 @@ def test_relion_shifts_and_subtomogram_angles(tmp_path: Path) -> None:
     np.testing.assert_allclose(centers, [[296, 198, 99], [300, 204, 100]])
 
 
+def test_a_particle_is_turned_in_its_subtomogram_which_is_turned_in_the_tomogram(tmp_path: Path) -> None:
+    columns = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+    columns += ["rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi"]
+    head = "data_\n\nloop_\n" + "".join(f"_{name}\n" for name in columns)
+    (tmp_path / "p.star").write_text(head + "1 2 3 10 20 30 -120 75 160\n")
+    rotations = read_star(tmp_path / "p.star", voxel_size=10).rotations
+    assert rotations is not None
+    expected = relions_matrix(-120, 75, 160) @ relions_matrix(10, 20, 30)
+    np.testing.assert_allclose(swap_axes(rotations)[0], expected, atol=1e-12)
+
+
+def test_each_optics_group_has_its_own_pixel_size(tmp_path: Path) -> None:
+    optics = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n2 4.0\n1 2.5\n\n"
+    head = "data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnOpticsGroup\n"
+    (tmp_path / "p.star").write_text(optics + head + "1 2 3 1\n1 2 3 2\n10 20 30 1\n")
+    found = read_star(tmp_path / "p.star", voxel_size=99)
+    np.testing.assert_allclose(found.centers_zyx, [[7.5, 5, 2.5], [12, 8, 4], [75, 50, 25]])
+
+
+def test_particles_are_numbered_in_each_tomogram_and_classes_by_name(tmp_path: Path) -> None:
+    picks = Particles(np.ones((4, 3)), ["c", "a", "c", "b"], tomograms=np.array(["two", "one", "two", "one"]))
+    write_star(tmp_path / "p.star", picks, voxel_size=10, shape=SHAPE)
+    table = starfile.read(tmp_path / "p.star", always_dict=True)["particles"]
+    assert table["rlnTomoParticleName"].tolist() == ["two/1", "one/1", "two/2", "one/2"]
+    assert table["rlnClassNumber"].tolist() == [3, 1, 3, 2]
+
+
 @pytest.mark.skipif(not PICKS.is_dir(), reason="needs ../shared/data/picks")
 def test_real_files() -> None:
     expected = {
@@ -167,6 +194,8 @@ def test_csv_of_others(tmp_path: Path) -> None:
         ("a.csv", "x,y,z\n1,2,3\n1,two,3\n", "line 3: y is 'two'"),
         ("a.csv", "x,y,z\n1,nan,3\n", "line 2: y is 'nan'"),
         ("a.csv", "x,y,z\n1,2\n", "line 2: 2 values for 3 columns"),
+        ("a.csv", "x,y,z\n1,2,3\n1,2,3,4\n", "line 3: 4 values for 3 columns"),
+        ("a.csv", "x,y,X,z\n1,2,3,4\n", "has two columns x"),
         ("a.csv", "x,y,z,score\n1,2,3,7\n", "a.csv, line 2: score is 7; confidences lie in"),
         ("a.txt", "1s3x 1 2\n", "line 1: .*3 columns"),
         ("a.txt", "1s3x 1 2 3\n1s3x 1 2 q\n", "line 2: 'q' is not a number"),
@@ -183,6 +212,11 @@ def test_csv_of_others(tmp_path: Path) -> None:
             "a.star",
             "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n1 2\n",
             "line 8: .*Z is nan",
+        ),
+        (
+            "a.star",
+            "".join(f"data_{k}\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 3\n\n" for k in "ab"),
+            "coordinates in two blocks, data_a and data_b",
         ),
         ("a.xyz", "1 2 3\n", "'?.xyz.* use one of .star"),
     ],

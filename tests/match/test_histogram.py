@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from voxpick.match.histogram import ScoreHistogram, score_histogram
+from voxpick.match.peaks import chance_threshold
 from voxpick.report.matching_charts import score_charts
 
 
@@ -22,6 +23,15 @@ def test_the_curve_of_noise_is_that_of_the_best_of_many():
     assert 0.14 < found.chance < 0.18
     page = score_charts({"1bxn": found})
     assert page.count("<svg") == 1 and "once by chance" in page and "kept from here" in page
+
+
+def test_places_without_a_score_are_left_out_and_rotations_are_the_most_that_can_be_independent():
+    rng = np.random.default_rng(1)
+    best = 0.03 * rng.normal(size=(50, 6, 10, 14)).max(axis=0)
+    found, padded = score_histogram(best, 0.03, 400), score_histogram(np.pad(best, 9), 0.03, 400)
+    assert np.array_equal(found.counts, padded.counts) and found.independent == padded.independent
+    assert found.chance == padded.chance == chance_threshold(0.03, best.size * 400)
+    assert score_histogram(best, 0.03, 20).independent == 20
 
 
 def test_without_noise_or_scores_there_is_no_curve():

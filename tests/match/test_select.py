@@ -5,7 +5,8 @@ import pytest
 
 from voxpick.match.bank import Template
 from voxpick.match.peaks import Peaks
-from voxpick.match.select import ball_radius, choose
+from voxpick.match.select import ball_radius, choose, listed_by_class
+from voxpick.particles import Particles
 
 
 def peaks(*x):
@@ -40,3 +41,11 @@ def test_the_radius_of_a_ball_is_found():
     assert ball_radius(Template("ball", ball, 8.0)) == pytest.approx(72, rel=0.01)
     assert ball_radius(Template("ball", ball, 8.0, radius=40)) == pytest.approx(40, rel=0.02)
     assert ball_radius(Template("ball", ball, 8.0, radius=400)) == pytest.approx(72, rel=0.01)
+
+
+def test_the_list_has_class_after_class_and_the_best_of_each_first():
+    picks = Particles(np.arange(12.0).reshape(4, 3), ["b", "a", "b", "a"], [0.9, 0.2, 1.0, 0.4])
+    listed = listed_by_class(picks, ["a", "b"])
+    assert listed.classes.tolist() == ["a", "a", "b", "b"] and listed.centers_zyx[:, 0].tolist() == [9, 3, 6, 0]
+    assert listed.scores.tolist() == pytest.approx([0.7, 0.6, 0.5, 0.45])
+    assert listed.location_scores.tolist() == [0.4, 0.2, 1.0, 0.9]

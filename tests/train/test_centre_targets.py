@@ -42,15 +42,17 @@ def test_they_are_those_of_the_slow_version():
     assert (found[1] == expected[1]).all() and (found[0] == 1).sum() == (expected[0] == 1).sum() > 2
 
 
-def volume_of(centers, classes, shape=(24, 28, 36), *, density=True):
+def volume_of(centers, classes, shape=(24, 28, 36), *, density=True, offset=0):
+    """offset: sections of vacuum in the tomogram below the mask, and as many above."""
     rng = np.random.default_rng(1)
     mask = np.zeros(shape, np.int8)
     for number, center in enumerate(np.rint(centers).astype(int), start=1):
         mask[tuple(slice(c - 1, c + 2) for c in center)] = 1 + number % 2
     clean = -(mask > 0).astype(np.float32)
-    tomogram = Volume((clean + rng.normal(size=shape) / 10).astype(np.float32), 10.0, "toy")
-    truth = Particles(np.array(centers) * 10.0, classes=np.array(classes, dtype=object))
-    return TrainingVolume(tomogram, mask, truth, density=clean if density else None)
+    data = np.pad(clean, ((offset, offset), (0, 0), (0, 0)))
+    tomogram = Volume((data + rng.normal(size=data.shape) / 10).astype(np.float32), 10.0, "toy")
+    truth = Particles((np.array(centers) + [offset, 0, 0]) * 10.0, classes=np.array(classes, dtype=object))
+    return TrainingVolume(tomogram, mask, truth, density=clean if density else None, z_offset=offset)
 
 
 def patches(volume, **changes):
@@ -63,10 +65,11 @@ def patches(volume, **changes):
 CENTERS = [[6.2, 7.7, 9.1], [15.4, 18.0, 25.6], [12.0, 20.3, 8.8]]
 
 
-@pytest.mark.parametrize("turns", [False, True])
-def test_image_centre_label_and_density_turn_together(turns):
+@pytest.mark.parametrize(("turns", "offset"), [(False, 0), (True, 0), (True, 6)])
+def test_image_centre_label_and_density_turn_together(turns, offset):
     """Where the heat is 1 there is a particle in the image, in the labels and in the density."""
-    sampler, rng, seen = patches(volume_of(CENTERS, ["b", "a", "b"]), turns=turns), np.random.default_rng(3), 0
+    sampler = patches(volume_of(CENTERS, ["b", "a", "b"], offset=offset), turns=turns)
+    rng, seen = np.random.default_rng(3), 0
     for _ in range(40):
         image, targets = sampler.draw(rng)
         assert image.shape == (16, 16, 16) and targets.shape == (7, 8, 8, 8) and targets.dtype == np.float32

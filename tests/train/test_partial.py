@@ -122,3 +122,13 @@ def test_far_background_picks_are_shown(volume, centres):
         shown += bool((labels == 0).any() and not (labels > 0).any())
     assert 30 < shown < 70  # a quarter
     assert len(empty_places(partly_labelled(volume, shell=20.0), reach=6)) == 0
+
+
+@pytest.mark.parametrize("reach", [3, 6, 12])
+def test_empty_places_are_those_of_a_slow_search(volume, reach):
+    """Also where a particle's surroundings reach over a face of the mask."""
+    part = partly_labelled(volume, shell=60.0)
+    voxels = np.argwhere(part.known & (part.class_mask == 0))
+    far = (np.abs(voxels[:, None] - CENTERS).max(axis=2) > reach).all(axis=1)
+    assert np.array_equal(empty_places(part, reach=reach), voxels[far] + [OFFSET, 0, 0])
+    assert far.any() == (reach < 12)

@@ -62,6 +62,24 @@ def test_image_and_labels_turn_together():
         assert np.array_equal((changed * 1000).astype(np.int64), turned)
 
 
+def test_contrast_brightness_and_noise_are_drawn_within_their_ranges():
+    rng, image = np.random.default_rng(2), np.array([[[0.0, 1.0]]], dtype=np.float32)
+    drawn = np.array([Augmentation(scale=0.3, shift=0.2).varied(image, rng) for _ in range(400)])[:, 0, 0]
+    shifts, factors = drawn[:, 0], drawn[:, 1] - drawn[:, 0]
+    for values, middle, width in ((shifts, 0, 0.2), (factors, 1, 0.3)):
+        assert (np.abs(values - middle) <= width + 1e-6).all()
+        assert (values.min(), values.max()) == pytest.approx((middle - width, middle + width), abs=0.02)
+    noisy = Augmentation(scale=0.0, shift=0.0, noise=0.5).varied(np.zeros((20, 20, 20), np.float32), rng)
+    assert (noisy.mean(), noisy.std()) == (pytest.approx(0, abs=0.03), pytest.approx(0.5, rel=0.05))
+
+
+def test_half_turns_and_mirrors_make_all_eight_flips_alike():
+    rng, augmentation = np.random.default_rng(0), Augmentation(mirrors=True)
+    drawn = [tuple(sorted(augmentation.axes(rng))) for _ in range(4000)]
+    shares = [drawn.count(axes) / 4000 for axes in set(drawn)]
+    assert shares == pytest.approx([1 / 8] * 8, abs=0.02)
+
+
 def make_volume(centers, classes, *, shape=(20, 28, 36), offset=4, specimen=12):
     data = np.zeros(shape, dtype=np.float32)
     mask = np.zeros((specimen, *shape[1:]), dtype=np.int8)
@@ -119,6 +137,16 @@ def test_localizer_patches_lie_in_the_tomogram_and_half_of_them_hold_a_particle(
     found = [anywhere.draw(rng)[1].max() for _ in range(200)]
     assert min(found) == 0
     assert anywhere.epoch == round(12 * 28 * 36 / 8**3)
+
+
+def test_of_two_tomograms_each_particle_is_drawn_as_often():
+    centers = [(9, 4, 3 + 3 * k) for k in range(9)]
+    volumes = [make_volume(centers, ["often"] * 9), make_volume([(9, 20, 20)], ["often"])]
+    volumes[1].tomogram.data[:] -= 100
+    sampler = make_sampler(volumes, make_settings({"patch": 8, "centred_fraction": 1.0, **PLAIN}))
+    rng = np.random.default_rng(0)
+    second = np.mean([sampler.draw(rng)[0].min() < -50 for _ in range(400)])
+    assert second == pytest.approx(0.1, abs=0.05)
 
 
 def test_same_seed_same_batch():

@@ -12,6 +12,7 @@ from voxpick.train.targets import (
     classes_by_number,
     equivalent_radii,
     touching_voxels,
+    voxel_shares,
 )
 from voxpick.volume import Volume
 
@@ -105,6 +106,24 @@ def test_classes_numbered_otherwise_are_refused():
     other = TrainingVolume(other.tomogram, other.class_mask, swapped, other.occupancy, OFFSET)
     with pytest.raises(VoxpickError, match="class number"):
         classes_by_number([make_volume(), other])
+
+
+def test_the_number_that_most_particles_of_a_class_bear_is_its_number():
+    mask = np.zeros(SPECIMEN, np.int8)
+    centers = np.array([[3, 4, 5], [6, 8, 12], [9, 15, 20]])
+    mask[tuple(centers.T)] = [1, 3, 1]
+    particles = Particles((centers + [OFFSET, 0, 0]) * 10.0, classes=np.array(["a"] * 3, dtype=object))
+    volume = TrainingVolume(Volume(np.zeros(TOMOGRAM, np.float32), 10.0), mask, particles, z_offset=OFFSET)
+    assert classes_by_number([volume]) == {1: "a"}
+    mask = np.where(mask, 2, 0)
+    with pytest.raises(VoxpickError, match="number their classes differently"):
+        classes_by_number([volume, TrainingVolume(volume.tomogram, mask, particles, z_offset=OFFSET)])
+
+
+def test_volumes_are_drawn_by_their_size():
+    large, small = make_volume(), make_volume()
+    part = TrainingVolume(Volume(small.tomogram.data[:8], 10.0), small.class_mask[:4], small.particles)
+    assert voxel_shares([large, part]).tolist() == [0.75, 0.25]
 
 
 def test_equivalent_radii_are_those_of_balls_of_the_mean_volume():
