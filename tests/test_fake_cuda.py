@@ -22,11 +22,14 @@ from voxpick.match.sampling import SAMPLINGS
 from voxpick.match.search import PATHS, Wanted, find
 from voxpick.match.tiles import TiledVolume
 from voxpick.methods.catalogue import METHODS
+from voxpick.methods.specimens import specimen_maker
 from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
+from voxpick.networks.resnet3d import ResNet3D
 from voxpick.particles import Particles
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
+from voxpick.train.stream import StreamSettings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume, intensity_statistics
 
@@ -140,6 +143,29 @@ def test_simulation_is_that_of_the_cpu():
         found = simulate_shrec20(structures, recipe, seed=4, device="cuda")
     for name in ("grandmodel", "clean_projections", "projections", "reconstruction"):
         assert np.allclose(getattr(found, name), getattr(plain, name), rtol=1e-5, atol=1e-6)
+
+
+def test_a_streams_specimens_are_those_of_the_cpu():
+    structures, settings = {"4d8q": load_bank()["4d8q"]}, StreamSettings(size=(28, 36, 44))
+    plain = specimen_maker(structures, settings, device="cpu")(2)
+    with fake_cuda():
+        found = specimen_maker(structures, settings, device="cuda")(2)
+    assert np.allclose(found.tomogram.data, plain.tomogram.data, atol=0.01)
+    assert np.array_equal(found.class_mask, plain.class_mask)
+
+
+def test_a_padded_resnet_scans_as_on_the_cpu():
+    torch.manual_seed(0)
+    network, image = (
+        ResNet3D(box=8, widths=[4, 8], blocks=1, padded=True, classes=3).eval(),
+        torch.randn(1, 1, 14, 15, 16),
+    )
+    with torch.no_grad():
+        plain = network.scan(image, stride=1)
+        assert torch.allclose(plain[0, :, 2, 3, 4], network(image[:, :, 2:10, 3:11, 4:12])[0], atol=1e-5)
+        with fake_cuda(capability=FLOAT32):
+            found = network.to("cuda").scan(image.to("cuda"), stride=1).cpu()
+    assert plain.shape[2:] == (7, 8, 9) and torch.allclose(found, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -152,8 +152,11 @@ class ResNet3D(nn.Module):
         together = BOXES_AT_A_TIME if x.device.type == "cpu" else ON_GPU
         scores = []
         for first in range(0, number, together):
-            chosen = torch.arange(first, min(first + together, number), device=x.device)
-            scores.append(self(views[torch.unravel_index(chosen, tuple(grid))][:, None]))
+            left, at = torch.arange(first, min(first + together, number), device=x.device), []
+            for side in reversed(grid):
+                at.insert(0, left % side)
+                left = left // side
+            scores.append(self(views[tuple(at)][:, None]))
         return torch.cat(scores).reshape(*grid, self.classes).movedim(-1, 1)
 
     def _scan_at_once(self, x: torch.Tensor, stride: int) -> torch.Tensor:
