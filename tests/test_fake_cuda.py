@@ -25,6 +25,7 @@ from voxpick.methods.catalogue import METHODS
 from voxpick.methods.specimens import specimen_maker
 from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
+from voxpick.networks.msdnet import MSDNet
 from voxpick.networks.resnet3d import ResNet3D
 from voxpick.particles import Particles
 from voxpick.simulate.bank import load_bank
@@ -152,6 +153,22 @@ def test_a_streams_specimens_are_those_of_the_cpu():
         found = specimen_maker(structures, settings, device="cuda")(2)
     assert np.allclose(found.tomogram.data, plain.tomogram.data, atol=0.01)
     assert np.array_equal(found.class_mask, plain.class_mask)
+
+
+def test_gradients_of_the_dense_stack_are_the_cpus_however_many_images_there_are(monkeypatch):
+    torch.manual_seed(0)
+    network, image = MSDNet(depth=6, dilations=(1, 2, 3), classes=3), torch.randn(2, 1, 7, 8, 9)
+
+    def gradients(device):
+        network.to(device).zero_grad()
+        network(image.to(device)).square().mean().backward()
+        return [weights.grad.cpu() for weights in network.parameters()]
+
+    plain = gradients("cpu")
+    monkeypatch.setattr("voxpick.networks.dense_blocks.MOST_IMAGES", 5)
+    with fake_cuda(capability=FLOAT32):
+        found = gradients("cuda")
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, plain, strict=True))
 
 
 def test_a_padded_resnet_scans_as_on_the_cpu():
