@@ -152,7 +152,8 @@ class ResNet3D(nn.Module):
         together = BOXES_AT_A_TIME if x.device.type == "cpu" else ON_GPU
         scores = []
         for first in range(0, number, together):
-            left, at = torch.arange(first, min(first + together, number), device=x.device), []
+            at: list[torch.Tensor] = []
+            left = torch.arange(first, min(first + together, number), device=x.device)
             for side in reversed(grid):
                 at.insert(0, left % side)
                 left = left // side
