@@ -157,3 +157,12 @@ def test_focal_equals_monai(gamma):
     expected = oracle(logits, target[:, None]) / len(target)  # the sum of the means over each volume
     found = losses.weighted_focal(logits, target, class_weights=weights, gamma=gamma)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_sums_over_many_voxels_are_not_rounded_voxel_by_voxel():
+    values, index = torch.full((2, 64, 192, 192), 0.9), torch.zeros(2, 64, 192, 192, dtype=torch.int64)
+    index[1, :32] = 2
+    total = 0.9 * values.numel()
+    assert losses._sums_by_class(values, index, 3).tolist() == pytest.approx([0.75 * total, 0, 0.25 * total], rel=1e-5)
+    naive = torch.zeros(3).index_add(0, index.flatten(), values.flatten())  # what it is about
+    assert abs(float(naive[0]) / (0.75 * total) - 1) > 0.01

@@ -116,9 +116,10 @@ def made_with(kept: dict) -> str:
     least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
     span = least if least == most else f"{least} to {most}"
     training = f"each entry was trained for {span} minutes" if trained else "nothing was trained"
+    gpus = f"{found['gpus']}, " if "gpus" in found else ""
     return (
         f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
-        f"torch {versions['torch']}, {commit_of(kept)}; {training}."
+        f"{gpus}torch {versions['torch']}, {commit_of(kept)}; {training}."
     )
 
 

@@ -58,8 +58,10 @@ def simulate(
     """One tomogram by the SHREC'20 recipe; settings are those of `simulate.shrec20.Recipe`.
 
     structures: bead models by name; none takes the built-in twelve. vary: draw SNR, tilts, defocus, ice, crowding and
-    contrast from the seed, around the settings. Raises VoxpickError for a setting that is unknown or wrong.
+    contrast from the seed, around the settings. device: cpu, cuda or auto. Raises VoxpickError for a setting that is
+    unknown or wrong, and for a device that is not there.
     """
+    from voxpick.precision import choose_device
     from voxpick.simulate.bank import load_bank
     from voxpick.simulate.shrec20 import simulate_shrec20
     from voxpick.simulate.variation import Variation, draw_recipe, varying
@@ -70,7 +72,7 @@ def simulate(
     recipe = _recipe(settings)
     if vary:
         recipe = draw_recipe(recipe, chosen, Variation(), varying(seed))
-    simulation = simulate_shrec20(chosen, recipe, seed=seed, device=device)
+    simulation = simulate_shrec20(chosen, recipe, seed=seed, device=choose_device(device))
     order = list(bank) if all(name in bank for name in chosen) else list(chosen)
     packing, voxel_size = simulation.packing, simulation.recipe.voxel_size
     names = np.array(packing.names, dtype=object)

@@ -136,9 +136,18 @@ def _sums(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, tor
     index = torch.where(counted, target, 0).long()
     probability = F.softmax(logits.float(), 1)
     true_p = probability.gather(1, index[:, None])[:, 0] * factor
-    zeros = torch.zeros(classes, device=logits.device)
-    flat = index.flatten()
-    overlap = zeros.index_add(0, flat, true_p.flatten())
-    true = zeros.index_add(0, flat, factor.flatten())
+    overlap, true = _sums_by_class(true_p, index, classes), _sums_by_class(factor, index, classes)
     predicted = (probability * factor[:, None]).sum((0, 2, 3, 4))
     return overlap, predicted, true
+
+
+def _sums_by_class(values: torch.Tensor, index: torch.Tensor, classes: int) -> torch.Tensor:
+    """(classes,) sums of values (b, z, y, x) by the class of each voxel.
+
+    Row by row first: one float32 number that adds up millions of values one at a time rounds each of them (0.9 becomes
+    1 from four millions on), and a GPU's threads would wait for each other to add to it.
+    """
+    rows = index.flatten(0, -2)
+    places = rows + classes * torch.arange(len(rows), device=index.device)[:, None]
+    sums = torch.zeros(len(rows) * classes, device=values.device)
+    return sums.index_add(0, places.flatten(), values.flatten()).view(-1, classes).sum(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 
 import torch
@@ -10,18 +11,28 @@ from voxpick.errors import VoxpickError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """'auto' takes a CUDA GPU when there is one, else the CPU; anything else is a torch device name.
+    """'auto' takes a CUDA GPU when there is one that works, else the CPU; anything else is a torch device name.
 
-    Raises VoxpickError for a device that is unknown or not there.
+    A GPU that is there and does not work, as one that this build of torch has no code for, is told of by a warning.
+    Raises VoxpickError for a device that is unknown, not there or does not work.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto" and not torch.cuda.is_available():
+        return torch.device("cpu")
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        device = torch.device("cuda" if name == "auto" else name)
+        (torch.ones(1, device=device) + 1).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise VoxpickError(f"--device {name}: not available here; use cpu or auto") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if name == "auto":
+            warnings.warn(f"the GPU cannot be used ({reason}); the CPU is", stacklevel=2)
+            return torch.device("cpu")
+        raise VoxpickError(f"--device {name}: not available here ({reason}); use cpu or auto") from error
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """A device as results name it: 'cpu', or 'cuda (NVIDIA H200)'."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 @cache

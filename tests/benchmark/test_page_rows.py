@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from voxpick.benchmark.machine import together
+from voxpick.benchmark.machine import gpus, machine, together
 from voxpick.cli.benchmark import write_tables
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "page.py"
@@ -58,3 +58,13 @@ def test_machines_that_differ_are_all_named():
     assert together([one, other]) == {
         "processor": "P", "cores": "3 and 4", "versions": {"torch": "2 and 3"}, "commit": "a1 and none"
     }  # fmt: skip
+
+
+def test_gpus_are_named_without_torch(tmp_path, monkeypatch):
+    for number, name in enumerate(["NVIDIA H200", "NVIDIA H200", "NVIDIA T4"]):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {name}\nIRQ:   \t\t 99\n")
+    assert gpus(tmp_path) == "2 x NVIDIA H200, 1 x NVIDIA T4"
+    assert gpus(tmp_path / "nowhere") == ""
+    monkeypatch.setattr("voxpick.benchmark.machine.gpus", lambda: "1 x NVIDIA T4")
+    assert machine()["gpus"] == "1 x NVIDIA T4"

@@ -52,6 +52,16 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def gpus(folder: Path = Path("/proc/driver/nvidia/gpus")) -> str:
+    """The names of NVIDIA's GPUs, as their driver for Linux tells them without torch; empty where it does not."""
+    try:
+        told = [line for path in sorted(folder.glob("*/information")) for line in path.read_text().splitlines()]
+    except OSError:
+        return ""
+    names = [line.split(":", 1)[1].strip() for line in told if line.startswith("Model:")]
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
 def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
     """Processor, cores, versions of the packages that are installed, and commit."""
     versions = {"python": platform.python_version()}
@@ -60,7 +70,8 @@ def machine(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"processor": processor(), "cores": os.cpu_count(), "versions": versions, "commit": commit()}
+    found = {"processor": processor(), "cores": os.cpu_count(), "versions": versions, "commit": commit()}
+    return {**found, "gpus": named} if (named := gpus()) else found
 
 
 def together(machines: Sequence[Machine]) -> dict[str, Any]:

@@ -15,6 +15,12 @@ def one_line(error: Exception) -> str | None:
         return text or type(error).__name__
     if isinstance(error, UnicodeEncodeError) and "surrogates" in text:  # how Python holds bytes that it cannot read
         return "the name of a file or folder is not UTF-8, so it cannot be written into a file; rename it"
+    if "CUDA out of memory" in text:
+        needed = ". ".join(text.split(". ")[:3])  # what follows is for those who write programs
+        return (
+            f"not enough memory ({needed}) on the GPU; take fewer voxels at a time (--set tile=..., in training "
+            "--set batch=... or patch=...), or add --device cpu"
+        )
     if isinstance(error, MemoryError) or any(mark in text for mark in NO_MEMORY):
         return f"not enough memory ({text or 'unknown size'}); take a smaller volume or fewer voxels at a time"
     if hasattr(error, "format_message") and hasattr(error, "ctx"):  # a mistake on the command line

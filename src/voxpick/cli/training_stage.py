@@ -144,11 +144,12 @@ class StageTraining:
         held, replace: as of `training_model.write_stage`. start: what it began with, if that were trained weights.
         """
         from voxpick.cli.training_model import describe, write_stage
+        from voxpick.precision import device_name
 
         validation = None if self.held_out is None else self.held_out.folder
         describe(
-            self.model, self.settings, self.preset, self.source.names, validation, fitted, str(self.device), start,
-            simulated=self.source.simulated,
+            self.model, self.settings, self.preset, self.source.names, validation, fitted, device_name(self.device),
+            start, simulated=self.source.simulated,
         )  # fmt: skip
         stage = self.settings.stage
         written = write_stage(output, self.settings.method, stage, self.model, replace=replace, held=held)

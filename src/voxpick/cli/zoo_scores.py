@@ -65,5 +65,5 @@ def machine(device: str) -> str:
     from voxpick.benchmark.machine import processor
 
     if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     return f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -86,7 +86,8 @@ def activations(
     if not len(centers):
         raise VoxpickError("class activation maps: no particles were given")
     where = torch.device(device) if isinstance(device, torch.device) else choose_device(device)
-    network = network.to(where).eval()
+    with torch.inference_mode(False):  # or it could not be trained any more where it is moved to
+        network = network.to(where).eval()
     cubes = np.stack([subtomogram(volume, center, size=size, mean=mean, deviation=deviation) for center in centers])
     chosen, shown, shares = [], [], []
     for first in range(0, len(cubes), batch):

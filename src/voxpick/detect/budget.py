@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, resident_bytes, settled_bytes
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, resident_bytes, room_on, settled_bytes
 from voxpick.detect.segment import Tile3, best_tile, multiple_of, softmax_map
 from voxpick.errors import TooMuchForeground, VoxpickError
 from voxpick.volume import release
@@ -21,6 +21,8 @@ MEAN_SHIFT_BYTES = 13 / 64
 """For each voxel of the volume: 64 voxels share a word of bits, a count before it, and its own count while made."""
 FIXED_BYTES = 400 * 2**20
 SPARE_BYTES = 100 * 2**20
+GPU_BATCH = 64
+"""Subtomograms at a time on a GPU, unless the settings ask for more."""
 
 
 def plan_tile(
@@ -29,14 +31,16 @@ def plan_tile(
 ) -> Tile3:  # fmt: skip
     """Sides of the tiles in which `network` covers `volume` [z, y, x]: at most tile^3 voxels, fewer if memory asks.
 
-    max_memory: bytes that the process may hold. What counts is main memory, so on a GPU the tile stays as set.
+    max_memory: bytes that the process may hold, in main memory; on a GPU its own free memory counts instead.
     stored_bytes: what is kept of a foreground voxel.
     Raises VoxpickError when not even the smallest tile fits.
     """
     release(volume)
     nz, ny, nx = volume.shape
     shape, multiple, most = (nz, ny, nx), multiple_of(network), tile**3
-    if device.type == "cpu":
+    if device.type == "cuda":
+        most = min(most, _voxels_on(device, network, math.prod(min(n, 2 * halo + 16) for n in shape)))
+    elif device.type == "cpu":
         each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device))
         found = EXPECTED_FOREGROUND * volume.size * stored_bytes
         taken = settled_bytes() + found + SPARE_BYTES
@@ -52,13 +56,37 @@ def plan_tile(
     return best_tile(shape, most, halo, multiple=multiple)
 
 
+def _voxels_on(device: torch.device, network: torch.nn.Module, least: int) -> int:
+    """Voxels of the largest tile that a GPU has room for. Raises VoxpickError where that is less than `least`."""
+    each, room = bytes_per_voxel(lambda image: softmax_map(image, network, device=device)), room_on(device)
+    if room < least * each:
+        raise VoxpickError(too_small_gpu(room, least * each))
+    return int(room / each)
+
+
+def too_small_gpu(room: float, needed: float) -> str:
+    """What to say where not even the smallest tile fits."""
+    return (
+        f"detect: {in_gigabytes(room)} of the GPU's memory can be used, and the smallest tile needs "
+        f"{in_gigabytes(needed)}; end what else uses the GPU, or add --device cpu"
+    )
+
+
 def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: int, device: torch.device) -> int:
-    """How many subtomograms of side `size` to classify at a time: `batch`, or fewer if memory asks, but one."""
-    if device.type != "cpu" or batch == 1:
+    """How many subtomograms of side `size` to classify at a time: `batch`, or fewer if memory asks, but one.
+
+    More on a GPU, up to GPU_BATCH: a few are done before the next ones can be asked for.
+    """
+    network = network.to(device)
+    if device.type == "cuda":
+        batch, limit = max(batch, GPU_BATCH), room_on(device)
+    elif device.type != "cpu" or batch == 1:
         return batch
     sides = (size, size, size)  # networks that name boxes take no others
     each = bytes_per_voxel(lambda image: softmax_map(image, network, device=device), sides) * size**3
-    return int(np.clip((max_memory - settled_bytes() - SPARE_BYTES) // each, 1, batch))
+    if device.type == "cpu":
+        limit = max_memory - settled_bytes() - SPARE_BYTES
+    return int(np.clip(limit // each, 1, batch))
 
 
 def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from voxpick.detect.budget import SPARE_BYTES
+from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
 from voxpick.detect.inference import for_inference, measured, on_engine
-from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, settled_bytes
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settled_bytes
 from voxpick.detect.peaks import as_detection
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
@@ -209,13 +209,19 @@ def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: in
 def _tile_sides(
     shape: tuple[int, ...], network: torch.nn.Module, settings: CentreSettings, device: torch.device
 ) -> tuple[int, int, int]:
-    """Tiles as large as `settings` and, on a CPU, the memory allow."""
+    """Tiles as large as `settings` and the memory allow: the main memory, or on a GPU its own."""
     multiple, voxels = _multiple(network), float(settings.tile**3)
     limit = parse_memory(settings.max_memory)
     taken = settled_bytes() + SPARE_BYTES
     if device.type == "cpu":
         each = bytes_per_voxel(lambda image: evaluate(network, image, turns=settings.turns))
         voxels = min(voxels, (limit - taken) / each)
+    elif device.type == "cuda":
+        each = bytes_per_voxel(lambda image: evaluate(network, image.to(device), turns=settings.turns))
+        room, least = room_on(device), math.prod(min(n, 2 * settings.halo + multiple) for n in shape)
+        if room < least * each:
+            raise VoxpickError(too_small_gpu(room, least * each))
+        voxels = min(voxels, room / each)
     sides = best_sides(shape, voxels, settings.halo, multiple=multiple)
     if sides is None:
         raise VoxpickError(

@@ -26,9 +26,9 @@ TOLERANCE = 0.05
 
 
 def for_inference(network: nn.Module, device: torch.device) -> nn.Module:
-    """A folded copy of a convolutional network on `device`, laid out for fast convolutions."""
+    """A folded copy of a convolutional network on `device`, laid out for fast convolutions; others are moved there."""
     if not _convolutional(network):
-        return network
+        return network.to(device)
     ready = folded(network).to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     if hasattr(ready, "compute_dtype"):
         ready.compute_dtype = torch.float32  # the format is autocast's choice

@@ -23,6 +23,8 @@ from voxpick.errors import VoxpickError
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 PROBE = (16, 16, 128)
 LIBRARY_SHARE = 1.2
+GPU_SHARE = 0.7
+"""Of a GPU's free memory: its libraries take workspaces beside the tensors, and pieces of it are too small."""
 
 
 def parse_memory(text: str | float) -> int:
@@ -54,6 +56,14 @@ def settled_bytes() -> int:
         with contextlib.suppress(OSError, AttributeError):  # other C libraries than glibc have no malloc_trim
             ctypes.CDLL(None).malloc_trim(0)
     return resident_bytes()
+
+
+def room_on(device: torch.device) -> float:
+    """Bytes that a network may still take on a GPU: a share of what is free, or kept by torch for later."""
+    if device.type != "cuda":
+        return math.inf
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return GPU_SHARE * (torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def peak_bytes() -> int:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 
-from voxpick.detect.budget import SPARE_BYTES
-from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, settled_bytes
+from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
+from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, room_on, settled_bytes
 from voxpick.detect.prepare import Prepared
 from voxpick.detect.segment import require_finite
 from voxpick.errors import VoxpickError
@@ -120,26 +120,30 @@ def plan_scan(
 ) -> Counts:  # fmt: skip
     """Places along z, y, x of a tile so that the fewest voxels are computed in all.
 
-    A tile has at most tile^3 voxels; fewer if `max_memory` asks (main memory, so on a GPU the tile stays as set).
+    A tile has at most tile^3 voxels; fewer if `max_memory` asks, or on a GPU its own memory.
     Raises VoxpickError where not even a tile of one place fits.
     """
     box = _box(network)
     voxels = tile**3
-    taken = settled_bytes() + SPARE_BYTES + GRID_BYTES * math.prod(counts)
+    on_gpu = device.type != "cpu"
+    limit = room_on(device) if on_gpu else float(max_memory)
+    taken = 0 if on_gpu else settled_bytes() + SPARE_BYTES + GRID_BYTES * math.prod(counts)
     while True:
         chosen = best_counts(counts, stride, box, voxels)
         sides = [(n - 1) * stride + box for n in chosen]
-        if device.type != "cpu":
+        if math.isinf(limit):
             return chosen
         needed = peak_bytes_of(network, sides, stride, dtype)
-        if taken + needed <= max_memory:
+        if taken + needed <= limit:
             return chosen
+        if max(chosen) == 1 and on_gpu:
+            raise VoxpickError(too_small_gpu(limit, needed))
         if max(chosen) == 1:
             raise VoxpickError(
                 f"detect: max_memory is {in_gigabytes(max_memory)}; {in_gigabytes(taken)} are taken before the first "
                 f"tile and the smallest needs {in_gigabytes(needed)}; allow at least {in_gigabytes(taken + 2 * needed)}"
             )
-        voxels = max(int(min(SHRINK, (max_memory - taken) / needed) * math.prod(sides)), 1)
+        voxels = max(int(min(SHRINK, (limit - taken) / needed) * math.prod(sides)), 1)
 
 
 def best_counts(counts: Counts, stride: int, box: int, voxels: int) -> Counts:

@@ -20,6 +20,8 @@ ROWS, PLACES = 1024, 512
 """A block of the 8-bit product, whose sums take 4 bytes: 2 MiB."""
 FLOAT_ROWS, FLOAT_PLACES = 1024, 4096
 """A block of the others."""
+GPU_ROWS, GPU_PLACES = 4096, 1 << 15
+"""A block on a GPU, which a smaller one keeps busy for less time than it takes to be asked for: 256 MiB."""
 STEPS = 127
 
 Largest = Callable[[torch.Tensor], torch.Tensor]
@@ -55,10 +57,11 @@ def make_largest(coefficients: torch.Tensor, form: str) -> Largest:
 
 def _float(coefficients: torch.Tensor) -> Largest:
     def largest(columns: torch.Tensor) -> torch.Tensor:
+        rows, places = (FLOAT_ROWS, FLOAT_PLACES) if columns.device.type == "cpu" else (GPU_ROWS, GPU_PLACES)
         best = torch.full((columns.shape[1],), -torch.inf, device=columns.device)
-        for first in range(0, len(best), FLOAT_PLACES):
-            block, top = columns[:, first : first + FLOAT_PLACES], best[first : first + FLOAT_PLACES]
-            for part in coefficients.split(FLOAT_ROWS):
+        for first in range(0, len(best), places):
+            block, top = columns[:, first : first + places], best[first : first + places]
+            for part in coefficients.split(rows):
                 torch.maximum(top, (part @ block).amax(dim=0).float(), out=top)
         return best
 

@@ -95,10 +95,10 @@ def _few(places: np.ndarray, size: int = 64) -> list[np.ndarray]:
 
 def _windows(volume: TiledVolume, bank: Bank, places: np.ndarray) -> torch.Tensor:
     """What lies under the mask at places (n, 3), standardised: float32 (n, D)."""
-    reach, inside = bank.side // 2, bank.mask > 0
+    reach, inside = bank.side // 2, (bank.mask > 0).cpu().numpy()
     corners = places.astype(int) - reach
-    boxes = [volume.box((int(z), int(y), int(x)), (bank.side,) * 3)[inside] for z, y, x in corners]
-    return _standardised(torch.stack(boxes), bank)
+    boxes = [volume.cut((int(z), int(y), int(x)), (bank.side,) * 3)[inside] for z, y, x in corners]
+    return _standardised(torch.from_numpy(np.stack(boxes)).to(volume.device), bank)
 
 
 def _standardised(boxes: torch.Tensor, bank: Bank) -> torch.Tensor:

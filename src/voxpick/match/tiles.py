@@ -150,6 +150,10 @@ class TiledVolume:
 
     def box(self, start: tuple[int, int, int], sides: tuple[int, int, int]) -> torch.Tensor:
         """The voxels of a box, which may hang over the faces, where it is 0: float64 [z, y, x] on the device."""
+        return torch.from_numpy(self.cut(start, sides)).to(self.device)
+
+    def cut(self, start: tuple[int, int, int], sides: tuple[int, int, int]) -> np.ndarray:
+        """The same in main memory."""
         box = np.zeros(sides, dtype=np.float64)
         inside, target = [], []
         for first, side, n in zip(start, sides, self.shape, strict=True):
@@ -157,7 +161,7 @@ class TiledVolume:
             inside.append(slice(low, max(high, low)))
             target.append(slice(low - first, max(high, low) - first))
         box[tuple(target)] = (self.data[tuple(inside)].astype(np.float64) - self.mean) * self.scale
-        return torch.from_numpy(box).to(self.device)
+        return box
 
     def tile(self, start: tuple[int, int, int], tiling: Tiling) -> torch.Tensor:
         """The tile whose core begins at the place `start`: float64 [z, y, x]."""

@@ -21,6 +21,7 @@ Both: batch normalisation before ReLU, as He et al. Softmax is left to loss and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,7 +31,8 @@ from torch import nn
 from voxpick.errors import VoxpickError
 from voxpick.networks.boxes import ConvNorm, central_box, precision, windowed, working_dtype
 
-BOXES_AT_A_TIME = 16
+BOXES_AT_A_TIME, ON_GPU = 16, 256
+"""Boxes of a padded network that are named together: on a CPU, and elsewhere, where fewer would be over at once."""
 EXPANSION = 2
 
 
@@ -143,13 +145,19 @@ class ResNet3D(nn.Module):
 
     def _scan_boxes(self, x: torch.Tensor, stride: int) -> torch.Tensor:
         views = x[:, 0].unfold(1, self.box, stride).unfold(2, self.box, stride).unfold(3, self.box, stride)
-        grid, number = views.shape[:4], int(torch.tensor(views.shape[:4]).prod())
-        scores = [
-            self(torch.stack([views[index] for index in _indices(grid, first, number)])[:, None])
-            for first in range(0, 1 if x.is_meta else number, BOXES_AT_A_TIME)
-        ]
+        grid, number = views.shape[:4], math.prod(views.shape[:4])
         if x.is_meta:  # only shapes are asked for, and one batch has them all
+            self(x.new_empty(min(BOXES_AT_A_TIME, number), 1, *[self.box] * 3))
             return x.new_empty(grid[0], self.classes, *grid[1:], dtype=torch.float32)
+        together = BOXES_AT_A_TIME if x.device.type == "cpu" else ON_GPU
+        scores = []
+        for first in range(0, number, together):
+            at: list[torch.Tensor] = []
+            left = torch.arange(first, min(first + together, number), device=x.device)
+            for side in reversed(grid):
+                at.insert(0, left % side)
+                left = left // side
+            scores.append(self(views[tuple(at)][:, None]))
         return torch.cat(scores).reshape(*grid, self.classes).movedim(-1, 1)
 
     def _scan_at_once(self, x: torch.Tensor, stride: int) -> torch.Tensor:
@@ -182,9 +190,3 @@ class ResNet3D(nn.Module):
             f"box={self.box}, classes={self.classes}, padded={self.padded}, layers={self.layers}, sees={self.seen}, "
             f"parameters={count:,}"
         )
-
-
-def _indices(grid: torch.Size, first: int, number: int) -> list[tuple[int, ...]]:
-    """Places first.. of a grid in the order of its memory, at most BOXES_AT_A_TIME of them."""
-    chosen = torch.arange(first, min(first + BOXES_AT_A_TIME, number))
-    return [tuple(int(k) for k in place) for place in torch.stack(torch.unravel_index(chosen, tuple(grid)), 1)]

@@ -117,9 +117,8 @@ def centre_targets(centers: np.ndarray, labels: np.ndarray, size: int, *, spread
     result = np.zeros((5, n, n, n), dtype=np.float32)
     nearest = np.full((n, n, n), np.inf, dtype=np.float32)
     rim = max(4 * spread, reach)
-    for center, label in zip(centers, labels, strict=True):
-        if (center < -rim).any() or (center > size - 1 + rim).any():
-            continue
+    seen = ((centers >= -rim) & (centers <= size - 1 + rim)).all(axis=1)
+    for center, label in zip(centers[seen], np.asarray(labels)[seen], strict=True):
         low = np.clip(np.ceil((center - rim - 0.5) / STRIDE), 0, n).astype(int)
         high = np.clip(np.floor((center + rim - 0.5) / STRIDE) + 1, 0, n).astype(int)
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
@@ -145,5 +144,6 @@ def centre_targets(centers: np.ndarray, labels: np.ndarray, size: int, *, spread
 
 def halved(volume: np.ndarray) -> np.ndarray:
     """Means of 2 x 2 x 2 voxels of [z, y, x] with even sides; NaN where one of them is."""
-    z, y, x = (side // STRIDE for side in volume.shape)
-    return volume.reshape(z, STRIDE, y, STRIDE, x, STRIDE).mean(axis=(1, 3, 5))
+    sums = volume[::STRIDE] + volume[1::STRIDE]  # far faster than a mean over axes of a view
+    sums = sums[:, ::STRIDE] + sums[:, 1::STRIDE]
+    return (sums[..., ::STRIDE] + sums[..., 1::STRIDE]) / STRIDE**3

@@ -17,9 +17,10 @@ from voxpick.allocation import keep_freed_memory
 from voxpick.errors import VoxpickError
 from voxpick.networks.quick import quicken
 from voxpick.precision import choose_dtype
+from voxpick.train.ahead import Batches
 from voxpick.train.checkpoint import Progress, Trainee, capture, restore
 from voxpick.train.normalisation import settle_normalisation
-from voxpick.train.patches import Sampler, draw_batch
+from voxpick.train.patches import Sampler
 from voxpick.train.schedules import Budget, budget, learning_rate
 from voxpick.train.settings import TrainSettings
 
@@ -93,19 +94,20 @@ def fit(
             _validate(validate, trainee.learned, state, log)
             state.minutes = state.validated_minutes = (time.monotonic() - started) / 60
 
-    while (spent := plan.progress(state.step, state.minutes)) < 1 and not stop():
-        rate = learning_rate(settings, step=state.step, progress=spent, epoch_steps=epoch_steps)
-        _step(trainee, sampler, loss, rate, state, settings, device)
-        state.minutes = (time.monotonic() - started) / 60
-        if state.step % settings.log_steps == 0:
-            _log_loss(state, rate, log, epoch_steps)
-        if validate is not None and _validation_due(state, settings):
-            check()
-        if time.monotonic() - saved >= settings.checkpoint_seconds:
-            checkpoint()
-            saved = time.monotonic()
-        if progress is not None:
-            progress(*_shown(plan, state))
+    with Batches(sampler, trainee.rng, batch=settings.batch, device=device) as batches:
+        while (spent := plan.progress(state.step, state.minutes)) < 1 and not stop():
+            rate = learning_rate(settings, step=state.step, progress=spent, epoch_steps=epoch_steps)
+            _step(trainee, batches, loss, rate, state, settings)
+            state.minutes = (time.monotonic() - started) / 60
+            if state.step % settings.log_steps == 0:
+                _log_loss(state, rate, log, epoch_steps)
+            if validate is not None and _validation_due(state, settings):
+                check()
+            if time.monotonic() - saved >= settings.checkpoint_seconds:
+                checkpoint()
+                saved = time.monotonic()
+            if progress is not None:
+                progress(*_shown(plan, state))
     interrupted = plan.progress(state.step, state.minutes) < 1
     if not interrupted:
         check()
@@ -143,18 +145,18 @@ def _fingerprint(settings: TrainSettings) -> str:
 
 
 def _step(
-    trainee: Trainee, sampler: Sampler, loss: Loss, rate: float, state: Progress, settings: TrainSettings,
-    device: torch.device,
-) -> None:  # fmt: skip
+    trainee: Trainee, batches: Batches, loss: Loss, rate: float, state: Progress, settings: TrainSettings
+) -> None:
     """One batch, one update."""
     network, optimiser = trainee.network, trainee.optimiser
     begun = time.perf_counter()
-    images, labels = draw_batch(sampler, trainee.rng, batch=settings.batch)
+    images, labels, rng = batches.draw()
+    images, labels = (part.to(batches.device, non_blocking=True) for part in (images, labels))
     drawn = time.perf_counter()
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    value = loss_of(network, images.to(device), labels.to(device), loss, trainee.rng, settings.mixup)
+    value = loss_of(network, images, labels, loss, rng, settings.mixup)
     value.backward()
     if settings.gradient_clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -199,11 +201,12 @@ def _settle(trainee: Trainee, sampler: Sampler, settings: TrainSettings, device:
 def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the weights whose decay rises from 0.1 to `decay` as steps are taken."""
 
-    def update(mean: Any, current: Any, count: torch.Tensor | int) -> None:
-        n = int(count)
+    def update(mean: Any, current: Any, _: torch.Tensor | int) -> None:
+        n = int(average.n_averaged)  # in main memory; the one given is on the device, and asking it would wait for that
         torch._foreach_lerp_(mean, current, 1 - min(decay, (1 + n) / (10 + n)))
 
-    return AveragedModel(network, multi_avg_fn=update)
+    average = AveragedModel(network, multi_avg_fn=update)
+    return average
 
 
 def set_compute_dtype(network: torch.nn.Module, dtype: str, device: torch.device) -> None:
