@@ -50,9 +50,6 @@ def test_the_page_has_means_spreads_and_a_dash_for_a_class_without_particles(scr
 
 
 def test_minutes_count_what_the_weights_began_with(script):
-    from types import SimpleNamespace
-
-    part = SimpleNamespace(
-        provenance={"minutes": 10, "started_from": {"minutes": 20.5, "started_from": {"minutes": 1}}}
-    )
+    before = {"minutes": 20.5, "started_from": {"minutes": 1}}
+    part = SimpleNamespace(provenance={"minutes": 10, "started_from": before})
     assert script.minutes({"a": part, "b": SimpleNamespace(provenance={"minutes": 3})}) == 34.5
