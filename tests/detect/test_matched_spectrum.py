@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from scipy.ndimage import convolve, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
-from voxpick.detect import spectrum
+from voxpick.detect.convolution import filtered
 from voxpick.detect.prepare import LEAST_CHANGE, prepare
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import Slab
-from voxpick.detect.spectrum import amplitudes, change, filtered, gains_to, kernel_of
+from voxpick.detect.spectrum import amplitudes, change, gains_to, kernel_of
 from voxpick.volume import Volume
 
 SHAPE = (64, 90, 110)
@@ -66,18 +66,6 @@ def test_what_a_tomogram_lacks_is_not_made_of_its_noise():
     np.testing.assert_allclose(gains[:12], 1.0)
     assert (gains[12:] < 3.1).all()
     np.testing.assert_allclose(gains_to(2.5 * wanted, own), 2.5 * gains)
-
-
-@pytest.mark.parametrize("block", [160, 60])
-def test_blocks_give_what_a_plain_convolution_gives(monkeypatch, block):
-    monkeypatch.setattr(spectrum, "BLOCK", block)
-    monkeypatch.setattr(spectrum, "REACH", 6)
-    kernel = kernel_of(np.linspace(1.5, 0.3, 24))
-    data = noise(5, (40, 66, 51)) + 4
-    found = filtered(Volume(data, 10.0), kernel, slice(4, 33), mean=4.0, deviation=-2.0).data
-    expected = convolve((data - 4) / 2, kernel, mode="reflect")
-    np.testing.assert_allclose(found[4:33], expected[4:33], atol=2e-5)
-    assert not found[:4].any() and not found[33:].any()
 
 
 def test_the_filter_of_equal_gains_scales():

@@ -87,7 +87,7 @@ def cam_command(
     with warnings_on_one_line():
         check_contrast(tomogram, slab_of(tomogram), inverted=invert)
         for title, found in zip(_titles(models, model), models, strict=True):
-            taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation)
+            taken, middle, spread = in_spectrum(tomogram, found.spectrum, mean=mean, deviation=deviation, device=device)
             maps = activations(
                 taken.data, centers, found.network, size=size, mean=middle, deviation=-spread if invert else spread,
                 device=device,

@@ -65,7 +65,7 @@ def detect_centres(
     """
 
     def look() -> tuple[Prepared, Peaks]:
-        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum, device=device)
         return ready, _all_peaks(ready, model, settings, device, progress)
 
     ready, found = recalled(remembered, "peaks", look, threshold=settings.threshold)

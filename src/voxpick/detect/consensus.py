@@ -138,7 +138,7 @@ def detect_consensus(
 
     score: the largest share of places with the cluster's label in the box of its class. progress(step, done, total).
     """
-    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum, device=device)
     grid = make_grid(ready, settings.stride)
     labels = np.zeros(grid.counts, dtype=np.uint8)
     for window, scores in scan(

@@ -54,7 +54,7 @@ def detect_in_one_stage(
         raise VoxpickError(f"detect: merge = {settings.merge} is for networks of two outputs; use merge = crop")
 
     def look() -> tuple[Prepared, ClassForeground]:
-        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+        ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum, device=device)
         again = remembered is not None
         return ready, _foreground(ready, model, settings, device, progress, store=np.float32 if again else np.float16)
 

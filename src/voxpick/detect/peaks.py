@@ -83,7 +83,7 @@ def detect_peaks(
 
     location_score is P(any particle), class_score the class's share of it. progress(step, done, total).
     """
-    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum)
+    ready = prepare(volume, model.voxel_size, settings, spectrum=model.spectrum, device=device)
     grid, limit = make_grid(ready, settings.stride), parse_memory(settings.max_memory)
     tiles, number = [], 0
     for window, scores in scan(

@@ -82,7 +82,7 @@ def detect_with_segmentation(
     """
     settings = settings or make_settings([classifier, localizer])
     _check_models(localizer, classifier)
-    ready = prepare(volume, localizer.voxel_size, settings, spectrum=localizer.spectrum)
+    ready = prepare(volume, localizer.voxel_size, settings, spectrum=localizer.spectrum, device=device)
     grid, intensity = ready.grid, (ready.mean, ready.deviation)
     located = localise(
         grid, localizer, settings=settings, sections=ready.sections, intensity=intensity, device=device,

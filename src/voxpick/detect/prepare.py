@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxpick.allocation import keep_freed_memory
+from voxpick.detect.convolution import filtered
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import SharedSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
-from voxpick.detect.spectrum import CUBE, amplitudes, change, filtered, gains_to, kernel_of
+from voxpick.detect.spectrum import CUBE, amplitudes, change, gains_to, kernel_of
+from voxpick.precision import choose_device
 from voxpick.volume import Volume, intensity_statistics
 
 SLAB_MARGIN = 120.0
@@ -59,12 +61,13 @@ class Prepared:
 
 def prepare(
     volume: Volume, voxel_size: float, settings: SharedSettings, *, spectrum: Sequence[float] | None = None,
-    whole: bool = False,
+    whole: bool = False, device: str = "cpu",
 ) -> Prepared:  # fmt: skip
     """`volume` on a grid of `voxel_size` A (rescaled with a warning if need be), its slab and its intensities.
 
     spectrum: amplitudes of the tomograms that a model knows (`detect.spectrum`), which it is given where its own differ
     and the settings do not forbid it; with a warning, too. whole: all of the grid is then of use, not its slab alone.
+    device: what filters it then.
     Raises VoxpickError for NaN or constant volumes and for a slab that is not within the volume.
     """
     keep_freed_memory()
@@ -82,7 +85,9 @@ def prepare(
     if settings.match_spectrum == "auto" and spectrum is not None:
         measured = sections if settings.slab == "auto" else _specimen(volume, grid, sections)
         around = slice(0, grid.shape[0]) if whole else sections
-        grid, mean, deviation = matched(grid, around, spectrum, mean=mean, deviation=deviation, measured=measured)
+        grid, mean, deviation = matched(
+            grid, around, spectrum, mean=mean, deviation=deviation, measured=measured, device=device
+        )
     return Prepared(volume, grid, slab, sections, mean, -deviation if settings.invert else deviation)
 
 
@@ -114,7 +119,7 @@ def _specimen(volume: Volume, grid: Volume, sections: slice) -> slice:
 
 def matched(
     grid: Volume, sections: slice, spectrum: Sequence[float], *, mean: float, deviation: float,
-    measured: slice | None = None,
+    measured: slice | None = None, device: str = "cpu",
 ) -> tuple[Volume, float, float]:  # fmt: skip
     """The volume with another amplitude spectrum in its `sections`, and the mean and deviation that normalise it.
 
@@ -131,18 +136,19 @@ def matched(
         stacklevel=4,
     )
     around = slice(max(sections.start - SPECTRUM_MARGIN, 0), min(sections.stop + SPECTRUM_MARGIN, grid.shape[0]))
-    return filtered(grid, kernel_of(gains), around, mean=mean, deviation=deviation), 0.0, 1.0
+    where = choose_device(device)
+    return filtered(grid, kernel_of(gains), around, mean=mean, deviation=deviation, device=where), 0.0, 1.0
 
 
 def in_spectrum(
-    grid: Volume, spectrum: Sequence[float] | None, *, mean: float, deviation: float
+    grid: Volume, spectrum: Sequence[float] | None, *, mean: float, deviation: float, device: str = "cpu"
 ) -> tuple[Volume, float, float]:
     """As `matched`, all sections of a volume on the model's grid; the very same where the model has no spectrum."""
     if spectrum is None:
         return grid, mean, deviation
     slab = slab_of(grid)
     measured, whole = slice(slab.start, slab.stop), slice(0, grid.shape[0])
-    return matched(grid, whole, spectrum, mean=mean, deviation=deviation, measured=measured)
+    return matched(grid, whole, spectrum, mean=mean, deviation=deviation, measured=measured, device=device)
 
 
 def gains_needed(

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from scipy.signal.windows import hann
 
-from voxpick.detect.memory import spacious
-from voxpick.volume import Volume, release
+from voxpick.volume import release
 
 CUBE = 48
 FREQUENCIES = CUBE // 2
@@ -31,7 +30,6 @@ MOST_GAIN = 3.0
 """Over the gain where a tomogram's power is; what is not in a tomogram cannot be brought back."""
 REACH = 24
 """Voxels to which the filter reaches."""
-BLOCK = 160
 
 
 def amplitudes(data: np.ndarray, mean: float, deviation: float) -> np.ndarray | None:
@@ -91,67 +89,6 @@ def kernel_of(gains: np.ndarray) -> np.ndarray:
     taper = hann(2 * REACH + 3)[1:-1]
     kernel = kernel[middle, middle, middle] * taper[:, None, None] * taper[:, None] * taper
     return kernel.astype(np.float32)
-
-
-def filtered(
-    volume: Volume, kernel: np.ndarray, sections: slice, *, mean: float, deviation: float,
-    into: np.ndarray | None = None,
-) -> Volume:  # fmt: skip
-    """(volume - mean) / |deviation| convolved with an odd, symmetric kernel in `sections`, and 0 in all others.
-
-    Beyond its faces a volume goes on as its mirror image. Block by block, so that a large memory-mapped volume is never
-    in memory as a whole. into: an array for the result; else a large one lies in a temporary file.
-    """
-    reach = len(kernel) // 2
-    result = spacious(volume.shape) if into is None else into
-    result[: sections.start] = 0
-    result[sections.stop :] = 0
-    shape = (sections.stop - sections.start, *volume.shape[1:])
-    steps = [_step(n, reach) for n in shape]
-    sides = [_smooth(step + 2 * reach) for step in steps]
-    response = torch.fft.rfftn(torch.from_numpy(kernel), s=sides)
-    for z, y in product(range(sections.start, sections.stop, steps[0]), range(0, shape[1], steps[1])):
-        for x in range(0, shape[2], steps[2]):
-            stops = (sections.stop, *shape[1:])
-            part = tuple(slice(a, min(a + step, n)) for a, step, n in zip((z, y, x), steps, stops, strict=True))
-            image = (_mirrored(volume.data, part, reach) - np.float32(mean)) / np.float32(abs(deviation))
-            result[part] = _convolved(image, response, sides, reach)
-        release(volume.data)
-        release(result)
-    return Volume(result, volume.voxel_size, name=volume.name)
-
-
-def _step(length: int, reach: int) -> int:
-    """Voxels of a block that are kept, so that blocks are even and at most BLOCK with what they read beyond."""
-    number = -(-length // (BLOCK - 2 * reach))
-    return -(-length // number)
-
-
-def _mirrored(data: np.ndarray, part: tuple[slice, ...], reach: int) -> np.ndarray:
-    """The part [z, y, x] of data and `reach` voxels around it, float32, mirrored at the faces."""
-    wide = [slice(s.start - reach, s.stop + reach) for s in part]
-    inside = tuple(slice(max(s.start, 0), min(s.stop, n)) for s, n in zip(wide, data.shape, strict=True))
-    image = np.asarray(data[inside], dtype=np.float32)
-    pads = [(i.start - s.start, s.stop - i.stop) for s, i in zip(wide, inside, strict=True)]
-    return np.pad(image, pads, mode="symmetric")
-
-
-def _convolved(image: np.ndarray, response: torch.Tensor, sides: list[int], reach: int) -> np.ndarray:
-    """The part of a convolution that needs no voxel beyond the image. response: the kernel's transform of `sides`."""
-    changed = torch.fft.irfftn(torch.fft.rfftn(torch.from_numpy(image), s=sides) * response, s=sides).numpy()
-    return np.asarray(changed[tuple(slice(2 * reach, n) for n in image.shape)])
-
-
-def _smooth(n: int) -> int:
-    """The least even number from n on that has no prime factor above 5."""
-    while True:
-        rest = n
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1 and n % 2 == 0:
-            return n
-        n += 1
 
 
 @lru_cache(maxsize=1)

@@ -241,7 +241,7 @@ def detect(
     settings = make_detect_settings([denoiser, segmenter], changes, defaults=DETECTION)
 
     def look() -> tuple[Prepared, np.ndarray]:
-        ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum, whole=True)
+        ready = prepare(volume, denoiser.voxel_size, settings, spectrum=denoiser.spectrum, whole=True, device=device)
         nz = ready.grid.shape[0]
         wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
         return ready, denoise(

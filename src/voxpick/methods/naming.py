@@ -91,7 +91,9 @@ def named_by(
     mean, deviation = intensity_statistics(grid)
     if settings.match_spectrum == "auto" and classifier.spectrum is not None:
         sections = detection.slab.on_grid(detection.volume.voxel_size / grid.voxel_size, grid.shape[0])
-        grid, mean, deviation = matched(grid, sections, classifier.spectrum, mean=mean, deviation=deviation)
+        grid, mean, deviation = matched(
+            grid, sections, classifier.spectrum, mean=mean, deviation=deviation, device=device
+        )
     intensity = (mean, -deviation if settings.invert else deviation)
     located = detection.located
     if not len(located.voxels):  # centres without voxels say nothing of a particle's size: all of the cube may vote

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from voxpick.detect.convolution import filtered
 from voxpick.detect.memory import spacious
 from voxpick.detect.prepare import gains_needed, slab_of
-from voxpick.detect.spectrum import amplitudes, filtered, kernel_of
+from voxpick.detect.spectrum import amplitudes, kernel_of
 from voxpick.networks.model import Model
 from voxpick.train.targets import TrainingVolume
 
