@@ -6,7 +6,7 @@
 The page is docs/benchmark.md for the replica, docs/benchmark-NAME.md for other settings.
 OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
 the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables. Without OUTPUT the page is
-written anew from NAME.json, as after a change of NAME.md.
+written anew from NAME.json, as after a change of NAME.md, and with what today's code knows of the papers.
 --join keeps what NAME.json has of entries that OUTPUT lacks: of an earlier run with the same settings, on tomograms of
 the same seeds. Their rows say which commit they are of.
 """
@@ -24,6 +24,7 @@ sys.path.insert(0, str(FOLDER.parent / "speed"))
 
 from record import machine  # noqa: E402
 
+from voxpick.benchmark.completed import complete  # noqa: E402
 from voxpick.benchmark.machine import together  # noqa: E402
 from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E402
 
@@ -40,9 +41,11 @@ def main() -> None:
     else:
         kept = read(options.output)
         if options.join:
-            join(kept, json.loads(file.read_text()))
+            earlier = json.loads(file.read_text())
+            join(kept, {**earlier, "tables": complete(earlier["tables"])})
         file.write_text(json.dumps(kept, indent=1) + "\n")
-    title, _, rest = tables_to_markdown(kept["title"], kept["tables"], remarks_on(kept)).partition("\n")
+    tables = complete(kept["tables"])
+    title, _, rest = tables_to_markdown(kept["title"], tables, remarks_on(kept)).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
@@ -77,7 +80,7 @@ def join(kept: dict, earlier: dict) -> None:
         old = earlier["tables"][key]
         own = [row for row in table["rows"] if not row["published"]]
         for row in old["rows"]:
-            if row["published"] or row["name"] in here:
+            if row["published"] or row["name"] in here | {new["name"] for new in own}:
                 continue
             cells, shown = (dict(zip(old["columns"], row[part], strict=True)) for part in ("cells", "shown"))
             own.append({

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from voxpick.benchmark.tables import Cell, Table
+from voxpick.benchmark.tables import Cell, Row, Table
 
 
 def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
@@ -20,22 +20,24 @@ def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
             "title": table.title,
             "note": table.note,
             "columns": table.columns,
-            "rows": [
-                {
-                    "name": row.name,
-                    "published": bool(row.source),
-                    "source": row.source or None,
-                    "like": row.like,
-                    "cells": [_plain(cell, copied=bool(row.source)) for cell in row.cells],
-                    "shown": [
-                        show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
-                        for cell, column in zip(row.cells, table.columns, strict=True)
-                    ],
-                }
-                for row in table.rows
-            ],
+            "rows": [row_to_dict(row, table) for row in table.rows],
         }
         for table in tables
+    }
+
+
+def row_to_dict(row: Row, table: Table) -> dict[str, Any]:
+    """A row of `tables_to_dict`; table: knows the columns, their digits and units."""
+    return {
+        "name": row.name,
+        "published": bool(row.source),
+        "source": row.source or None,
+        "like": row.like,
+        "cells": [_plain(cell, copied=bool(row.source)) for cell in row.cells],
+        "shown": [
+            show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
+            for cell, column in zip(row.cells, table.columns, strict=True)
+        ],
     }
 
 
