@@ -26,6 +26,7 @@ from record import machine  # noqa: E402
 
 from voxpick.benchmark.completed import complete  # noqa: E402
 from voxpick.benchmark.machine import together  # noqa: E402
+from voxpick.benchmark.settings import Claim, load_settings  # noqa: E402
 from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E402
 
 
@@ -44,13 +45,19 @@ def main() -> None:
             earlier = json.loads(file.read_text())
             join(kept, {**earlier, "tables": complete(earlier["tables"])})
         file.write_text(json.dumps(kept, indent=1) + "\n")
-    tables = complete(kept["tables"])
+    tables = complete(kept["tables"], claims_of(options.name))
     title, _, rest = tables_to_markdown(kept["title"], tables, remarks_on(kept)).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def claims_of(name: str) -> list[Claim]:
+    """Of the settings folder, with what the papers print of them now; none where there is no such folder."""
+    folder = FOLDER / name
+    return load_settings(folder).benchmark.claims if folder.is_dir() else []
 
 
 def read(output: Path) -> dict:

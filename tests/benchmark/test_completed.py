@@ -2,16 +2,25 @@
 
 import copy
 import json
+import statistics
+from pathlib import Path
 
+import pytest
+
+from voxpick.benchmark import published as paper
+from voxpick.benchmark.claims import claims_table
 from voxpick.benchmark.completed import complete
-from voxpick.benchmark.settings import Entry
+from voxpick.benchmark.settings import Claim, Entry, load_settings
 from voxpick.benchmark.tables import build_tables
 from voxpick.benchmark.writing import tables_to_dict
+from voxpick.report.benchmark_page import build_benchmark_report
+from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
 
+FOLDER = Path(__file__).parents[2] / "benchmarks" / "shrec20"
 ENTRIES = {"a": Entry(method="umc", title="A"), "b": Entry(method="densenet", title="B")}
 
 
-def written(scored, classes=None):
+def written(scored, classes=None, entries=ENTRIES):
     """Tables of two entries of one seed each."""
     results = []
     for name, f1 in (("a", 0.5), ("b", 0.25)):
@@ -19,7 +28,7 @@ def written(scored, classes=None):
         score["class_f1"] |= dict.fromkeys(classes or (), 0.1)
         test = {"tomogram": "t", "seconds": 9.0, "peak_bytes": 10**9, "score": score}
         results.append({"entry": name, "seed": 0, "status": "done", "stages": [], "tests": [test], "sweep": []})
-    return tables_to_dict(build_tables(results, ENTRIES))
+    return tables_to_dict(build_tables(results, entries))
 
 
 def test_published_rows_of_an_earlier_state_are_replaced(scored):
@@ -36,3 +45,81 @@ def test_published_rows_of_an_earlier_state_are_replaced(scored):
     for key, table in tables.items():
         assert new[key] == table
     assert json.dumps(old) == before
+
+
+def test_claims_get_the_numbers_of_their_papers():
+    measured = {"with": "a", "without": "b", "measure": "F1"}
+    old = [Claim(says=says, **measured) for says in ("one", "two", "three")]
+    tables = tables_to_dict([claims_table(old, [])])
+    assert complete(tables, old) == tables
+    new = [
+        Claim(says="two", **measured, published_with=0.951, published_without=0.931),
+        Claim(says="one", **{**measured, "measure": "MH"}, published_with=1, published_without=87),
+        Claim(says="four", **measured, published_with=0.5, published_without=0.4, published_measure="accuracy"),
+    ]
+    table = complete(tables, new)["claims"]
+    assert table["columns"][-3:] == ["published with", "published without", "published measure"]
+    assert [row["shown"][-3:] for row in table["rows"]] == [["1", "87", "MH"], ["0.951", "0.931", "F1"], ["-"] * 3]
+    assert table["rows"][1]["cells"][-3:] == [{"mean": 0.951}, {"mean": 0.931}, {"text": "F1"}]
+    assert [len(row[part]) for row in table["rows"] for part in ("cells", "shown")] == [len(table["columns"])] * 6
+    assert "the papers' numbers" in table["note"]
+    assert complete({"claims": table}, new) == {"claims": table}
+
+
+def test_published_numbers_of_claims_are_those_of_the_tables():
+    location = {
+        name: dict(zip(paper.TABLE3_COLUMNS, row, strict=True))
+        for name, row in {**paper.VPDETECTOR_TABLE1, **paper.VPDETECTOR_MEAN_SHIFT}.items()
+    }
+    accuracy = {
+        name: dict(zip(paper.ACCURACY_COLUMNS, row, strict=True)) for name, row in paper.VPDETECTOR_TABLE3.items()
+    }
+    densenets = {
+        name: dict(zip(paper.DENSENET_COLUMNS, row, strict=True)) for name, row in paper.DENSENET_TABLE2.items()
+    }
+    focal, entropy = "focal, tomograms 1-7, 100 layers", "cross-entropy, tomograms 1-7, {} layers"
+    of_entry = {
+        ("losses", "focal"): focal, ("losses", "cross-entropy"): entropy.format(100), ("ablations", "focal-100"): focal,
+        ("ablations", "cross-entropy-100"): entropy.format(100), ("ablations", "cross-entropy-40"): entropy.format(40),
+        ("ablations", "focal-100-two-tomograms"): "focal, tomograms 1,2, 100 layers",
+    }  # fmt: skip
+
+    def printed(folder, entry, measure):
+        if measure in ("MH", "F1"):
+            return location["VP-Detector" if "mean-shift" in entry else "VP-Detector before mean-shift"][measure]
+        if folder == "claims":
+            values = densenets["3D-Dilated-DenseNet" if "dilated" in entry else "3D-DenseNet"]
+            return statistics.fmean(values[name] for name in SHREC20_SIZE_GROUPS.get(measure, values))
+        values = accuracy[of_entry[folder, entry]]
+        return values[measure] if measure in values else statistics.fmean(values[name] for name in paper.CLASS_COLUMNS)
+
+    count = 0
+    for folder in ("ablations", "claims", "losses"):
+        for claim in load_settings(FOLDER / folder).benchmark.claims:
+            pair = [printed(folder, entry, claim.measure) for entry in (claim.with_, claim.without)]
+            assert [claim.published_with, claim.published_without] == pytest.approx(pair, abs=6e-4), claim
+            assert (pair[0] < pair[1]) == (claim.measure == "MH"), claim
+            assert bool(claim.published_measure) == (claim.measure not in ("MH", "F1")), claim
+            count += 1
+    assert count == 10
+
+
+def test_rows_trained_as_those_of_table_3_stand_beside_them(scored):
+    names = ["focal, tomograms 1-7, 100 layers", "cross-entropy, tomograms 1-7, 40 layers"]
+    entries = {key: Entry(method="vp-detector", title=title) for key, title in zip("ab", names, strict=True)}
+    tables = written(scored, entries=entries)
+    new = complete(tables)
+    keys = list(new)
+    assert keys[keys.index("class_accuracy") + 1] == "class_accuracy_pairs"
+    rows = new["class_accuracy_pairs"]["rows"]
+    assert [(row["name"], row["published"]) for row in rows] == [
+        (names[1], False), (names[1], True), (names[0], False), (names[0], True),
+    ]  # fmt: skip
+    small = new["class_accuracy_pairs"]["columns"].index("small")
+    assert [row["shown"][small] for row in rows] == ["0.250", "0.550", "0.500", "0.740"]
+    assert complete(new) == new
+    page = build_benchmark_report("T", new, {})
+    part = page[page.index("beside VP-Detector") :]
+    part = part[: part.index("</table>")]
+    assert part.index(">0.250<") < part.index(">0.550<") < part.index(">0.500<") < part.index(">0.740<")
+    assert "class_accuracy_pairs" not in complete(written(scored))

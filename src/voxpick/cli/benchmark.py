@@ -147,6 +147,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     import json
 
     from voxpick.benchmark.claims import claims_table
+    from voxpick.benchmark.completed import complete
     from voxpick.benchmark.tables import build_tables, confusions
     from voxpick.benchmark.writing import remarks_on, tables_to_dict, tables_to_markdown
     from voxpick.io.atomic import write_text
@@ -156,7 +157,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     built = build_tables(results, entries)
     if benchmark.claims:
         built.append(claims_table(benchmark.claims, results))
-    tables, matrices = tables_to_dict(built), confusions(results, entries)
+    tables, matrices = complete(tables_to_dict(built), benchmark.claims), confusions(results, entries)
     failed = [
         {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"], "error": r["error"], "log": r["log"]}
         for r in results

@@ -20,6 +20,8 @@ NO_CONTEST = (
     "with",
     "without",
     "difference",
+    "published with",
+    "published without",
     *(f"{part}{kind} memory" for part in ("training", "inference") for kind in ("", " GPU")),
 )
 
@@ -46,7 +48,9 @@ def build_benchmark_report(
     body += _overview(location, classes, like, colours)
     body += _section(location)
     body += _section(classes) + _figures(classes, colours) + _section(tables["size_groups"])
-    body += _section(tables["class_accuracy"]) + _matrices(confusions) + _section(tables["costs"])
+    body += _section(tables["class_accuracy"])
+    body += _section(tables["class_accuracy_pairs"]) if "class_accuracy_pairs" in tables else ""
+    body += _matrices(confusions) + _section(tables["costs"])
     for key, table in tables.items():
         if key.startswith("sweep_"):
             body += _sweep(table, colours)
@@ -143,23 +147,33 @@ def _section(table: Table) -> str:
 
 
 def _table(table: Table) -> str:
-    """Ours, then the published rows; the best number of each part stands out."""
+    """Ours, then the published rows, the best number of each part standing out; or pairs of the two, in their order."""
     columns, published = table["columns"], any(row["published"] for row in table["rows"])
     head = "".join(f"<th>{escape(text)}</th>" for text in ("", *columns))
     head += '<th class="source">source</th>' if published else ""
+    parts = [[row for row in table["rows"] if bool(row["published"]) == copied] for copied in (False, True)]
+    if table.get("paired"):
+        return _framed(head, "".join(_line(row, [None] * len(columns), source=True) for row in table["rows"]))
     body = ""
-    for copied in (False, True):
-        rows = [row for row in table["rows"] if bool(row["published"]) == copied]
-        if rows and copied:
+    for rows in filter(None, parts):
+        if rows[0]["published"]:
             body += f'<tr class="divide"><th colspan="{len(columns) + 2}">Published</th></tr>'
         best = [_best([_means(row)[k] for row in rows], column) for k, column in enumerate(columns)]
-        for row in rows:
-            cells = "".join(
-                f"<td>{_number(text, best=value is not None and value == top)}</td>"
-                for text, value, top in zip(row["shown"], _means(row), best, strict=True)
-            )
-            source = f'<td class="source">{escape(row["source"] or "this run")}</td>' if published else ""
-            body += f"<tr{' class=published' if copied else ''}><td>{escape(row['name'])}</td>{cells}{source}</tr>"
+        body += "".join(_line(row, best, source=published) for row in rows)
+    return _framed(head, body)
+
+
+def _line(row: Mapping[str, Any], best: Sequence[float | None], *, source: bool) -> str:
+    """A row of a table, with the best value of each column standing out, and with or without where it is from."""
+    cells = "".join(
+        f"<td>{_number(text, best=value is not None and value == top)}</td>"
+        for text, value, top in zip(row["shown"], _means(row), best, strict=True)
+    )
+    cells += f'<td class="source">{escape(row["source"] or "this run")}</td>' if source else ""
+    return f"<tr{' class=published' if row['published'] else ''}><td>{escape(row['name'])}</td>{cells}</tr>"
+
+
+def _framed(head: str, body: str) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
