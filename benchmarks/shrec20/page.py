@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -48,7 +49,8 @@ def main() -> None:
     tables = complete(kept["tables"], claims_of(options.name))
     title, _, rest = tables_to_markdown(kept["title"], tables, remarks_on(kept)).partition("\n")
     remarks = FOLDER / f"{options.name}.md"
-    parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
+    said = remarks.read_text().strip() if remarks.is_file() else ""
+    parts = [title, when(kept), said, made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
@@ -63,9 +65,21 @@ def claims_of(name: str) -> list[Claim]:
 def read(output: Path) -> dict:
     """Tables of a run, the machine it ran on and the minutes that its entries were trained for."""
     tables = json.loads((output / "tables.json").read_text())
-    results = [json.loads(path.read_text()) for path in sorted(output.glob("*/seed_*/result.json"))]
+    files = sorted(output.glob("*/seed_*/result.json"))
+    results = [json.loads(path.read_text()) for path in files]
+    dates = dates_of([result.get("date") or written(path) for result, path in zip(results, files, strict=True)])
     minutes = minutes_of({result["entry"]: result for result in results})
-    return {"machine": machine_of(results), "minutes": minutes, **tables}
+    return {"machine": machine_of(results), "dates": dates, "minutes": minutes, **tables}
+
+
+def written(path: Path) -> str:
+    """The day a file was last written, as results of earlier code do not tell when they were made."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
+
+
+def dates_of(days: Sequence[str]) -> list[str]:
+    """The first and the last of days, once where they are the same."""
+    return sorted({min(days), max(days)}) if days else []
 
 
 def machine_of(results: Sequence[dict]) -> dict:
@@ -82,7 +96,7 @@ def join(kept: dict, earlier: dict) -> None:
     if particles_of(kept) != particles_of(earlier):
         sys.exit(f"the test tomograms differ: {particles_of(kept)} particles now, {particles_of(earlier)} before")
     here = {row["name"] for row in kept["tables"]["localisation"]["rows"] if not row["published"]}
-    label = f"earlier run, {commit_of(earlier)}"
+    label = ", ".join(["earlier run", commit_of(earlier), *days_of(earlier)])
     for key, table in kept["tables"].items():
         old = earlier["tables"][key]
         own = [row for row in table["rows"] if not row["published"]]
@@ -120,7 +134,7 @@ def minutes_of(results: dict[str, dict]) -> dict[str, float]:
 
 
 def made_with(kept: dict) -> str:
-    """One sentence: machine, versions, minutes."""
+    """One sentence: machine, torch, minutes."""
     found, versions = kept["machine"], kept["machine"]["versions"]
     trained = [value for value in kept["minutes"].values() if value]
     least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
@@ -129,8 +143,25 @@ def made_with(kept: dict) -> str:
     gpus = f"{found['gpus']}, " if "gpus" in found else ""
     return (
         f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
-        f"{gpus}torch {versions['torch']}, {commit_of(kept)}; {training}."
+        f"{gpus}torch {versions['torch']}; {training}."
     )
+
+
+def when(kept: dict) -> str:
+    """One sentence: which code made the numbers, and when."""
+    days, found = "".join(days_of(kept)), kept["machine"]
+    if found.get("of") == "run":
+        of = f"were measured at {commit_of(kept)}{f', {days}' if days else ''}"
+    else:
+        of = f"were kept {days + ' ' if days else ''}at commit {found['commit']}, of that code or a little older"
+    other = " but for results named below as made by other code" if kept.get("other_code") else ""
+    return f"**The numbers of 'this run' {of}{other}; what has changed in the package since is not in them.**"
+
+
+def days_of(kept: dict) -> list[str]:
+    """When it was run, in words; empty where that is not known."""
+    days = kept.get("dates", [])
+    return [f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[1]}"] if days else []
 
 
 def commit_of(kept: dict) -> str:
