@@ -47,7 +47,8 @@ def main() -> None:
             join(kept, {**earlier, "tables": complete(earlier["tables"])})
         file.write_text(json.dumps(kept, indent=1) + "\n")
     tables = complete(kept["tables"], claims_of(options.name))
-    title, _, rest = tables_to_markdown(kept["title"], tables, remarks_on(kept)).partition("\n")
+    text = tables_to_markdown(kept["title"], tables, remarks_on(kept), kept["confusion"])
+    title, _, rest = text.partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     said = remarks.read_text().strip() if remarks.is_file() else ""
     parts = [title, when(kept), said, made_with(kept), rest.strip()]
@@ -98,7 +99,7 @@ def join(kept: dict, earlier: dict) -> None:
     here = {row["name"] for row in kept["tables"]["localisation"]["rows"] if not row["published"]}
     label = ", ".join(["earlier run", commit_of(earlier), *days_of(earlier)])
     for key, table in kept["tables"].items():
-        old = earlier["tables"][key]
+        old = earlier["tables"].get(key, {"columns": [], "rows": []})
         own = [row for row in table["rows"] if not row["published"]]
         for row in old["rows"]:
             if row["published"] or row["name"] in here | {new["name"] for new in own}:
@@ -126,9 +127,9 @@ def particles_of(kept: dict) -> float:
 
 
 def minutes_of(results: dict[str, dict]) -> dict[str, float]:
-    """Minutes that each entry was trained for, over all its stages."""
+    """Minutes that each entry was trained for, over all its stages: those given, or taken where none were given."""
     return {
-        name: round(sum(stage.get("minutes") or 0.0 for stage in result.get("stages", [])), 2)
+        name: round(sum(stage.get("minutes") or stage["seconds"] / 60 for stage in result.get("stages", [])), 2)
         for name, result in results.items()
     }
 
@@ -154,8 +155,7 @@ def when(kept: dict) -> str:
         of = f"were measured at {commit_of(kept)}{f', {days}' if days else ''}"
     else:
         of = f"were kept {days + ' ' if days else ''}at commit {found['commit']}, of that code or a little older"
-    other = " but for results named below as made by other code" if kept.get("other_code") else ""
-    return f"**The numbers of 'this run' {of}{other}; what has changed in the package since is not in them.**"
+    return f"**The numbers of 'this run' {of}; what has changed in the package since is not in them.**"
 
 
 def days_of(kept: dict) -> list[str]:

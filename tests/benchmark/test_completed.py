@@ -12,9 +12,9 @@ from voxpick.benchmark.claims import claims_table
 from voxpick.benchmark.completed import complete
 from voxpick.benchmark.settings import Claim, Entry, load_settings
 from voxpick.benchmark.tables import build_tables
-from voxpick.benchmark.writing import tables_to_dict
+from voxpick.benchmark.writing import tables_to_dict, tables_to_markdown
 from voxpick.report.benchmark_page import build_benchmark_report
-from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
+from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_SIZE_GROUPS
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "shrec20"
 ENTRIES = {"a": Entry(method="umc", title="A"), "b": Entry(method="densenet", title="B")}
@@ -43,7 +43,7 @@ def test_published_rows_of_an_earlier_state_are_replaced(scored):
     before = json.dumps(old)
     new = complete(old)
     for key, table in tables.items():
-        assert new[key] == table
+        assert {part: new[key][part] for part in table} == table
     assert json.dumps(old) == before
 
 
@@ -51,7 +51,7 @@ def test_claims_get_the_numbers_of_their_papers():
     measured = {"with": "a", "without": "b", "measure": "F1"}
     old = [Claim(says=says, **measured) for says in ("one", "two", "three")]
     tables = tables_to_dict([claims_table(old, [])])
-    assert complete(tables, old) == tables
+    assert complete(tables, old) == tables  # nothing to add
     new = [
         Claim(says="two", **measured, published_with=0.951, published_without=0.931),
         Claim(says="one", **{**measured, "measure": "MH"}, published_with=1, published_without=87),
@@ -123,3 +123,32 @@ def test_rows_trained_as_those_of_table_3_stand_beside_them(scored):
     part = part[: part.index("</table>")]
     assert part.index(">0.250<") < part.index(">0.550<") < part.index(">0.500<") < part.index(">0.740<")
     assert "class_accuracy_pairs" not in complete(written(scored))
+
+
+def test_sums_of_class_f1_are_derived_from_the_means(scored):
+    tables = written(scored, classes=["9abc"])
+    row = next(row for row in tables["class_f1"]["rows"] if row["name"] == "B")
+    at = tables["class_f1"]["columns"].index("3gl1")
+    row["cells"][at], row["shown"][at] = None, "-"  # neither in the tomogram nor claimed
+    new = complete(tables)
+    table = new["cumulative_f1"]
+    assert list(new)[list(new).index("class_f1") + 1] == "cumulative_f1"
+    assert table["columns"] == list(SHREC20_BY_WEIGHT)  # without 9abc and the mean
+    shown = {(row["name"], row["published"]): row["shown"] for row in table["rows"]}
+    assert shown["A", False] == [f"{0.5 * k:.3f}" for k in range(1, 13)]
+    assert shown["B", False][:4] == ["0.250", "0.500", "-", "0.750"]
+    assert shown["UMC", True][-1] == "10.856"
+    assert shown["3D-DenseNet", True][-3:] == ["6.604", "-", "-"]  # it has no 4cr2
+    assert new["class_f1"]["under"]["kDa"][:2] == ["42.75", "62.62"]
+    assert new["class_f1"]["under"]["kDa"][-3:] == ["1952.74", "", ""]
+    assert complete(new) == new
+
+
+def test_markdown_has_weights_and_confusion_matrices(scored):
+    text = tables_to_markdown("T", complete(written(scored)), (), {"A <1>": scored()["confusion"]})
+    assert "| kDa | 42.75 | 62.62 | 84.61 |" in text and "| A | 0.500 | 1.000 | 1.500 |" in text
+    matrix = "| true | 1s3x | 4d8q | missed |\n| --- | ---: | ---: | ---: |\n| 1s3x | 3 | 1 | 1 |\n| 4d8q | 1 | 4 |  |"
+    assert f"<details><summary>A &lt;1&gt;</summary>\n\n{matrix}\n\n</details>" in text
+    strict = {"labels": ["0", "1s3x"], "counts": [[0, 2], [1, 5]]}
+    assert "| 1s3x | 5 | 1 |\n| background | 2 |  |" in tables_to_markdown("T", {}, (), {"A": strict})
+    assert "Confusion" not in tables_to_markdown("T", complete(written(scored)))

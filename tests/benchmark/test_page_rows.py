@@ -17,12 +17,18 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "page.py"
 
 
 @pytest.fixture
-def page(monkeypatch, tmp_path):
-    """Writes the page of an output folder into a folder of its own; the text."""
+def page_module(monkeypatch):
     spec = importlib.util.spec_from_file_location("page", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setattr(sys, "path", [*sys.path])
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def page(page_module, monkeypatch, tmp_path):
+    """Writes the page of an output folder into a folder of its own; the text."""
+    module = page_module
     monkeypatch.setattr(module, "FOLDER", tmp_path / "benchmarks" / "shrec20")
     moment = {"processor": "now", "cores": 1, "versions": {"torch": "9"}, "commit": "ffff"}
     monkeypatch.setattr(module, "machine", lambda: moment)
@@ -45,13 +51,15 @@ def test_the_page_tells_what_failed_and_the_code_that_made_the_results(bench, pa
     result = json.loads(path.read_text())
     made = {"processor": "P", "cores": 3, "versions": {"torch": "2"}, "commit": "a1b2c3"}
     for file in (path, bench.root / "out/umc/seed_0/result.json"):
-        file.write_text(json.dumps({**json.loads(file.read_text()), "machine": made, "code": "old"}))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "machine": made}))
     write_tables(bench.runner(), outdated=[("vp", 0)])
     text = page(bench.root / "out")
     assert "Failed: umc, seed 0: " in text and "Made under other settings or data: vp, seed 0" in text
     assert "from a run on P, 3 cores, torch 2;" in text
     today = result["date"]
-    assert f"The numbers of 'this run' were measured at commit a1b2c3, on {today} but for results named below" in text
+    assert (
+        f"The numbers of 'this run' were measured at commit a1b2c3, on {today}; what has changed in the package" in text
+    )
     assert text.index("**The numbers") < text.index("## Localisation")
     path.write_text(json.dumps({key: value for key, value in result.items() if key not in ("machine", "date")}))
     os.utime(path, (0, 86400 * 365))
@@ -94,6 +102,11 @@ def test_rows_of_an_earlier_run_say_when_it_was(bench, page, tmp_path):
     commit = earlier["machine"]["commit"]
     assert re.search(rf"\| a \| .* \| earlier run, commit {commit}, on 2025-01-02 \|", text)
     assert re.search(r"\| b \| .* \| this run \|", text)
+
+
+def test_entries_without_a_budget_have_the_minutes_that_they_took(page_module):
+    stages = [{"stage": "a", "minutes": None, "seconds": 90.0}, {"stage": "b", "minutes": 4.0, "seconds": 260.0}]
+    assert page_module.minutes_of({"x": {"stages": stages}, "y": {}}) == {"x": 5.5, "y": 0}
 
 
 def test_machines_that_differ_are_all_named():

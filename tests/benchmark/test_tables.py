@@ -6,6 +6,7 @@ import pytest
 
 from voxpick.benchmark import published as paper
 from voxpick.benchmark.claims import claims_table, units, verdict
+from voxpick.benchmark.completed import complete
 from voxpick.benchmark.settings import Claim, Entry
 from voxpick.benchmark.tables import build_tables, confusions
 from voxpick.benchmark.writing import duration, memory, tables_to_dict, tables_to_markdown
@@ -152,7 +153,7 @@ def test_the_page_shows_claims_and_leaves_unnamed_picks_out_of_the_class_figures
     for test in results[0]["tests"] + results[1]["tests"]:
         test["tomogram"] = "t"
     tables.append(claims_table([claimed("F1")], results))
-    page = build_benchmark_report("T", tables_to_dict(tables), confusions(results, ENTRIES))
+    page = build_benchmark_report("T", complete(tables_to_dict(tables)), confusions(results, ENTRIES))
     assert "What the papers claim" in page and "<td>open</td>" in page
     figures = page[page.index("Cumulative F1, this run") :]
     key = figures[figures.index('<p class="key">') : figures.index("</p>", figures.index('<p class="key">'))]
@@ -183,14 +184,14 @@ def test_classes_of_ones_own_follow_those_of_shrec(results):
         assert all(len(row["cells"]) == len(tables[key]["columns"]) for row in tables[key]["rows"])
         assert "not of SHREC'20 come after" in tables[key]["note"]
     assert rows(tables, "class_f1")["UMC"]["mean"]["mean"] == pytest.approx(0.905, abs=0.001)
-    assert ">mine</th>" in build_benchmark_report("T", tables, {})
+    assert ">mine</th>" in build_benchmark_report("T", complete(tables), {})
 
 
 def test_sums_of_f1_leave_out_classes_that_are_absent(results):
     for result in results[:3]:
         for test in result["tests"]:
             test["score"]["class_f1"] = {**dict.fromkeys(SHREC20_BY_WEIGHT, 0.5), "3qm1": None}
-    page = build_benchmark_report("T", tables_to_dict(build_tables(results, ENTRIES)), {})
+    page = build_benchmark_report("T", complete(tables_to_dict(build_tables(results, ENTRIES))), {})
     assert "Ours, 3gl1: 1.000" in page and "Ours, 1s3x: 0.500" in page and "Ours, 3qm1" not in page
 
 

@@ -1,4 +1,7 @@
-"""The tables of tables.json with what the papers print as it is known today: to be read anew, nothing is run again."""
+"""The tables of tables.json with what the papers print as it is known today, and what follows from their numbers.
+
+Nothing is run again for it, so tables of any earlier state of the package can be completed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from voxpick.benchmark.published_rows import PRINTED
 from voxpick.benchmark.settings import Claim
 from voxpick.benchmark.tables import DIGITS, Table, copied, note_on
 from voxpick.benchmark.writing import row_to_dict
+from voxpick.shrec_classes import SHREC20_WEIGHTS_KDA
 
 Written = Mapping[str, Any]
 """A table of `tables_to_dict`."""
@@ -19,8 +23,14 @@ OF_CLASSES = {"class_f1": (*CLASS_COLUMNS, "mean"), "class_accuracy": ACCURACY_C
 
 
 def complete(tables: Mapping[str, Written], claims: Sequence[Claim] = ()) -> dict[str, dict[str, Any]]:
-    """The tables of any state of this package, with today's published rows, and published numbers of these claims."""
+    """The tables with today's published rows, weights of classes, sums of class F1, and what papers say of claims.
+
+    tables: of `tables_to_dict`, or of this function; they are not changed.
+    """
     found = {key: {**table, **(_published_anew(key, table) if key in PRINTED else {})} for key, table in tables.items()}
+    if "class_f1" in found:
+        found["class_f1"]["under"] = _weights(found["class_f1"]["columns"])
+        found = _after(found, "class_f1", "cumulative_f1", _running_sums(found["class_f1"]))
     if pairs := _pairs(found.get("class_accuracy", {"rows": ()})):
         found = _after(found, "class_accuracy", "class_accuracy_pairs", pairs)
     if "claims" in found:
@@ -44,6 +54,38 @@ def _after(tables: Mapping[str, Any], place: str, key: str, table: dict[str, Any
         found |= {name: other} if name != key else {}
         found |= {key: table} if name == place else {}
     return found
+
+
+def _weights(columns: Sequence[str]) -> dict[str, list[str]]:
+    """A line under the head of a table of classes: their molecular weights, for SHREC'20's Fig. 11."""
+    return {"kDa": [f"{SHREC20_WEIGHTS_KDA[name]:g}" if name in SHREC20_WEIGHTS_KDA else "" for name in columns]}
+
+
+def _running_sums(class_f1: Written) -> dict[str, Any]:
+    """SHREC'20's Fig. 10 in numbers: sums of the mean class F1, from the smallest class of SHREC'20 on."""
+    names = [name for name in class_f1["columns"] if name in SHREC20_WEIGHTS_KDA]
+    rows = []
+    for row in class_f1["rows"]:
+        values = dict(zip(class_f1["columns"], row["cells"], strict=True))
+        sums = running_sum([values[name] and values[name]["mean"] for name in names], stop=row["published"])
+        cells = [None if value is None else {"mean": round(value, 6)} for value in sums]
+        shown = ["-" if value is None else f"{value:.3f}" for value in sums]
+        rows.append({**row, "cells": cells, "shown": shown})
+    note = (
+        "Sum of the class F1 up to each class, smallest first; of a perfect result it is the number of classes. Means "
+        "over tomograms and seeds are added. A published row ends at a class that it lacks. SHREC'20, Fig. 10."
+    )
+    return {"title": "Cumulative F1", "note": note, "columns": names, "rows": rows, "under": _weights(names)}
+
+
+def running_sum(values: Sequence[float | None], *, stop: bool = False) -> list[float | None]:
+    """Sums up to each class that has an F1; None at one that neither occurs nor is claimed, with stop from there on."""
+    total, sums, stopped = 0.0, list[float | None](), False
+    for value in values:
+        stopped |= stop and value is None
+        total += value or 0.0
+        sums.append(None if value is None or stopped else total)
+    return sums
 
 
 def _pairs(accuracy: Written) -> dict[str, Any] | None:

@@ -175,7 +175,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
         "other_code": other,
     }  # fmt: skip
     write_text(runner.output / "tables.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks_on(content)))
+    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks_on(content), matrices))
     subtitle = f"{done} of {len(runner.runs())} runs done · {budget_of(results)} · device {benchmark.device}"
     if old:
         subtitle += f" · {len(old)} made under other settings or data, named in tables.md"

@@ -12,6 +12,7 @@ from voxpick.report.frame import FOOTER, card, page
 from voxpick.shrec_classes import SHREC20_WEIGHTS_KDA
 
 Table = Mapping[str, Any]
+SOURCE = ' class="source"'
 LESS_IS_BETTER = ("FP", "FN", "MH", "RO", "AD", "miss_rate")
 NO_CONTEST = (
     "RR",
@@ -47,7 +48,9 @@ def build_benchmark_report(
     body = _section(tables["claims"]) if "claims" in tables else ""
     body += _overview(location, classes, like, colours)
     body += _section(location)
-    body += _section(classes) + _figures(classes, colours) + _section(tables["size_groups"])
+    body += _section(classes)
+    body += _figures(classes, tables["cumulative_f1"], colours) + _section(tables["cumulative_f1"])
+    body += _section(tables["size_groups"])
     body += _section(tables["class_accuracy"])
     body += _section(tables["class_accuracy_pairs"]) if "class_accuracy_pairs" in tables else ""
     body += _matrices(confusions) + _section(tables["costs"])
@@ -94,14 +97,13 @@ def _overview(location: Table, classes: Table, like: Mapping[str, str], colours:
     return f'<div class="charts">{cards}</div>'
 
 
-def _figures(classes: Table, colours: Mapping[str, str]) -> str:
+def _figures(classes: Table, sums: Table, colours: Mapping[str, str]) -> str:
     """Cumulative F1 (Fig. 10) and F1 over weight (Fig. 11), ours and published side by side."""
     names = [name for name in classes["columns"] if name in SHREC20_WEIGHTS_KDA]
     cards = ""
     for whose, published in (("this run", False), ("published †", True)):
-        series = _series(classes, published=published, columns=len(names))
-        sums = {name: _running_sum(row) for name, row in series.items()}
-        chart = compare.class_lines(sums, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
+        series = _series(sums, published=published, columns=len(names))
+        chart = compare.class_lines(series, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
         hint = "Running sum of the class F1 from the smallest class on; dashed: a perfect result. SHREC'20, Fig. 10."
         cards += card(f"Cumulative F1, {whose}", chart + compare.key(list(series), colours), hint)
     for whose, published in (("this run", False), ("published †", True)):
@@ -110,15 +112,6 @@ def _figures(classes: Table, colours: Mapping[str, str]) -> str:
         chart += compare.key(list(series), colours)
         cards += card(f"F1 and molecular weight, {whose}", chart, "SHREC'20, Fig. 11.")
     return f'<div class="charts pair">{cards}</div>'
-
-
-def _running_sum(values: Sequence[float | None]) -> list[float | None]:
-    """Sums up to each class that has an F1; None at one that neither occurs nor is claimed."""
-    total, sums = 0.0, list[float | None]()
-    for value in values:
-        total += value or 0.0
-        sums.append(None if value is None else total)
-    return sums
 
 
 def _matrices(confusions: Mapping[str, Mapping[str, Any]]) -> str:
@@ -149,18 +142,18 @@ def _section(table: Table) -> str:
 def _table(table: Table) -> str:
     """Ours, then the published rows, the best number of each part standing out; or pairs of the two, in their order."""
     columns, published = table["columns"], any(row["published"] for row in table["rows"])
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *columns))
-    head += '<th class="source">source</th>' if published else ""
+    heads = [["", *columns, *(["source"] if published else [])]]
+    heads += [[name, *texts, *([""] if published else [])] for name, texts in table.get("under", {}).items()]
     parts = [[row for row in table["rows"] if bool(row["published"]) == copied] for copied in (False, True)]
     if table.get("paired"):
-        return _framed(head, "".join(_line(row, [None] * len(columns), source=True) for row in table["rows"]))
+        return _framed(heads, "".join(_line(row, [None] * len(columns), source=True) for row in table["rows"]))
     body = ""
     for rows in filter(None, parts):
         if rows[0]["published"]:
             body += f'<tr class="divide"><th colspan="{len(columns) + 2}">Published</th></tr>'
         best = [_best([_means(row)[k] for row in rows], column) for k, column in enumerate(columns)]
         body += "".join(_line(row, best, source=published) for row in rows)
-    return _framed(head, body)
+    return _framed(heads, body)
 
 
 def _line(row: Mapping[str, Any], best: Sequence[float | None], *, source: bool) -> str:
@@ -173,8 +166,11 @@ def _line(row: Mapping[str, Any], best: Sequence[float | None], *, source: bool)
     return f"<tr{' class=published' if row['published'] else ''}><td>{escape(row['name'])}</td>{cells}</tr>"
 
 
-def _framed(head: str, body: str) -> str:
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _framed(heads: Sequence[Sequence[str]], body: str) -> str:
+    """A table that can be scrolled; heads: lines of its head."""
+    texts = ("".join(f"<th{SOURCE if text == 'source' else ''}>{escape(text)}</th>" for text in line) for line in heads)
+    head = "".join(f"<tr>{line}</tr>" for line in texts)
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _number(text: str, *, best: bool) -> str:
