@@ -148,6 +148,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
 
     from voxpick.benchmark.claims import claims_table
     from voxpick.benchmark.completed import complete
+    from voxpick.benchmark.curves import training_curves
     from voxpick.benchmark.tables import build_tables, confusions
     from voxpick.benchmark.writing import remarks_on, tables_to_dict, tables_to_markdown
     from voxpick.io.atomic import write_text
@@ -181,7 +182,8 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
         subtitle += f" · {len(old)} made under other settings or data, named in tables.md"
     if other:
         subtitle += f" · {len(other)} made by other code, named in tables.md"
-    page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
+    curves = training_curves(runner.output, results, entries)
+    page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed, curves=curves)
     write_text(runner.output / "report.html", page)
     typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")
 

@@ -9,6 +9,7 @@ from typing import Any
 from voxpick.report import comparison_charts as compare
 from voxpick.report.charts import confusion_chart
 from voxpick.report.frame import FOOTER, card, page
+from voxpick.report.training_charts import Curve, training_cards
 from voxpick.shrec_classes import SHREC20_WEIGHTS_KDA
 
 Table = Mapping[str, Any]
@@ -34,11 +35,13 @@ def build_benchmark_report(
     *,
     subtitle: str = "",
     failed: Sequence[Mapping[str, Any]] = (),
+    curves: Mapping[str, Mapping[str, Mapping[str, Curve]]] | None = None,
 ) -> str:
     """The page as HTML text.
 
-    tables: as in tables.json: under a key a title, note, columns and rows of cells. confusions: labels and counts
-    [true, claimed] by entry. failed: title, seed, error and the last lines of the log of entries without a result.
+    tables: as in tables.json, completed: under a key a title, note, columns and rows of cells. confusions: labels and
+    counts [true, claimed] by entry. failed: title, seed, error and the last lines of the log of entries without a
+    result. curves: of trainings, by stage and entry, as `training_cards` takes them.
     """
     classes, location = tables["class_f1"], tables["localisation"]
     ours = [row["name"] for row in location["rows"] if not row["published"]]
@@ -57,6 +60,7 @@ def build_benchmark_report(
     for key, table in tables.items():
         if key.startswith("sweep_"):
             body += _sweep(table, colours)
+    body += training_cards(curves or {}, colours)
     failures = "".join(_failure(item) for item in failed)
     footer = f"{FOOTER} † copied from a paper, not measured here: other tomograms, machines and budgets."
     return page(title, subtitle, failures + body, styles=["benchmark.css"], footer=footer)
