@@ -6,7 +6,7 @@
 The page is docs/benchmark.md for the replica, docs/benchmark-NAME.md for other settings.
 OUTPUT is what `voxpick benchmark shrec20 benchmarks/shrec20/NAME --output OUTPUT` wrote. What a reader should make of
 the numbers stands in benchmarks/shrec20/NAME.md and is put between the title and the tables. Without OUTPUT the page is
-written anew from NAME.json, as after a change of NAME.md.
+written anew from NAME.json, as after a change of NAME.md, and with what today's code knows of the papers.
 --join keeps what NAME.json has of entries that OUTPUT lacks: of an earlier run with the same settings, on tomograms of
 the same seeds. Their rows say which commit they are of.
 """
@@ -17,6 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,7 +25,9 @@ sys.path.insert(0, str(FOLDER.parent / "speed"))
 
 from record import machine  # noqa: E402
 
+from voxpick.benchmark.completed import complete  # noqa: E402
 from voxpick.benchmark.machine import together  # noqa: E402
+from voxpick.benchmark.settings import Claim, load_settings  # noqa: E402
 from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E402
 
 
@@ -40,22 +43,44 @@ def main() -> None:
     else:
         kept = read(options.output)
         if options.join:
-            join(kept, json.loads(file.read_text()))
+            earlier = json.loads(file.read_text())
+            join(kept, {**earlier, "tables": complete(earlier["tables"])})
         file.write_text(json.dumps(kept, indent=1) + "\n")
-    title, _, rest = tables_to_markdown(kept["title"], kept["tables"], remarks_on(kept)).partition("\n")
+    tables = complete(kept["tables"], claims_of(options.name))
+    text = tables_to_markdown(kept["title"], tables, remarks_on(kept), kept["confusion"])
+    title, _, rest = text.partition("\n")
     remarks = FOLDER / f"{options.name}.md"
-    parts = [title, remarks.read_text().strip() if remarks.is_file() else "", made_with(kept), rest.strip()]
+    said = remarks.read_text().strip() if remarks.is_file() else ""
+    parts = [title, when(kept), said, made_with(kept), rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
+def claims_of(name: str) -> list[Claim]:
+    """Of the settings folder, with what the papers print of them now; none where there is no such folder."""
+    folder = FOLDER / name
+    return load_settings(folder).benchmark.claims if folder.is_dir() else []
+
+
 def read(output: Path) -> dict:
     """Tables of a run, the machine it ran on and the minutes that its entries were trained for."""
     tables = json.loads((output / "tables.json").read_text())
-    results = [json.loads(path.read_text()) for path in sorted(output.glob("*/seed_*/result.json"))]
+    files = sorted(output.glob("*/seed_*/result.json"))
+    results = [json.loads(path.read_text()) for path in files]
+    dates = dates_of([result.get("date") or written(path) for result, path in zip(results, files, strict=True)])
     minutes = minutes_of({result["entry"]: result for result in results})
-    return {"machine": machine_of(results), "minutes": minutes, **tables}
+    return {"machine": machine_of(results), "dates": dates, "minutes": minutes, **tables}
+
+
+def written(path: Path) -> str:
+    """The day a file was last written, as results of earlier code do not tell when they were made."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC).date().isoformat()
+
+
+def dates_of(days: Sequence[str]) -> list[str]:
+    """The first and the last of days, once where they are the same."""
+    return sorted({min(days), max(days)}) if days else []
 
 
 def machine_of(results: Sequence[dict]) -> dict:
@@ -72,12 +97,12 @@ def join(kept: dict, earlier: dict) -> None:
     if particles_of(kept) != particles_of(earlier):
         sys.exit(f"the test tomograms differ: {particles_of(kept)} particles now, {particles_of(earlier)} before")
     here = {row["name"] for row in kept["tables"]["localisation"]["rows"] if not row["published"]}
-    label = f"earlier run, {commit_of(earlier)}"
+    label = ", ".join(["earlier run", commit_of(earlier), *days_of(earlier)])
     for key, table in kept["tables"].items():
-        old = earlier["tables"][key]
+        old = earlier["tables"].get(key, {"columns": [], "rows": []})
         own = [row for row in table["rows"] if not row["published"]]
         for row in old["rows"]:
-            if row["published"] or row["name"] in here:
+            if row["published"] or row["name"] in here | {new["name"] for new in own}:
                 continue
             cells, shown = (dict(zip(old["columns"], row[part], strict=True)) for part in ("cells", "shown"))
             own.append({
@@ -102,15 +127,15 @@ def particles_of(kept: dict) -> float:
 
 
 def minutes_of(results: dict[str, dict]) -> dict[str, float]:
-    """Minutes that each entry was trained for, over all its stages."""
+    """Minutes that each entry was trained for, over all its stages: those given, or taken where none were given."""
     return {
-        name: round(sum(stage.get("minutes") or 0.0 for stage in result.get("stages", [])), 2)
+        name: round(sum(stage.get("minutes") or stage["seconds"] / 60 for stage in result.get("stages", [])), 2)
         for name, result in results.items()
     }
 
 
 def made_with(kept: dict) -> str:
-    """One sentence: machine, versions, minutes."""
+    """One sentence: machine, torch, minutes."""
     found, versions = kept["machine"], kept["machine"]["versions"]
     trained = [value for value in kept["minutes"].values() if value]
     least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
@@ -119,8 +144,24 @@ def made_with(kept: dict) -> str:
     gpus = f"{found['gpus']}, " if "gpus" in found else ""
     return (
         f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
-        f"{gpus}torch {versions['torch']}, {commit_of(kept)}; {training}."
+        f"{gpus}torch {versions['torch']}; {training}."
     )
+
+
+def when(kept: dict) -> str:
+    """One sentence: which code made the numbers, and when."""
+    days, found = "".join(days_of(kept)), kept["machine"]
+    if found.get("of") == "run":
+        of = f"were measured at {commit_of(kept)}{f', {days}' if days else ''}"
+    else:
+        of = f"were kept {days + ' ' if days else ''}at commit {found['commit']}, of that code or a little older"
+    return f"**The numbers of 'this run' {of}; what has changed in the package since is not in them.**"
+
+
+def days_of(kept: dict) -> list[str]:
+    """When it was run, in words; empty where that is not known."""
+    days = kept.get("dates", [])
+    return [f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[1]}"] if days else []
 
 
 def commit_of(kept: dict) -> str:

@@ -269,3 +269,14 @@ def test_a_trained_model_is_a_file_or_a_name_of_the_zoo(tmp_path):
     (tmp_path / "voxpick").write_bytes(b"")
     assert model_file(tmp_path, "voxpick") == tmp_path / "voxpick"
     assert model_file(tmp_path, "../mine.pt") == tmp_path / "../mine.pt"
+
+
+@pytest.mark.parametrize(("published", "complaint"), [
+    ({"published_with": 1}, "both of published_with and published_without"),
+    ({"published_measure": "accuracy"}, "published_measure: there is no published_with"),
+])  # fmt: skip
+def test_published_numbers_of_a_claim_come_in_pairs(bench, published, complaint):
+    claim = {"says": "C", "with": "a", "without": "b", "measure": "F1", **published}
+    bench.settings({"a": {"method": "umc"}, "b": {"method": "umc"}}, claims=[claim])
+    with pytest.raises(VoxpickError, match=complaint):
+        load_settings(bench.root / "settings")

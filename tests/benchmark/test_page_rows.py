@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,20 +17,26 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "page.py"
 
 
 @pytest.fixture
-def page(monkeypatch, tmp_path):
-    """Writes the page of an output folder into a folder of its own; the text."""
+def page_module(monkeypatch):
     spec = importlib.util.spec_from_file_location("page", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setattr(sys, "path", [*sys.path])
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def page(page_module, monkeypatch, tmp_path):
+    """Writes the page of an output folder into a folder of its own; the text."""
+    module = page_module
     monkeypatch.setattr(module, "FOLDER", tmp_path / "benchmarks" / "shrec20")
     moment = {"processor": "now", "cores": 1, "versions": {"torch": "9"}, "commit": "ffff"}
     monkeypatch.setattr(module, "machine", lambda: moment)
     (tmp_path / "benchmarks" / "shrec20").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
 
-    def write(output, *more):
-        monkeypatch.setattr(sys, "argv", ["page.py", str(output), *more])
+    def write(*words):
+        monkeypatch.setattr(sys, "argv", ["page.py", *map(str, words)])
         module.main()
         return (tmp_path / "docs" / "benchmark.md").read_text()
 
@@ -46,9 +55,58 @@ def test_the_page_tells_what_failed_and_the_code_that_made_the_results(bench, pa
     write_tables(bench.runner(), outdated=[("vp", 0)])
     text = page(bench.root / "out")
     assert "Failed: umc, seed 0: " in text and "Made under other settings or data: vp, seed 0" in text
-    assert "from a run on P, 3 cores, torch 2, commit a1b2c3;" in text
-    path.write_text(json.dumps({key: value for key, value in result.items() if key != "machine"}))
-    assert "from a run on now, 1 cores, torch 9, page written at commit ffff;" in page(bench.root / "out")
+    assert "from a run on P, 3 cores, torch 2;" in text
+    today = result["date"]
+    assert (
+        f"The numbers of 'this run' were measured at commit a1b2c3, on {today}; what has changed in the package" in text
+    )
+    assert text.index("**The numbers") < text.index("## Localisation")
+    path.write_text(json.dumps({key: value for key, value in result.items() if key not in ("machine", "date")}))
+    os.utime(path, (0, 86400 * 365))
+    text = page(bench.root / "out")
+    assert "from a run on now, 1 cores, torch 9;" in text
+    assert f"were kept from 1971-01-01 to {today} at commit ffff, of that code or a little older" in text
+
+
+def test_a_page_written_anew_takes_what_is_known_today_and_leaves_the_measured(bench, page, tmp_path):
+    claim = {"says": "A claim", "with": "a", "without": "b", "measure": "F1"}
+    bench.settings({"a": {"method": "umc"}, "b": {"method": "umc"}}, claims=[claim])
+    bench.run()
+    write_tables(bench.runner())
+    first = page(bench.root / "out")
+    kept = tmp_path / "benchmarks" / "shrec20" / "replica.json"
+    content = json.loads(kept.read_text())
+    table = content["tables"]["class_f1"]
+    table["rows"] = [row for row in table["rows"] if "Dilated" not in row["name"]]
+    kept.write_text(json.dumps(content))
+    before = kept.read_bytes()
+    assert page() == first and "| 3D-Dilated-DenseNet | 0.684 |" in first
+    published = {"published_with": 0.951, "published_without": 0.931}
+    bench.settings({"a": {"method": "umc"}, "b": {"method": "umc"}}, claims=[{**claim, **published}])
+    shutil.copytree(bench.root / "settings", tmp_path / "benchmarks" / "shrec20" / "replica")
+    assert "| open | 0.951 | 0.931 | F1 | this run |" in page()
+    assert kept.read_bytes() == before
+
+
+def test_rows_of_an_earlier_run_say_when_it_was(bench, page, tmp_path):
+    bench.settings({"a": {"method": "umc"}, "b": {"method": "umc"}})
+    bench.run()
+    write_tables(bench.runner())
+    page(bench.root / "out")
+    kept = tmp_path / "benchmarks" / "shrec20" / "replica.json"
+    earlier = json.loads(kept.read_text())
+    kept.write_text(json.dumps({**earlier, "dates": ["2025-01-02"]}))
+    bench.settings({"b": {"method": "umc"}})
+    write_tables(bench.runner())
+    text = page(bench.root / "out", "--join")
+    commit = earlier["machine"]["commit"]
+    assert re.search(rf"\| a \| .* \| earlier run, commit {commit}, on 2025-01-02 \|", text)
+    assert re.search(r"\| b \| .* \| this run \|", text)
+
+
+def test_entries_without_a_budget_have_the_minutes_that_they_took(page_module):
+    stages = [{"stage": "a", "minutes": None, "seconds": 90.0}, {"stage": "b", "minutes": 4.0, "seconds": 260.0}]
+    assert page_module.minutes_of({"x": {"stages": stages}, "y": {}}) == {"x": 5.5, "y": 0}
 
 
 def test_machines_that_differ_are_all_named():

@@ -1,6 +1,7 @@
 import re
 from xml.etree import ElementTree
 
+from voxpick.benchmark.completed import complete
 from voxpick.benchmark.settings import Entry
 from voxpick.benchmark.tables import build_tables, confusions
 from voxpick.benchmark.writing import tables_to_dict
@@ -29,7 +30,7 @@ def page() -> str:
         [{"title": "x<y", "seed": 1, "error": "e", "log": ["last", "<line>"]}],
     )
     return build_benchmark_report(
-        "T @STYLE@ <1>", tables_to_dict(tables), confusions(results, entries), subtitle="s", failed=failed
+        "T @STYLE@ <1>", complete(tables_to_dict(tables)), confusions(results, entries), subtitle="s", failed=failed
     )
 
 
@@ -44,7 +45,7 @@ def test_every_figure_is_inside_the_file():
         "Localisation F1 against SNR", "Mean class F1 against SNR",
         "Localisation F1 against largest tilt", "Mean class F1 against largest tilt",
     ]  # fmt: skip
-    assert len(re.findall("<h2>", text)) == 2 + 5 + 4 + 1 + 4
+    assert len(re.findall("<h2>", text)) == 2 + 6 + 4 + 1 + 4
 
 
 def test_names_are_escaped_and_failures_shown():

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ class Runner:
             tail = error.tail if isinstance(error, StepFailed) else []
             result |= {"status": "failed", "error": str(error), "log": tail}
             self.say(f"{name}, seed {seed}: failed: {error}")
+        result["date"] = datetime.now(UTC).date().isoformat()
         write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
 
     def _train(self, name: str, seed: int, made: Provenance) -> list[Result]:

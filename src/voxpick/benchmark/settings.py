@@ -65,7 +65,8 @@ class Claim(Strict):
     """What a paper claims of two entries, to be told from their runs. source: where it stands.
 
     measure: what has to be higher with `with` than with `without`, or lower for MH: F1 or MH of the localisation, the
-    mean class F1 (mean) or that of a size group (small, medium, large).
+    mean class F1 (mean) or that of a size group (small, medium, large). published_with, published_without: the paper's
+    numbers; published_measure: what they measure, if not the same.
     """
 
     says: str
@@ -73,6 +74,17 @@ class Claim(Strict):
     with_: str = Field(alias="with")
     without: str
     measure: Literal["F1", "MH", "mean", "small", "medium", "large"]
+    published_with: float | None = None
+    published_without: float | None = None
+    published_measure: str = ""
+
+    @model_validator(mode="after")
+    def _published_whole(self) -> Claim:
+        if (self.published_with is None) != (self.published_without is None):
+            raise ValueError("give both of published_with and published_without, or none")
+        if self.published_measure and self.published_with is None:
+            raise ValueError("published_measure: there is no published_with that it could be said of")
+        return self
 
 
 class Benchmark(Strict):

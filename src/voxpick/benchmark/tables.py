@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from voxpick.benchmark import published as paper
+from voxpick.benchmark.published_rows import NOTES, PRINTED
 from voxpick.benchmark.settings import Entry
 
 Result = dict[str, Any]
@@ -45,6 +46,10 @@ class Table:
     rows: list[Row]
     digits: dict[str, int] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+
+
+DIGITS = {"localisation": dict.fromkeys(paper.TABLE3_COLUMNS[:6], 0)}
+"""Decimals by table and column, 3 where not named."""
 
 
 def average(values: Iterable[float | None]) -> Cell:
@@ -94,39 +99,35 @@ def _rows(tests: Mapping[str, list[Result]], read: Callable[[Result], Sequence[f
     return rows
 
 
-def _copied(values: Mapping[str, Sequence[float | None]], source: str) -> list[Row]:
+def copied(key: str, columns: Sequence[str]) -> list[Row]:
+    """The published rows of a table, for these of its columns."""
     return [
-        Row(name, [Cell() if value is None else Cell(float(value), None, 1) for value in row], source)
-        for name, row in values.items()
-    ]
+        Row(
+            printed.name,
+            [
+                Cell(text=value) if isinstance(value := printed.values.get(column), str)
+                else Cell() if value is None else Cell(float(value), None, 1)
+                for column in columns
+            ],
+            printed.source,
+        )
+        for printed in PRINTED.get(key, ())
+    ]  # fmt: skip
 
 
 def _localisation(tests: Mapping[str, list[Result]], like: Mapping[str, str]) -> Table:
     columns = list(paper.TABLE3_COLUMNS)
     rows = _rows(tests, lambda score: [score["localisation"][name] for name in columns])
-    rows = [replace(row, like=like[row.name]) for row in rows]
-    rows += _copied(paper.SHREC20_TABLE3, f"{paper.SHREC20}, Table 3")
-    rows += _copied(paper.VPDETECTOR_TABLE1, f"{paper.VPDETECTOR}, Table 1")
-    rows += _copied(paper.VPDETECTOR_MEAN_SHIFT, f"{paper.VPDETECTOR}, section 3.3.2")
-    note = (
-        "RR: results reported; TP: particles found; FP: results on no particle; FN: particles not found; MH: particles "
-        "with several results; RO: results outside; AD: mean distance in voxels. SHREC'20, Table 3. "
-        "Counts grow with the size of the tomogram, which differs from the published one."
-    )
-    whole = dict.fromkeys(columns[:6], 0)
-    return Table("localisation", "Localisation", note, columns, rows, whole)
+    rows = [replace(row, like=like[row.name]) for row in rows] + copied("localisation", columns)
+    return Table("localisation", "Localisation", note_on("localisation"), columns, rows, DIGITS["localisation"])
 
 
 def _class_f1(tests: Mapping[str, list[Result]]) -> Table:
     own = _own_classes(tests)
     columns = [*paper.CLASS_COLUMNS, *own, "mean"]
     rows = _rows(tests, lambda score: [*(score["class_f1"].get(c) for c in columns[:-1]), score["mean_class_f1"]])
-    with_mean = {
-        name: (*row, *[None] * len(own), round(statistics.fmean(row), 3)) for name, row in paper.SHREC20_TABLE4.items()
-    }
-    rows += _copied(with_mean, f"{paper.SHREC20}, Table 4")
-    note = "Smallest class first. SHREC'20, Table 4; the mean of a published row is ours." + _noted(own)
-    return Table("class_f1", "F1 of every class", note, columns, rows)
+    rows += copied("class_f1", columns)
+    return Table("class_f1", "F1 of every class", note_on("class_f1", own), columns, rows)
 
 
 def _own_classes(tests: Mapping[str, list[Result]]) -> list[str]:
@@ -135,16 +136,16 @@ def _own_classes(tests: Mapping[str, list[Result]]) -> list[str]:
     return sorted(found - set(paper.CLASS_COLUMNS))
 
 
-def _noted(own: Sequence[str]) -> str:
-    return " Classes that are not of SHREC'20 come after its." if own else ""
+def note_on(key: str, own: Sequence[str] = ()) -> str:
+    """What a table with published rows says of itself; own: its classes that are not of SHREC'20."""
+    return NOTES[key] + (" Classes that are not of SHREC'20 come after its." if own else "")
 
 
 def _size_groups(tests: Mapping[str, list[Result]]) -> Table:
     columns = list(paper.GROUP_COLUMNS)
     rows = _rows(tests, lambda score: [score["size_groups"].get(c) for c in columns])
-    rows += _copied(paper.SHREC20_TABLE6, f"{paper.SHREC20}, Table 6")
-    note = "Mean class F1 of complexes below 200 kDa, up to 600 kDa, and above. SHREC'20, Tables 5 and 6."
-    return Table("size_groups", "F1 by size group", note, columns, rows)
+    rows += copied("size_groups", columns)
+    return Table("size_groups", "F1 by size group", note_on("size_groups"), columns, rows)
 
 
 def _class_accuracy(tests: Mapping[str, list[Result]]) -> Table:
@@ -157,11 +158,8 @@ def _class_accuracy(tests: Mapping[str, list[Result]]) -> Table:
         by_size = [value for group in groups for value in (*group, average(group).mean)]
         return [*by_size, *(score["class_accuracy"].get(name) for name in own)]
 
-    printed = {name: (*row, *[None] * len(own)) for name, row in paper.VPDETECTOR_TABLE3.items()}
-    rows = _rows(tests, read) + _copied(printed, f"{paper.VPDETECTOR}, Table 3")
-    note = "Particles found and rightly named, of all of their class; means by size. VP-Detector, Table 3 and Fig. 7."
-    note += _noted(own)
-    return Table("class_accuracy", "Accuracy of every class", note, columns, rows)
+    rows = _rows(tests, read) + copied("class_accuracy", columns)
+    return Table("class_accuracy", "Accuracy of every class", note_on("class_accuracy", own), columns, rows)
 
 
 COSTS = {"": "s", " memory": "bytes", " GPU memory": "bytes"}
@@ -182,20 +180,10 @@ def _costs(runs: Mapping[str, list[Result]], tests: Mapping[str, list[Result]]) 
             average(test["peak_bytes"] for test in used),
             average(map(_device_bytes, used)),
         ]))  # fmt: skip
-    for source, values in (
-        (f"{paper.SHREC20}, Table 7", paper.SHREC20_TABLE7),
-        (f"{paper.VPDETECTOR}, Table 5", paper.VPDETECTOR_TABLE5),
-    ):
-        for name, (training, inference) in values.items():
-            cells = [Cell(text=training), Cell(), Cell(), Cell(text=inference), Cell(), Cell()]
-            rows.append(Row(name, cells, source))
-    note = (
-        "Wall time with start-up, of all stages and of one tomogram; largest main memory of a process, and the most "
-        "that its tensors took of a GPU where it used one. '-' for the training of a method that learns nothing. "
-        "SHREC'20, Table 7, copied as printed; its section 3.7 gives the times of template matching the other way "
-        "round, 27 h on a CPU. Published times are from other machines and tomograms of 512 x 512 x 512 voxels."
+    rows += copied("costs", list(units))
+    return _without_empty(
+        Table("costs", "Time and memory", note_on("costs"), list(units), rows, units=units), " GPU memory"
     )
-    return _without_empty(Table("costs", "Time and memory", note, list(units), rows, units=units), " GPU memory")
 
 
 def _device_bytes(part: Result) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from typing import Any
 
-from voxpick.benchmark.tables import Cell, Table
+from voxpick.benchmark.tables import Cell, Row, Table
 
 
 def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
@@ -20,22 +21,24 @@ def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
             "title": table.title,
             "note": table.note,
             "columns": table.columns,
-            "rows": [
-                {
-                    "name": row.name,
-                    "published": bool(row.source),
-                    "source": row.source or None,
-                    "like": row.like,
-                    "cells": [_plain(cell, copied=bool(row.source)) for cell in row.cells],
-                    "shown": [
-                        show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
-                        for cell, column in zip(row.cells, table.columns, strict=True)
-                    ],
-                }
-                for row in table.rows
-            ],
+            "rows": [row_to_dict(row, table) for row in table.rows],
         }
         for table in tables
+    }
+
+
+def row_to_dict(row: Row, table: Table) -> dict[str, Any]:
+    """A row of `tables_to_dict`; table: knows the columns, their digits and units."""
+    return {
+        "name": row.name,
+        "published": bool(row.source),
+        "source": row.source or None,
+        "like": row.like,
+        "cells": [_plain(cell, copied=bool(row.source)) for cell in row.cells],
+        "shown": [
+            show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
+            for cell, column in zip(row.cells, table.columns, strict=True)
+        ],
     }
 
 
@@ -52,15 +55,41 @@ def remarks_on(content: Mapping[str, Any]) -> list[str]:
     return remarks
 
 
-def tables_to_markdown(title: str, tables: dict[str, Any], remarks: Sequence[str] = ()) -> str:
-    """The dictionary of `tables_to_dict` as Markdown. A row that is not published may name its source: another run."""
+def tables_to_markdown(
+    title: str, tables: Mapping[str, Any], remarks: Sequence[str] = (), confusion: Mapping[str, Any] | None = None
+) -> str:
+    """The dictionary of `tables_to_dict` as Markdown, with the labels and counts of confusion matrices, by entry.
+
+    A row that is not published may name its source: another run. under: lines of a table right under its head.
+    """
     blocks = [f"# {title}", *remarks]
     for table in tables.values():
         head = ["", *table["columns"], "source"]
         lines = [_line(head), _line(["---", *["---:"] * len(table["columns"]), "---"])]
+        lines += [_line([name, *texts, ""]) for name, texts in table.get("under", {}).items()]
         lines += [_line([row["name"], *row["shown"], _source(row)]) for row in table["rows"]]
         blocks += [f"## {table['title']}", table["note"], "\n".join(lines)]
+    if confusion:
+        note = (
+            "Particles of each class (rows) by the class that they were given (columns), summed over test tomograms "
+            "and seeds. SHREC'20, Fig. 12."
+        )
+        blocks += ["## Confusion matrices", note]
+        for name, part in confusion.items():
+            blocks.append(f"<details><summary>{escape(name)}</summary>\n\n{_matrix(**part)}\n\n</details>")
     return "\n\n".join(blocks) + "\n"
+
+
+def _matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Counts of true class against claimed class; labels[0] is "0": as a claim missed, as a truth background."""
+    order = [*range(1, len(labels)), 0]
+    lines = [_line(["true", *(labels[k] if k else "missed" for k in order)]), _line(["---", *["---:"] * len(order)])]
+    lines += [
+        _line([labels[row] if row else "background", *(str(counts[row][k] or "") for k in order)])
+        for row in order
+        if row or any(counts[0])
+    ]
+    return "\n".join(lines)
 
 
 def _source(row: dict[str, Any]) -> str:

@@ -147,6 +147,8 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     import json
 
     from voxpick.benchmark.claims import claims_table
+    from voxpick.benchmark.completed import complete
+    from voxpick.benchmark.curves import training_curves
     from voxpick.benchmark.tables import build_tables, confusions
     from voxpick.benchmark.writing import remarks_on, tables_to_dict, tables_to_markdown
     from voxpick.io.atomic import write_text
@@ -156,7 +158,7 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
     built = build_tables(results, entries)
     if benchmark.claims:
         built.append(claims_table(benchmark.claims, results))
-    tables, matrices = tables_to_dict(built), confusions(results, entries)
+    tables, matrices = complete(tables_to_dict(built), benchmark.claims), confusions(results, entries)
     failed = [
         {"title": entries[r["entry"]].title or r["entry"], "seed": r["seed"], "error": r["error"], "log": r["log"]}
         for r in results
@@ -174,13 +176,14 @@ def write_tables(runner: Runner, *, outdated: Sequence[tuple[str, int]] = ()) ->
         "other_code": other,
     }  # fmt: skip
     write_text(runner.output / "tables.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks_on(content)))
+    write_text(runner.output / "tables.md", tables_to_markdown(benchmark.title, tables, remarks_on(content), matrices))
     subtitle = f"{done} of {len(runner.runs())} runs done · {budget_of(results)} · device {benchmark.device}"
     if old:
         subtitle += f" · {len(old)} made under other settings or data, named in tables.md"
     if other:
         subtitle += f" · {len(other)} made by other code, named in tables.md"
-    page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed)
+    curves = training_curves(runner.output, results, entries)
+    page = build_benchmark_report(benchmark.title, tables, matrices, subtitle=subtitle, failed=failed, curves=curves)
     write_text(runner.output / "report.html", page)
     typer.echo(f"{runner.output / 'report.html'}: {done} results; tables.json and tables.md beside it")
 

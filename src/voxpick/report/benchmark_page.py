@@ -9,9 +9,11 @@ from typing import Any
 from voxpick.report import comparison_charts as compare
 from voxpick.report.charts import confusion_chart
 from voxpick.report.frame import FOOTER, card, page
+from voxpick.report.training_charts import Curve, training_cards
 from voxpick.shrec_classes import SHREC20_WEIGHTS_KDA
 
 Table = Mapping[str, Any]
+SOURCE = ' class="source"'
 LESS_IS_BETTER = ("FP", "FN", "MH", "RO", "AD", "miss_rate")
 NO_CONTEST = (
     "RR",
@@ -20,6 +22,8 @@ NO_CONTEST = (
     "with",
     "without",
     "difference",
+    "published with",
+    "published without",
     *(f"{part}{kind} memory" for part in ("training", "inference") for kind in ("", " GPU")),
 )
 
@@ -31,11 +35,13 @@ def build_benchmark_report(
     *,
     subtitle: str = "",
     failed: Sequence[Mapping[str, Any]] = (),
+    curves: Mapping[str, Mapping[str, Mapping[str, Curve]]] | None = None,
 ) -> str:
     """The page as HTML text.
 
-    tables: as in tables.json: under a key a title, note, columns and rows of cells. confusions: labels and counts
-    [true, claimed] by entry. failed: title, seed, error and the last lines of the log of entries without a result.
+    tables: as in tables.json, completed: under a key a title, note, columns and rows of cells. confusions: labels and
+    counts [true, claimed] by entry. failed: title, seed, error and the last lines of the log of entries without a
+    result. curves: of trainings, by stage and entry, as `training_cards` takes them.
     """
     classes, location = tables["class_f1"], tables["localisation"]
     ours = [row["name"] for row in location["rows"] if not row["published"]]
@@ -45,11 +51,16 @@ def build_benchmark_report(
     body = _section(tables["claims"]) if "claims" in tables else ""
     body += _overview(location, classes, like, colours)
     body += _section(location)
-    body += _section(classes) + _figures(classes, colours) + _section(tables["size_groups"])
-    body += _section(tables["class_accuracy"]) + _matrices(confusions) + _section(tables["costs"])
+    body += _section(classes)
+    body += _figures(classes, tables["cumulative_f1"], colours) + _section(tables["cumulative_f1"])
+    body += _section(tables["size_groups"])
+    body += _section(tables["class_accuracy"])
+    body += _section(tables["class_accuracy_pairs"]) if "class_accuracy_pairs" in tables else ""
+    body += _matrices(confusions) + _section(tables["costs"])
     for key, table in tables.items():
         if key.startswith("sweep_"):
             body += _sweep(table, colours)
+    body += training_cards(curves or {}, colours)
     failures = "".join(_failure(item) for item in failed)
     footer = f"{FOOTER} † copied from a paper, not measured here: other tomograms, machines and budgets."
     return page(title, subtitle, failures + body, styles=["benchmark.css"], footer=footer)
@@ -90,14 +101,13 @@ def _overview(location: Table, classes: Table, like: Mapping[str, str], colours:
     return f'<div class="charts">{cards}</div>'
 
 
-def _figures(classes: Table, colours: Mapping[str, str]) -> str:
+def _figures(classes: Table, sums: Table, colours: Mapping[str, str]) -> str:
     """Cumulative F1 (Fig. 10) and F1 over weight (Fig. 11), ours and published side by side."""
     names = [name for name in classes["columns"] if name in SHREC20_WEIGHTS_KDA]
     cards = ""
     for whose, published in (("this run", False), ("published †", True)):
-        series = _series(classes, published=published, columns=len(names))
-        sums = {name: _running_sum(row) for name, row in series.items()}
-        chart = compare.class_lines(sums, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
+        series = _series(sums, published=published, columns=len(names))
+        chart = compare.class_lines(series, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
         hint = "Running sum of the class F1 from the smallest class on; dashed: a perfect result. SHREC'20, Fig. 10."
         cards += card(f"Cumulative F1, {whose}", chart + compare.key(list(series), colours), hint)
     for whose, published in (("this run", False), ("published †", True)):
@@ -106,15 +116,6 @@ def _figures(classes: Table, colours: Mapping[str, str]) -> str:
         chart += compare.key(list(series), colours)
         cards += card(f"F1 and molecular weight, {whose}", chart, "SHREC'20, Fig. 11.")
     return f'<div class="charts pair">{cards}</div>'
-
-
-def _running_sum(values: Sequence[float | None]) -> list[float | None]:
-    """Sums up to each class that has an F1; None at one that neither occurs nor is claimed."""
-    total, sums = 0.0, list[float | None]()
-    for value in values:
-        total += value or 0.0
-        sums.append(None if value is None else total)
-    return sums
 
 
 def _matrices(confusions: Mapping[str, Mapping[str, Any]]) -> str:
@@ -143,24 +144,37 @@ def _section(table: Table) -> str:
 
 
 def _table(table: Table) -> str:
-    """Ours, then the published rows; the best number of each part stands out."""
+    """Ours, then the published rows, the best number of each part standing out; or pairs of the two, in their order."""
     columns, published = table["columns"], any(row["published"] for row in table["rows"])
-    head = "".join(f"<th>{escape(text)}</th>" for text in ("", *columns))
-    head += '<th class="source">source</th>' if published else ""
+    heads = [["", *columns, *(["source"] if published else [])]]
+    heads += [[name, *texts, *([""] if published else [])] for name, texts in table.get("under", {}).items()]
+    parts = [[row for row in table["rows"] if bool(row["published"]) == copied] for copied in (False, True)]
+    if table.get("paired"):
+        return _framed(heads, "".join(_line(row, [None] * len(columns), source=True) for row in table["rows"]))
     body = ""
-    for copied in (False, True):
-        rows = [row for row in table["rows"] if bool(row["published"]) == copied]
-        if rows and copied:
+    for rows in filter(None, parts):
+        if rows[0]["published"]:
             body += f'<tr class="divide"><th colspan="{len(columns) + 2}">Published</th></tr>'
         best = [_best([_means(row)[k] for row in rows], column) for k, column in enumerate(columns)]
-        for row in rows:
-            cells = "".join(
-                f"<td>{_number(text, best=value is not None and value == top)}</td>"
-                for text, value, top in zip(row["shown"], _means(row), best, strict=True)
-            )
-            source = f'<td class="source">{escape(row["source"] or "this run")}</td>' if published else ""
-            body += f"<tr{' class=published' if copied else ''}><td>{escape(row['name'])}</td>{cells}{source}</tr>"
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        body += "".join(_line(row, best, source=published) for row in rows)
+    return _framed(heads, body)
+
+
+def _line(row: Mapping[str, Any], best: Sequence[float | None], *, source: bool) -> str:
+    """A row of a table, with the best value of each column standing out, and with or without where it is from."""
+    cells = "".join(
+        f"<td>{_number(text, best=value is not None and value == top)}</td>"
+        for text, value, top in zip(row["shown"], _means(row), best, strict=True)
+    )
+    cells += f'<td class="source">{escape(row["source"] or "this run")}</td>' if source else ""
+    return f"<tr{' class=published' if row['published'] else ''}><td>{escape(row['name'])}</td>{cells}</tr>"
+
+
+def _framed(heads: Sequence[Sequence[str]], body: str) -> str:
+    """A table that can be scrolled; heads: lines of its head."""
+    texts = ("".join(f"<th{SOURCE if text == 'source' else ''}>{escape(text)}</th>" for text in line) for line in heads)
+    head = "".join(f"<tr>{line}</tr>" for line in texts)
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _number(text: str, *, best: bool) -> str:
