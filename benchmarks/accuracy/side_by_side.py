@@ -84,7 +84,7 @@ def page(rows: Sequence[dict[str, Any]]) -> list[str]:
         "splines and atom maps and shares no code with the generator that the networks learned from. Mean ± standard",
         "deviation over the tomograms. Minutes are of training on one or two CPU cores, over all stages and",
         "sittings: the models were not trained equally long, so this compares what is in the package, not the methods;",
-        "for those see [the benchmark](benchmark.md).",
+        "for those see [the benchmark](benchmark.md), for seconds [speed](speed.md).",
     ]
     for kind, title in KINDS.items():
         chosen = [row for row in rows if row["kind"] == kind]
@@ -101,13 +101,12 @@ def _models(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    columns = ("model", "tomograms", "F1", "mean class F1", "minutes of training", "seconds a tomogram")
+    columns = ("model", "tomograms", "F1", "mean class F1", "minutes of training")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, own in _models(rows).items():
         numbers = summary(own)
         values = " | ".join(_with_spread(numbers[column]) for column in ("F1", "mean class F1"))
-        took = mean(row["seconds"] for row in own)
-        lines.append(f"| {name} | {len(own)} | {values} | {own[0]['minutes']:.0f} | {took:.0f} |")
+        lines.append(f"| {name} | {len(own)} | {values} | {own[0]['minutes']:.0f} |")
     return lines
 
 
