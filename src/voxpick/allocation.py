@@ -59,7 +59,8 @@ def large_blocks_given_back() -> Iterator[None]:
     """Meanwhile blocks of SEPARATE_BYTES and more have pages of their own, which go back when they are freed.
 
     For networks whose every layer needs a larger place than the layers before it left, and computes for long beside
-    the page faults. A block that fits into a hole which was left before goes there, and stays. Only where `keep_freed_memory` has changed the C library, and back to that afterwards.
+    the page faults. A block that fits into a hole which was left before goes there, and stays. Only where
+    `keep_freed_memory` has changed the C library, and back to that afterwards.
     """
     if not keep_freed_memory():
         yield
