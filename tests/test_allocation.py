@@ -65,3 +65,31 @@ def test_a_large_buffer_goes_back_to_the_system_when_it_is_freed():
     assert exact
     assert held > 2**29 * 0.95
     assert left < 2**24
+
+
+FOR_A_WHILE = """
+import torch
+from voxpick import allocation
+from voxpick.detect.memory import resident_bytes
+allocation.keep_freed_memory()
+torch.ones(10)
+with allocation.large_blocks_given_back():
+    before = resident_bytes()
+    for size in range(20, 26):
+        gone = torch.ones(2**size)
+    del gone
+    meanwhile = resident_bytes() - before
+before = resident_bytes()
+kept = torch.ones(2**25)
+del kept
+print(meanwhile, resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory held is read from /proc")
+def test_large_blocks_go_back_for_a_while_and_are_kept_again_afterwards():
+    if not run()[0]:
+        pytest.skip("this C library has no mallopt")
+    done = subprocess.run([sys.executable, "-c", FOR_A_WHILE], capture_output=True, text=True, check=True)
+    meanwhile, after = (int(field) for field in done.stdout.split())
+    assert meanwhile < 2**22 and after > 2**26

@@ -1,5 +1,7 @@
 """Time MSDNet's engine against concatenate-and-convolve, alternating in one process: forward pass and training step.
 
+The peer is timed in both memory layouts, and the faster one counts.
+
 python benchmarks/speed/msdnet.py --size 64 --depth 49 --dilations 1 2 3 4 5 6 7
 """
 
@@ -10,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +27,8 @@ from voxpick.networks import dense_native
 from voxpick.networks.msdnet import MSDNet
 from voxpick.precision import choose_dtype
 
+PEER = "concatenate and convolve"
+LAYOUTS = {PEER: torch.contiguous_format, f"{PEER}, channels last": torch.channels_last_3d}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -77,25 +82,29 @@ def compare(network: MSDNet, x: torch.Tensor, *, repeats: int) -> list[dict[str,
             continue
         network.compute_dtype = dtype
         for task in (forward, training_step):
-            reference = lambda v, dtype=dtype: reference_msdnet(network, v, dtype=dtype)  # noqa: E731
+            ways: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Any]] = {
+                peer: (partial(reference_msdnet, network, dtype=dtype, memory_format=layout), nullcontext)
+                for peer, layout in LAYOUTS.items()
+            }
+            ways |= {engine: (network, context) for engine, context in engines.items()}
             times: dict[str, list[float]] = {}
             memory: dict[str, float] = {}
             for repeat in range(repeats + 1):
-                for engine, context in {"reference": nullcontext, **engines}.items():
-                    evaluate = reference if engine == "reference" else network
+                for way, (evaluate, context) in ways.items():
                     with context():
-                        work = lambda task=task, evaluate=evaluate: task(network, x, evaluate)  # noqa: E731
+                        work = partial(task, network, x, evaluate)
                         if repeat:
-                            times.setdefault(engine, []).append(seconds(work))
+                            times.setdefault(way, []).append(seconds(work))
                         else:
-                            memory[engine] = peak_mb(work)
-            slow = statistics.median(times["reference"])
+                            memory[way] = peak_mb(work)
+            took = {way: statistics.median(measured) for way, measured in times.items()}
+            peer = min(LAYOUTS, key=took.__getitem__)
             for engine in engines:
                 what = f"MSDNet, {task.__name__.replace('_', ' ')}, {name}, {engine}"
                 rows.append(
                     row(
-                        what, statistics.median(times[engine]), peer="concatenate and convolve", peer_seconds=slow,
-                        engine_mb=memory[engine], reference_mb=memory["reference"],
+                        what, took[engine], peer=peer, peer_seconds=took[peer], engine_mb=memory[engine],
+                        reference_mb=memory[peer], peers_seconds={other: took[other] for other in LAYOUTS},
                     )
                 )  # fmt: skip
     return rows

@@ -1,5 +1,7 @@
 """TM-F, TM-T and DoG on a tomogram of stamped molecules."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,35 @@ def test_bad_input_is_refused_with_the_way_out(tomogram):
     for changes, match_ in (({"classes": ["9xyz"]}, "9xyz"), ({"magic": 1}, "known: "), ({"path": "fast"}, "path")):
         with pytest.raises(VoxpickError, match=match_):
             template_matching.detect(tomogram, {}, changes=changes)
+
+
+def ball_in(side, radius):
+    """A template with a ball of this radius, in voxels, amid nothing."""
+    inside = np.linalg.norm(np.indices((side,) * 3) - side // 2, axis=0) <= radius
+    return Template("ball", inside.astype(np.float32), 10.0)
+
+
+@pytest.mark.parametrize("shape", [(12, 20, 28), (40, 20, 44), (40, 44, 20)])
+def test_a_particle_wider_than_the_tomogram_is_refused(shape):
+    """A map of 40 voxels with a particle of radius 12: the mask reaches one voxel farther and is 26 across."""
+    volume = Volume(np.random.default_rng(0).normal(size=shape).astype(np.float32), 10.0, "small")
+    z, y, x = shape
+    with pytest.raises(VoxpickError, match=rf"26 voxels across .260 A.*small has {z} x {y} x {x} .*--radius"):
+        match(volume, [ball_in(40, 12)], MatchSettings(angular_step=60))
+
+
+def test_a_thin_slab_is_searched_with_a_warning_and_an_empty_rim_of_a_map_is_no_matter():
+    ball, where = ball_in(40, 5), np.array([6, 9, 17])
+    data = np.random.default_rng(0).normal(scale=0.05, size=(12, 20, 28)).astype(np.float32)
+    data[np.linalg.norm(np.indices(data.shape) - where[:, None, None, None], axis=0) <= 5] -= 1
+    settings = MatchSettings(angular_step=90, ctf="off", tilt_range="off", slab="off", number=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = match(Volume(data, 10.0, "flat"), [ball], settings, device="cpu").particles
+    assert np.abs(found.centers_zyx[0] / 10 - where).max() <= 1
+    with pytest.warns(UserWarning, match=r"thin: 9 sections are fewer than the voxels that the masks of ball .12. are"):
+        found = match(Volume(data[2:11], 10.0, "thin"), [ball], settings, device="cpu").particles
+    assert np.abs(found.centers_zyx[0] / 10 - where + [2, 0, 0]).max() <= 1
 
 
 def test_dog_finds_the_large_ones_by_their_size(tomogram):

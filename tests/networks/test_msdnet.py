@@ -57,6 +57,15 @@ def test_equals_the_reference_in_float32(engine, name, shape):
     assert max(errors(found, expected)) < 1e-5
 
 
+def test_the_reference_is_the_same_in_both_memory_layouts():
+    """The benchmark's peer takes the faster one."""
+    torch.manual_seed(1)
+    network = MSDNet(**CONFIGURATIONS["two cycles and a bit"])
+    x = torch.randn(2, 1, *SHAPE)
+    found = reference_msdnet(network, x, memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(found, reference_msdnet(network, x), atol=1e-5, rtol=1e-5)
+
+
 def test_sections_that_are_cut_into_strips_equal_the_reference(engine):
     torch.manual_seed(1)
     network = MSDNet(depth=5, dilations=[1, 3])

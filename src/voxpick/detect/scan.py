@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 
+from voxpick.allocation import large_blocks_given_back
 from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
 from voxpick.detect.memory import LIBRARY_SHARE, LiveBytes, in_gigabytes, room_on, settled_bytes
 from voxpick.detect.prepare import Prepared
@@ -82,7 +83,7 @@ def scan(
         first = grid.voxels(np.array([part.start for part in window])).astype(int) - box // 2
         sides = [(part.stop - part.start - 1) * stride + box for part in window]
         image = torch.from_numpy(cut(ready, first.tolist(), sides))[None, None]
-        with torch.inference_mode(), computing_in(network, dtype):
+        with torch.inference_mode(), computing_in(network, dtype), large_blocks_given_back():
             scores = cast(BoxNetwork, network).scan(image.to(device).to(dtype), stride=stride)[0].float()
         require_finite(scores)
         yield (window[0], window[1], window[2]), scores.cpu().numpy()

@@ -25,6 +25,8 @@ What the section leaves open, or we do otherwise:
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -105,7 +107,8 @@ def match(
 ) -> Detection:
     """Match templates of the tomogram's voxel size; report(name, what was found) after each of them.
 
-    Raises VoxpickError for templates of another voxel size, or larger than the tile.
+    Raises VoxpickError for templates of another voxel size, larger than the tile, or whose masks are wider than the
+    tomogram along y or x; warns of masks wider than it along z.
     """
     if settings.mask_radius is not None:
         masked = [replace(template, radius=settings.mask_radius) for template in templates]
@@ -190,6 +193,33 @@ def _check(volume: Volume, templates: Sequence[Template], settings: MatchSetting
             make_tiling(volume.shape, box_side(template, settings.mask_edge / volume.voxel_size), largest=settings.tile)
         except VoxpickError as error:
             raise VoxpickError(f"template {template.name}: {error}") from error
+    _check_room(volume, templates)
+
+
+def _check_room(volume: Volume, templates: Sequence[Template]) -> None:
+    """Refuse particles that the tomogram has no room for along y or x, and warn of those that are thicker than it.
+
+    What counts is the ball of the mask; a map's empty surroundings may hang over. A thin slab is no mistake: particles
+    in it are cut by its faces, and what hangs over meets the tomogram's mean.
+    """
+    sides = {template.name: math.ceil(2 * template.radius_voxels()) for template in templates}
+    z, y, x = volume.shape
+    for name, side in sides.items():
+        if side > min(y, x):
+            raise VoxpickError(
+                f"template {name}: its mask is {side} voxels across ({side * volume.voxel_size:g} A), but "
+                f"{volume.name} has {z} x {y} x {x} voxels (z, y, x): no such particle fits in; match in a larger "
+                "part of the tomogram, leave this template out, set a smaller mask with --radius, or the right voxel "
+                "size with --voxel-size"
+            )
+    thick = [f"{name} ({side})" for name, side in sides.items() if side > z]
+    if thick:
+        warnings.warn(
+            f"{volume.name}: {z} sections are fewer than the voxels that the masks of {', '.join(thick)} are across; "
+            "wherever such a particle lies, a part of it is missing, and its scores are lower. Match in more sections "
+            "if there are any, or set a smaller mask with --radius",
+            stacklevel=3,
+        )
 
 
 def _with_surroundings(ready: Prepared, templates: Sequence[Template], settings: MatchSettings) -> slice:
