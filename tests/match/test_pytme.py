@@ -8,7 +8,7 @@ from voxpick.match.exact import match_exact
 from voxpick.match.rotations import super_fibonacci
 from voxpick.match.tiles import TiledVolume
 
-pytest.importorskip("tme", reason="pytme is not installed")
+pytest.importorskip("tme", reason='pytme is not installed: pip install -c constraints.txt -e ".[peers]"')
 
 
 def pytme_scores(data, density, mask):
