@@ -53,3 +53,12 @@ def test_a_scan_holds_no_more_than_it_may(name, tiled):
     tiles, peak, limit = (int(field) for field in done.stdout.split())
     assert (tiles > 1) == tiled
     assert peak <= limit
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is getrusage alone")
+def test_the_peak_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it():
+    code = "from voxpick.detect.memory import peak_bytes; print(peak_bytes())"
+    alone = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    held = b"x" * (alone + 2**27)
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert len(held) > alone and child < alone + 2**26
