@@ -81,7 +81,9 @@ def dots_chart(
     rows: Sequence[tuple[str, float | None, float | None, float | None]], colours: Mapping[str, str], *, name: str
 ) -> str:
     """One line per method: (name, value, its standard deviation, the published value); published ones are hollow."""
-    left, width, step, top = 250, 660, 26, 8
+    longest = max((len(title) for title, *_ in rows), default=0)
+    left, step, top = max(250, 20 + round(6.6 * longest)), 26, 8  # about 6 a letter
+    width = left + 410
     bottom = top + step * len(rows)
     scale = (width - left - 70) / 1.0
     parts = []
