@@ -7,7 +7,9 @@ The first matches one class after the other and keeps each class's candidates in
 starts no further class after --seconds, and goes on where it stopped when it is called again. When all twelve are there
 it scores TM-F and TM-T and writes calibration.json beside this script. Everything that counts particles is scaled by
 the specimen's area: 217 picks and 2000 candidates a class belong to 512 x 512 voxels. The second writes
-docs/calibration.md from the JSON. --set changes settings of `voxpick match`, such as --set ctf=full.
+docs/calibration.md from the JSON. --set changes settings of `voxpick match`, such as --set ctf=full. With --variant and
+some --classes only the candidates of these are told of, under the run's "variants": what a setting changes in them
+before any choice. Every whole run also says what other orders and radii of the choice would have given.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from voxpick.cli.assignments import read_assignments
 from voxpick.cli.truth import ShrecTruth, read_truth
 from voxpick.detect.prepare import prepare
 from voxpick.evaluate.shrec import score_shrec
+from voxpick.evaluate.shrec_score import Shrec20Score
 from voxpick.io.shrec_model import open_model
 from voxpick.match.bank import Template
 from voxpick.match.peaks import Peaks
@@ -41,6 +44,7 @@ from voxpick.match.tiles import TiledVolume
 from voxpick.match.whitening import whiten
 from voxpick.methods.template_matching import bead_templates, make_target
 from voxpick.methods.untrained import as_detection, shared_settings
+from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.simulate.bank import load_bank
 from voxpick.volume import Volume
 
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--name", default="TM-F", help="what this run is called in the JSON, which may hold several")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--variant", help="what these settings are called among the variants of the run --name")
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
     if arguments.page:
@@ -84,8 +89,16 @@ def main() -> None:
     if left:
         print(f"{len(left)} classes left: {' '.join(left)}; call it again")
         return
-    result = scored(arguments.model, volume, settings, arguments.work, arguments.classes)
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"runs": {}}
+    if arguments.variant is not None:
+        told = candidates_of(arguments.model, volume, settings, arguments.work, arguments.classes)
+        known["runs"][arguments.name].setdefault("variants", {})[arguments.variant] = {
+            "changed": changes, "candidates": told,
+        }  # fmt: skip
+        arguments.output.write_text(json.dumps(known, indent=1) + "\n")
+        print(json.dumps(told, indent=1))
+        return
+    result = scored(arguments.model, volume, settings, arguments.work, arguments.classes)
     known["runs"][arguments.name] = {**result, "changed": changes}
     arguments.output.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps({key: result[key] for key in ("table3", "class_f1", "candidates")}, indent=1))
@@ -130,41 +143,60 @@ def match_class(volume: Volume, name: str, settings: MatchSettings, work: Path) 
     print(f"{name}: {inside.sum()} candidates, {seconds:.0f} s, energy {matched.energy[0]:.3f}", flush=True)
 
 
+def candidates_of(
+    folder: Path, volume: Volume, settings: MatchSettings, work: Path, classes: list[str]
+) -> dict[str, dict[str, Any]]:
+    """`on_what` of every class."""
+    truth, first = read_truth(folder), prepare(volume, volume.voxel_size, shared_settings(settings)).sections.start
+    told = {}
+    for name in classes:
+        kept, radius = dict(np.load(kept_in(work, name, settings))), ball_radius(template_of(name, volume))
+        told[name] = on_what(name, kept, radius / volume.voxel_size, first, truth, settings.number or 0)
+    return told
+
+
 def scored(folder: Path, volume: Volume, settings: MatchSettings, work: Path, classes: list[str]) -> dict[str, Any]:
-    """Scores of TM-F and TM-T, and on what the candidates of each class lie."""
+    """Scores of TM-F and TM-T, on what the candidates of each class lie, and class F1 of other choices among them."""
     truth = read_truth(folder)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
     kept = [dict(np.load(kept_in(work, name, settings))) for name in classes]
     peaks = [Peaks(one["places"], one["scores"], one["rows"]) for one in kept]
-    radii = [ball_radius(template_of(name, volume)) / volume.voxel_size for name in classes]
-    found = {}
-    for way, overlap in (("TM-F", False), ("TM-T", True)):
-        chosen = choose(peaks, radii, number=settings.number, overlap=overlap)
-        labels = np.concatenate([np.full(len(rows), k + 1) for k, rows in chosen])
+    radii = np.array([ball_radius(template_of(name, volume)) / volume.voxel_size for name in classes])
+
+    def score_of(radii: np.ndarray, sizes: np.ndarray, *, overlap: bool = False) -> Shrec20Score:
+        chosen = choose(peaks, list(radii), number=settings.number, overlap=overlap, sizes=list(sizes))
         picks = [peaks[k][rows] for k, rows in chosen]
         detection = as_detection(
-            ready, settings, classes, labels,
+            ready, settings, classes, np.concatenate([np.full(len(rows), k + 1) for k, rows in chosen]),
             np.concatenate([one.places for one in picks]) + np.array([ready.sections.start, 0, 0]),
             np.concatenate([one.scores for one in picks]),
             rotations[np.concatenate([one.rows for one in picks])],
         )  # fmt: skip
-        found[way] = score_shrec(
+        return score_shrec(
             detection.particles, truth.particles, truth.occupancy,
             voxel_size=truth.voxel_size, z_offset=truth.z_offset, frame="tomogram",
         )  # fmt: skip
-    best = found["TM-F"]
+
+    weights = np.array([SHREC20_TABLE1[name].weight_kda for name in classes])
+    reach = np.array([load_bank([name])[name].radius for name in classes]) / volume.voxel_size
+    best, with_overlap = score_of(radii, radii), score_of(radii, radii, overlap=True)
+    choices = {
+        "order by weight": score_of(radii, weights),
+        "order and distance by the farthest atom": score_of(reach, reach),
+        "order by the farthest atom": score_of(radii, reach),
+        "radii times 0.7": score_of(0.7 * radii, radii),
+        "smallest class first": score_of(radii, -radii),
+    }
     return {
         "specimen": folder.name, "shape_zyx": list(volume.shape), "particles": best.particles,
         "picks_a_class": settings.number, "candidates_a_class": settings.candidates,
         "rotations": len(rotations), "settings": settings.model_dump(mode="json"),
         "table3": best.table3, "class_f1": best.class_f1, "class_accuracy": best.class_accuracy,
         "confusion": {"labels": list(best.labels), "counts": best.confusion.tolist()},
-        "tm_t": {"table3": found["TM-T"].table3, "class_f1": found["TM-T"].class_f1},
-        "candidates": {
-            name: on_what(name, one, radius, ready.sections.start, truth, settings.number or 0)
-            for name, one, radius in zip(classes, kept, radii, strict=True)
-        },
+        "tm_t": {"table3": with_overlap.table3, "class_f1": with_overlap.class_f1},
+        "choices": {what: {"F1": one.f1, "class_f1": one.class_f1} for what, one in choices.items()},
+        "candidates": candidates_of(folder, volume, settings, work, classes),
         "threads": torch.get_num_threads(), "machine": machine(),
     }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The whole job of twelve templates: `voxpick match` over a tomogram of 512 x 512 x 200 voxels, as a user starts it.
 
 python benchmarks/speed/match_twelve.py [FOLDER] [--step 12.78] [--threads 2] [--keep PICKS]
-FOLDER: a model folder as `voxpick simulate shrec20` makes them; without it one is simulated first, of --size voxels with
-no vacuum, which is not timed. The time is that of the process from its start to its end, files written; memory is its
+FOLDER: a model folder as `voxpick simulate shrec20` makes them; without it one of --size voxels is simulated first,
+with no vacuum and not timed. The time is that of the process from its start to its end, files written; memory is its
 peak. The target is 90 minutes on two cores with 7112 orientations (published: 27 h on 16 cores). The picks are scored
 with the specimen's own particles.
 """
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def matched(tomogram: Path, picks: Path, options: Any) -> tuple[float, float, list[str]]:
-    """Seconds, peak memory in GiB, and what `voxpick match` says of its orientations."""
+    """Seconds, peak memory in GiB, and what `voxpick match` says of its orientations and of the energy it kept."""
     command = [sys.executable, "-m", "voxpick", "match", str(tomogram), "--output", str(picks)]
     command += ["--step", str(options.step), "--threads", str(options.threads), "--overwrite"]
     start = time.perf_counter()
@@ -68,7 +67,7 @@ def matched(tomogram: Path, picks: Path, options: Any) -> tuple[float, float, li
     seconds = time.perf_counter() - start
     if status:
         sys.exit(f"voxpick match ended with {os.waitstatus_to_exitcode(status)}")
-    return seconds, used.ru_maxrss / 2**20, [line for line in lines if "orientations" in line]
+    return seconds, used.ru_maxrss / 2**20, [line for line in lines if "rotations;" in line or "energy" in line]
 
 
 def simulated(folder: Path, options: Any) -> Path:

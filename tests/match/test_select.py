@@ -30,6 +30,12 @@ def test_candidates_that_overlap_are_passed_over_for_the_next():
     assert as_lists(choose([peaks(17, 16), large], [2, 4], number=3, overlap=False))[1] == (0, [0])
 
 
+def test_classes_go_by_another_size_if_one_is_given():
+    small, large = peaks(1, 10, 20, 30), peaks(11, 50, 60)
+    by_weight = choose([small, large], [2, 4], number=3, overlap=False, sizes=[9, 1])
+    assert as_lists(by_weight) == [(0, [0, 1, 2]), (1, [1, 2])]  # now the small one at 10 keeps off the large one at 11
+
+
 def test_one_class_does_not_overlap_itself():
     assert as_lists(choose([peaks(10, 13, 14, 18)], [2], number=4, overlap=False)) == [(0, [0, 2, 3])]
     assert as_lists(choose([peaks()], [2], number=4, overlap=False)) == [(0, [])]

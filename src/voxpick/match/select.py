@@ -22,14 +22,21 @@ def ball_radius(template: Template) -> float:
 
 
 def choose(
-    peaks: Sequence[Peaks], radii: Sequence[float], *, number: int | None, overlap: bool
+    peaks: Sequence[Peaks],
+    radii: Sequence[float],
+    *,
+    number: int | None,
+    overlap: bool,
+    sizes: Sequence[float] | None = None,
 ) -> list[tuple[int, np.ndarray]]:
-    """(class, rows of its peaks that are kept, best first) from the class with the largest radius to the smallest.
+    """(class, rows of its peaks that are kept, best first) from the largest class to the smallest.
 
     Each takes its best `number` peaks (all if None). Without overlap a candidate nearer to a pick already kept, of any
-    class, than the sum of both radii is passed over and the next one taken. radii: in voxels, of each class.
+    class, than the sum of both radii is passed over and the next one taken. radii: in voxels, of each class; sizes: by
+    which classes are ordered, the radii if None.
     """
-    order = sorted(range(len(peaks)), key=lambda k: -radii[k])
+    by = radii if sizes is None else sizes
+    order = sorted(range(len(peaks)), key=lambda k: -by[k])
     centers, reach = np.zeros((0, 3)), np.zeros(0)
     chosen = []
     for k in order:
