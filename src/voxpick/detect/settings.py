@@ -12,7 +12,7 @@ from voxpick.detect.memory import parse_memory
 from voxpick.errors import wrong_setting
 from voxpick.networks.model import Model
 
-LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
+LOCATE_SETTINGS = ("threshold", "split", "seeds", "minimum_size", "opening", "neck", "smoothing")
 
 
 class SharedSettings(ConfidenceSettings):
@@ -50,6 +50,10 @@ class DetectSettings(SharedSettings):
     opening: int = Field(0, ge=0, description="iterations of the morphological opening of the segmentation")
     split: Literal["watershed", "mean-shift", "components"] = Field(
         "watershed", description="how touching particles are told apart; 'mean-shift' is the paper's"
+    )
+    seeds: Literal["bins", "centroids"] = Field(
+        "bins",
+        description="mean-shift: 'centroids' of components, which are the paper's, split none; 'bins' adds others",
     )
     bandwidth: float = Field(
         60.0, gt=0, description="A; radius of the mean-shift kernel and of the core that is scored"

@@ -29,11 +29,13 @@ PAPER_DETECTION is 2020's, made for models of preset 'shrec20': mean-shift among
 names the cluster; small ones are dropped. 2018's (mean-shift over all labels, the most frequent label wins) is
 per_class=False. A voxel is foreground where 1 - P(background) is above 0.5 (by default what validation chose), nearly
 the same as a most probable class that is not the background. Bandwidth and least cluster are not given (60 A and 30
-voxels here; smaller components go before the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise
-than in 2018 ("uniformly averaging the coordinates of cluster voxels") a centre is the cluster's mode, the mean of the
-voxels within the bandwidth of it. Sections without specimen are left out, as in 2020. The order of picks is that of
-their confidence, which neither paper has. The defaults split by watershed in all foreground, with centroids weighted by
-probability, and vote by probability.
+voxels here; smaller components go before the clustering), nor where mean-shift begins: here at the components'
+centroids (by faces, weighted with the probability) and, as one seed cannot split touching particles, at the well-filled
+bins of components larger than the kernel; at a voxel of each cube of a component with nothing within a bandwidth of its
+centroid. Otherwise than in 2018 ("uniformly averaging the coordinates of cluster voxels") a centre is the cluster's
+mode, the mean of the voxels within the bandwidth of it. Sections without specimen are left out, as in 2020. The order
+of picks is that of their confidence, which neither paper has. The defaults split by watershed in all foreground, with
+centroids weighted by probability, and vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
 clipped gradients, a moving average of the weights, all three half turns, changes of contrast and brightness,
 cross-entropy with less weight on background plus the Dice loss. Training starts at P(background) = 0.9 instead of even

@@ -20,9 +20,9 @@ paper leaves open:
   probability) on the middle of the tomogram kept out, at the best of some thresholds;
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
-weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
-split touching particles; a component with nothing within a bandwidth of its centroid gets one voxel of each cube of
-that side instead); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
+weighted with the probability; a component with nothing within a bandwidth of its centroid begins at its voxel nearest
+to it), which may merge particles and splits none that touch; seeds = bins, the default without --paper, adds seeds of
+ours (docs/decisions/0003). The most frequent label names a cluster, whose centre is its mode. A voxel is foreground
 where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least
 cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
 of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
@@ -83,7 +83,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 DETECTION_SETTINGS = DetectSettings
 PAPER_DETECTION: dict[str, Any] = {
-    "split": "mean-shift", "voting": "majority", "per_class": False, "threshold": 0.5
+    "split": "mean-shift", "seeds": "centroids", "voting": "majority", "per_class": False, "threshold": 0.5
 }  # fmt: skip
 """Settings of `detect` as in section 3.1."""
 

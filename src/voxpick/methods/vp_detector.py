@@ -36,8 +36,9 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
 - components are of voxels that share a face;
 - mean-shift: a flat kernel over all foreground voxels alike; a voxel belongs to the nearest mode, which is the centre;
   components' centroids, the seeds, are weighted with the probability;
-- further seeds: well-filled bins of components larger than the kernel, as one centroid cannot split touching particles;
-  a component with nothing within a bandwidth of its centroid gets one voxel of each cube of that side instead;
+- with one seed a component, as the paper has it, mean-shift may merge particles and splits none that touch; seeds =
+  bins, the default of `detect` without --paper, adds seeds of ours (docs/decisions/0003);
+- a component with nothing within a bandwidth of its centroid, such as a ring, begins at its voxel nearest to it;
 - a component longer than the tiles' overlap would be incomplete in every tile; it is kept as the cropped tiles have it;
 - "extract them from the segmentation maps" (2.1.2) is read as subtomograms of the tomogram, which the second network
   then segments;
@@ -116,7 +117,7 @@ DETECTION: dict[str, Any] = {"halo": 8}
 """Settings of `detect`: what lies further off hardly counts for these networks (docs/speed.md, what the halo costs)."""
 
 PAPER_DETECTION: dict[str, Any] = {
-    "merge": "border", "halo": 16, "opening": 1, "split": "mean-shift", "voting": "majority"
+    "merge": "border", "halo": 16, "opening": 1, "split": "mean-shift", "seeds": "centroids", "voting": "majority"
 }  # fmt: skip
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 
