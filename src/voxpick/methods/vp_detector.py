@@ -13,6 +13,7 @@ The preset 'paper' departs from it only where it says nothing or contradicts its
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
   the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
   thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
+  the loss on these is logged with either, as in Fig. 5;
 - "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it, those
   beyond a face of the tomogram moved inside;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
