@@ -68,7 +68,8 @@ def fit(
     end and when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run
     gives the same weights, bit for bit, as one that was not interrupted, on a CPU with the same number of threads (on a
     GPU sums have no fixed order); where weights are chosen by validation, that needs validate_steps, as
-    validate_minutes goes by the clock. A run that is resumed without validate gives up what an earlier validation held for its best weights.
+    validate_minutes goes by the clock. A run that is resumed without validate gives up what an earlier validation held
+    for its best weights.
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
     keep_freed_memory()
