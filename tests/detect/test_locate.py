@@ -175,3 +175,15 @@ def test_a_ring_has_one_centre_with_one_seed():
 def test_unknown_seeds_are_refused():
     with pytest.raises(VoxpickError, match="unknown seeds 'random' of mean-shift; one of bins, centroids"):
         locate(np.zeros(SHAPE), split="mean-shift", seeds="random")
+
+
+def test_a_clusters_centre_may_be_the_plain_mean_of_its_voxels():
+    probability = np.zeros(SHAPE, dtype=np.float32)
+    probability[19:22, 19:22, 10:40] = np.linspace(0.55, 0.95, 30)
+    probability[16:25, 16:25, 10:19] = 0.6
+    one = {"split": "mean-shift", "seeds": "centroids", "bandwidth": 6.0}
+    modes, means = (locate(probability, cluster_centers=name, **one).centers for name in ("modes", "means"))
+    assert means[0].tolist() == pytest.approx(np.argwhere(probability > 0).mean(axis=0).tolist())
+    assert modes[0, 2] < means[0, 2] - 2
+    with pytest.raises(VoxpickError, match="unknown cluster_centers 'middle' of mean-shift; one of modes, means"):
+        locate(probability, cluster_centers="middle", **one)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from voxpick.errors import VoxpickError
 
 SPLITS = ("watershed", "mean-shift", "components")
 SEEDS = ("bins", "centroids")
+CLUSTER_CENTERS = ("modes", "means")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def locate(
     minimum_size: int = 30,
     opening: int = 0,
     seeds: str = "bins",
+    cluster_centers: str = "modes",
     neck: float = 0.6,
     smoothing: float = 0.5,
     connectivity: int = 6,
@@ -70,14 +72,19 @@ def locate(
     its centroid, such as a ring, begins at its voxel nearest to it. One seed a component: particles may merge, and none
     that touch are split. 'bins' adds the well-filled cubes of components larger than the kernel, and takes a voxel of
     each cube of a hollow one.
-    Centres are modes for 'mean-shift', else centroids weighted with the probability. The confidence is the mean
-    probability of the particle's voxels within a bandwidth of its centre (1 for a mask).
-    Raises VoxpickError for an unknown split, unknown seeds or a bandwidth that is not positive.
+    Centres are modes for 'mean-shift', or by cluster_centers = 'means' the plain means of the clusters' voxels; else
+    centroids weighted with the probability. The confidence is the mean probability of the particle's voxels within a
+    bandwidth of its centre (1 for a mask).
+    Raises VoxpickError for an unknown split, seeds or centres, and for a bandwidth that is not positive.
     """
     if split not in SPLITS:
         raise VoxpickError(f"detect: unknown split {split!r}; one of {', '.join(SPLITS)}")
     if seeds not in SEEDS:
         raise VoxpickError(f"detect: unknown seeds {seeds!r} of mean-shift; one of {', '.join(SEEDS)}")
+    if cluster_centers not in CLUSTER_CENTERS:
+        raise VoxpickError(
+            f"detect: unknown cluster_centers {cluster_centers!r} of mean-shift; one of {', '.join(CLUSTER_CENTERS)}"
+        )
     if not bandwidth > 0:
         raise VoxpickError(f"detect: the bandwidth is {bandwidth} voxels; it must be positive")
     found = probability if isinstance(probability, Foreground) else foreground_of(probability, threshold=threshold)
@@ -92,7 +99,7 @@ def locate(
         modes, owner = _mean_shift_split(found, owner, sizes, bandwidth, seeds)
     elif split == "watershed":
         owner = _watershed_split(found, owner, sizes, neck=neck, smoothing=smoothing, minimum_size=minimum_size)
-    return _collected(found, owner, modes, bandwidth, minimum_size)
+    return _collected(found, owner, modes, bandwidth, minimum_size, means=cluster_centers == "means")
 
 
 def _mean_shift_split(
@@ -171,16 +178,23 @@ def _centroids(found: Foreground, owner: np.ndarray, number: int) -> np.ndarray:
 
 
 def _collected(
-    found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int
-) -> Located:
-    """Drop small clusters, number the rest from 0 and compute their centres and confidences."""
+    found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int, *,
+    means: bool = False,
+) -> Located:  # fmt: skip
+    """Drop small clusters, number the rest from 0 and compute their centres and confidences.
+
+    means: of all of a cluster's voxels alike, instead of the modes.
+    """
     sizes = np.bincount(owner, minlength=0 if modes is None else len(modes))  # a mode may be nearest to no voxel
     keep = sizes >= max(minimum_size, 1)
     if not keep.all():
         stays = keep[owner]
         found, owner = found.kept(stays), (np.cumsum(keep, dtype=np.int32) - 1)[owner[stays]]
     sizes = sizes[keep]
-    centers = _centroids(found, owner, len(sizes)) if modes is None else modes[keep]
+    if modes is None or means:
+        centers = _centroids(found if modes is None else replace(found, values=None), owner, len(sizes))
+    else:
+        centers = modes[keep]
     return Located(centers, sizes, _scores(found, owner, centers, bandwidth), found.voxels, owner, found.shape)
 
 
