@@ -166,3 +166,13 @@ def test_sums_over_many_voxels_are_not_rounded_voxel_by_voxel():
     assert losses._sums_by_class(values, index, 3).tolist() == pytest.approx([0.75 * total, 0, 0.25 * total], rel=1e-5)
     naive = torch.zeros(3).index_add(0, index.flatten(), values.flatten())  # what it is about
     assert abs(float(naive[0]) / (0.75 * total) - 1) > 0.01
+
+
+def test_cross_entropy_by_hand():
+    logits = probabilities([0.7, 0.2, 0.1], [0.25, 0.5, 0.25], [0.1, 0.1, 0.8], [0.3, 0.3, 0.4])
+    target = torch.tensor([0, 2, 2, -100])[None, None, None]
+    # -(log 0.7 + log 0.25 + log 0.8) / 3 = (0.356675 + 1.386294 + 0.223144) / 3
+    assert losses.cross_entropy(logits, target).item() == pytest.approx(0.655371, abs=1e-6)
+    # (0.5 * 0.356675 + 2 * 1.386294 + 2 * 0.223144) / 3: by the number of voxels, not by the sum of the weights
+    found = losses.cross_entropy(logits, target, class_weights=[0.5, 1.0, 2.0])
+    assert found.item() == pytest.approx(1.132404, abs=1e-6)

@@ -48,6 +48,11 @@ def test_settings_of_the_paper_stand_beside_those_of_a_budget():
     assert "split=mean-shift" in run("vp-detector") and vp_detector.PAPER_DETECTION["split"] == "mean-shift"
 
 
+@pytest.mark.parametrize("name", ["vp-detector", "ms-d"])
+def test_mean_shift_of_the_papers_that_say_so_begins_at_centroids(name):
+    assert "seeds=centroids" in run(name)
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(VoxpickError, match=r"unknown method 'magic'; one of .*vp-detector"):
         run("magic")

@@ -18,7 +18,7 @@ def test_who_finds_and_who_names():
     assert [pair for pair in STAGES if learns_from(METHODS[pair[0]], pair[1])] == [("dn3dunet", "segmenter")]
     found = abilities()
     assert {name for name, ability in found.items() if not ability.stages} == {"dog", "tm-f", "tm-t"}
-    assert found["densenet"].finds is False and found["dog"].names is False and found["umc"].paper_detection is False
+    assert found["densenet"].finds is False and found["dog"].names is False and found["yopo"].paper_detection is False
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -196,7 +196,7 @@ def test_a_classifier_of_the_same_model_changes_nothing(case):
         ("blobs.pt", {"classifier": "blobs.pt", "no_classes": True}, "give one of them"),
         ("other.pt", {}, r"names particles and does not find them.*--classifier FILE"),
         ("mixed.pt", {}, r"several methods \(localizer of vp-detector, classifier of densenet\)"),
-        ("umc.pt", {"paper": True}, "--paper: umc"),
+        ("yopo.pt", {"paper": True}, "--paper: yopo"),
         ("umc.pt", {"no_classes": True}, "--no-classes: umc has no network that only finds"),
         ("yopo.pt", {"segmentation": True}, "--segmentation: yopo finds centres without giving voxels"),
         ("umc.pt", {}, r"umc\.pt: holds no segmenter"),

@@ -133,3 +133,57 @@ def test_a_ring_with_a_few_voxels_near_its_middle_loses_none(ring, tube):
     torus = np.hypot(np.hypot(y - 15.5, x - 15.5) - ring, z - 4) < tube
     found = locate(torus, split="mean-shift", bandwidth=6.0)
     assert found.sizes.min() > 0 and found.sizes.sum() == len(found.voxels) == torus.sum()
+
+
+def two_balls() -> np.ndarray:
+    """One component: balls of radius 8 that a bridge joins, 22 voxels apart."""
+    mask = ball(SHAPE, (20, 20, 20), 8) | ball(SHAPE, (20, 20, 42), 8)
+    mask[19:22, 19:22, 20:43] = True
+    return mask
+
+
+def test_one_seed_a_component_splits_none_and_bins_do():
+    for weight in (True, np.linspace(0.6, 0.9, SHAPE[2], dtype=np.float32)):
+        bins, centroids = (
+            locate(two_balls() * weight, split="mean-shift", seeds=seeds, bandwidth=6)
+            for seeds in ("bins", "centroids")
+        )
+        assert len(bins) >= 2
+        assert len(centroids) == 1 and centroids.sizes[0] == two_balls().sum()
+    labels = packed()
+    parts = len(locate(labels > 0, split="components"))
+    assert len(locate(labels > 0, split="mean-shift", seeds="centroids")) <= parts
+    assert len(locate(labels > 0, split="mean-shift", seeds="bins")) > parts
+
+
+def test_components_whose_modes_lie_within_a_bandwidth_become_one():
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[20:24, 20:24, 20:24] = mask[20:24, 20:24, 25:29] = True
+    assert len(locate(mask, split="components")) == 2
+    one = locate(mask, split="mean-shift", seeds="centroids", bandwidth=6)
+    assert one.centers[0].tolist() == pytest.approx([21.5, 21.5, 24], abs=0.5) and one.sizes.tolist() == [128]
+
+
+def test_a_ring_has_one_centre_with_one_seed():
+    z, y, x = np.indices((9, 48, 48))
+    ring = (np.abs(np.hypot(y - 23, x - 23) - 14) < 1.5) & (np.abs(z - 4) < 2)
+    found = locate(ring, split="mean-shift", seeds="centroids", bandwidth=6.0)
+    assert len(found) == 1 and found.sizes[0] == ring.sum()
+    assert np.hypot(*(found.centers[0, 1:] - 23)) == pytest.approx(14, abs=2)
+
+
+def test_unknown_seeds_are_refused():
+    with pytest.raises(VoxpickError, match="unknown seeds 'random' of mean-shift; one of bins, centroids"):
+        locate(np.zeros(SHAPE), split="mean-shift", seeds="random")
+
+
+def test_a_clusters_centre_may_be_the_plain_mean_of_its_voxels():
+    probability = np.zeros(SHAPE, dtype=np.float32)
+    probability[19:22, 19:22, 10:40] = np.linspace(0.55, 0.95, 30)
+    probability[16:25, 16:25, 10:19] = 0.6
+    one = {"split": "mean-shift", "seeds": "centroids", "bandwidth": 6.0}
+    modes, means = (locate(probability, cluster_centers=name, **one).centers for name in ("modes", "means"))
+    assert means[0].tolist() == pytest.approx(np.argwhere(probability > 0).mean(axis=0).tolist())
+    assert modes[0, 2] < means[0, 2] - 2
+    with pytest.raises(VoxpickError, match="unknown cluster_centers 'middle' of mean-shift; one of modes, means"):
+        locate(probability, cluster_centers="middle", **one)

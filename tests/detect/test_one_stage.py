@@ -10,7 +10,7 @@ from voxpick.detect.foreground import Foreground
 from voxpick.detect.locate import locate
 from voxpick.detect.one_stage import detect_in_one_stage, locate_by_class, vote
 from voxpick.detect.segment import softmax_map
-from voxpick.detect.select import apart
+from voxpick.detect.select import alone, apart
 from voxpick.detect.settings import DetectSettings
 from voxpick.errors import VoxpickError
 from voxpick.volume import intensity_statistics
@@ -174,3 +174,20 @@ def test_lengths_are_in_angstrom_and_sections_those_of_the_tomogram():
     ).particles
     whole = np.linalg.norm(part.centers_zyx[:, None] - 2 * centers, axis=2).min(axis=1)
     assert len(part) >= 9 and np.median(whole) < 10
+
+
+def test_of_picks_that_are_too_close_none_may_stay():
+    centers = np.array([[0.0, 0, 0], [0, 0, 30], [0, 0, 60], [0, 200, 0]])
+    assert alone(centers, 40).tolist() == [False, False, False, True]
+    assert alone(centers, 30).tolist() == [True] * 4 and alone(centers, 0).tolist() == [True] * 4
+    volume, _, _, network = case()
+    number = {}
+    for name in ("better", "none"):
+        settings = DetectSettings(minimum_distance=200, too_close=name)
+        found = detect_in_one_stage(volume, network, settings=settings, per_class=False, device="cpu").particles
+        number[name] = len(found)
+        gaps = np.linalg.norm(found.centers_zyx[:, None] - found.centers_zyx, axis=2)
+        assert gaps[gaps > 0].min(initial=np.inf) >= 200
+    every = detect_in_one_stage(volume, network, settings=DetectSettings(), per_class=False, device="cpu").particles
+    gaps = np.linalg.norm(every.centers_zyx[:, None] - every.centers_zyx, axis=2)
+    assert number["none"] == ((gaps < 200).sum(axis=1) == 1).sum() < number["better"]

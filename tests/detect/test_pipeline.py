@@ -3,10 +3,12 @@ import warnings
 
 import numpy as np
 import pytest
-from blobs import model, scattered, tomogram
+from blobs import ball, model, scattered, tomogram
 
+from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import DetectSettings, detect_with_segmentation, make_settings
 from voxpick.errors import VoxpickError
+from voxpick.io.model import builtin_model_path, load_models
 from voxpick.volume import Volume, intensity_statistics
 
 SHAPE = (44, 60, 76)
@@ -167,3 +169,24 @@ def test_settings_are_kept_and_centres_without_voxels_have_no_segmentation():
     bare = dataclasses.replace(detection, located=dataclasses.replace(detection.located, voxels=empty, owner=empty))
     with pytest.raises(VoxpickError, match="12 centres without segmenting voxels"):
         _ = bare.segmentation
+
+
+def test_the_seeds_of_mean_shift_reach_the_clustering_of_both_kinds_of_method():
+    labels = np.zeros(SHAPE, dtype=np.int32)
+    labels[ball(SHAPE, (20, 28, 24), 8) | ball(SHAPE, (20, 28, 41), 8)] = 1
+    volume = tomogram(labels, np.array([40.0]), np.random.default_rng(0))
+    network = model((4.0 / intensity_statistics(volume)[1],), ["particle"])
+    number = {}
+    for seeds in ("bins", "centroids"):
+        settings = make_settings([network], {"split": "mean-shift", "seeds": seeds})
+        two = detect_with_segmentation(volume, network, settings=settings, device="cpu")
+        one = detect_in_one_stage(volume, network, settings=settings, per_class=True, device="cpu")
+        number[seeds] = (len(two.particles), len(one.particles))
+        assert two.settings["seeds"] == seeds
+    assert number["centroids"] == (1, 1) and min(number["bins"]) >= 2
+
+
+def test_models_that_were_saved_without_seeds_keep_the_bins():
+    models = load_models(builtin_model_path("vp-detector"))
+    assert not any("seeds" in part.detection for part in models.values())
+    assert make_settings(models.values(), {"split": "mean-shift"}).seeds == "bins"

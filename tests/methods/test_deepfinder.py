@@ -145,3 +145,7 @@ def test_trained_on_a_toy_it_finds_and_names_the_particles_of_another():
         assert detection.settings["halo"] == 24
     with pytest.raises(VoxpickError, match="holds localizer; detection needs a 'segmenter'"):
         deepfinder.detect(other.tomogram, {"localizer": model})
+
+
+def test_the_papers_centres_are_means_of_clusters():
+    assert deepfinder.PAPER_DETECTION["cluster_centers"] == "means"

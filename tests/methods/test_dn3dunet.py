@@ -189,3 +189,7 @@ def test_picks_outside_the_ice_are_dropped_as_by_other_methods(trained, monkeypa
     assert len(dn3dunet.detect(volume.tomogram, models, device="cpu").particles) == 2
     monkeypatch.setattr("voxpick.detect.prepare.choose_slab", lambda *_, **__: Slab(0, 20, "test", ice=(14, 20)))
     assert len(dn3dunet.detect(volume.tomogram, models, device="cpu").particles) == 0
+
+
+def test_the_papers_patches_do_not_overlap():
+    assert dn3dunet.PAPER_DETECTION == {**dn3dunet.DETECTION, "tile": 104, "halo": 0}

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from test_deepfinder import CLASSES, make_volume
 
+from voxpick.detect import one_stage
 from voxpick.errors import VoxpickError
 from voxpick.methods import ms_d
 from voxpick.methods.voxel_classes import class_patches
+from voxpick.volume import Volume
 
 
 def test_the_papers_network_and_settings():
@@ -46,3 +48,15 @@ def test_the_papers_detection_makes_picks():
 def test_other_stages_are_refused():
     with pytest.raises(VoxpickError, match="3D MS-D has one"):
         ms_d.training_settings("localizer")
+
+
+def test_the_papers_detection_takes_cubes_of_64_that_do_not_overlap(monkeypatch):
+    settings = ms_d.training_settings("segmenter", changes=ms_d.TINY["segmenter"])
+    model = ms_d.create_model(settings, CLASSES, voxel_size=10.0)
+    seen, whole = [], one_stage.class_voxels
+    monkeypatch.setattr(one_stage, "class_voxels", lambda *given, **named: seen.append(named) or whole(*given, **named))
+    noise = np.random.default_rng(0).standard_normal((32, 120, 140), dtype=np.float32)
+    changes = {**ms_d.PAPER_DETECTION, "threshold": 0.99, "slab": "off"}
+    ms_d.detect(Volume(noise, 10.0), {"segmenter": model}, changes=changes, device="cpu")
+    ((tile, halo),) = [(named["tile"], named["halo"]) for named in seen]
+    assert 0.5 * 64**3 < np.prod(tile) <= 64**3 and halo == 0

@@ -179,3 +179,21 @@ def test_particles_of_two_classes_that_touch_are_told_apart_where_asked():
     joined = umc.detect(volume, {"segmenter": model}, changes=changes, device="cpu").particles
     apart = umc.detect(volume, {"segmenter": model}, changes={**changes, "per_class": True}, device="cpu").particles
     assert len(joined) == 1 and sorted(apart.classes) == ["large", "small"]
+
+
+def test_the_papers_patches_lie_on_a_grid_and_those_of_a_budget_anywhere(monkeypatch):
+    asked, sampler = [], umc.SpecimenPatches
+    monkeypatch.setattr(umc, "SpecimenPatches", lambda *given, **named: asked.append(named) or sampler(*given, **named))
+    for preset in ("paper", "minutes"):
+        changes = {**umc.TINY["segmenter"], "steps": 1}
+        settings = umc.training_settings("segmenter", preset, changes)
+        model = umc.create_model(settings, ["large", "small"], voxel_size=10.0)
+        umc.train([make_volume()], model, settings, classes=["large", "small"])
+    assert [named["grid"] for named in asked] == [True, False]
+    assert "grid" not in umc.training_settings("segmenter").options, "runs begun earlier would not go on"
+    with pytest.raises(VoxpickError, match=r"options\.grid is 16"):
+        umc.training_settings("segmenter", changes={"options": {"grid": 16}})
+
+
+def test_the_papers_detection_drops_both_of_two_that_are_too_close():
+    assert umc.PAPER_DETECTION == {**umc.DETECTION, "too_close": "none"}

@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from typer.testing import CliRunner
 
-from voxpick.cli import build_app
-from voxpick.cli.cam import _titles
+from voxpick.cli import build_app, cam
 from voxpick.detect.activation import Activation
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
@@ -19,6 +18,7 @@ from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.report.activation import Column, accuracy, build_activation_page, choose_examples
 from voxpick.report.pictures import png
+from voxpick.volume import Volume
 
 
 def particles(names=("b<1>", "1s3x")):
@@ -68,7 +68,7 @@ def test_names_are_the_same_in_upper_case():
 def test_two_models_of_one_method_are_told_apart():
     model, other = small_classifier(), small_classifier()
     other.provenance = {"method": "densenet"}
-    assert _titles([model, other, model], ["a/one.pt", "b.pt", "two.pt"]) == [
+    assert cam._titles([model, other, model], ["a/one.pt", "b.pt", "two.pt"]) == [
         "dilated-densenet, one", "densenet", "dilated-densenet, two"
     ]  # fmt: skip
 
@@ -167,3 +167,23 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0 and "2 picks" in done.output, (done.output, done.exception)
     refused = run.invoke(build_app(), ["cam", *files, "--model", str(tmp_path / "voxels.pt")])
     assert isinstance(refused.exception, VoxpickError) and "this one is a MSDNet" in str(refused.exception)
+
+
+def test_the_truth_is_without_the_noise_around_particles(tmp_path):
+    rng = np.random.default_rng(3)
+    ids = np.zeros((6, 20, 28), np.int8)
+    ids[2:4, 8:12, 12:16] = 1
+    model = rng.normal(1.0, 0.1, ids.shape).astype(np.float32) + 2 * ids
+    write_model(
+        tmp_path / "truth", grandmodel=model, class_mask=ids, occupancy_mask=ids, class_bbox=ids, occupancy_bbox=ids,
+        projections=np.zeros((1, 20, 28)), reconstruction=rng.standard_normal((12, 20, 28)),
+        particles=Particles(np.array([[30.0, 100, 140]]), ["b"], rotations=np.eye(3)[None]), voxel_size=10.0,
+    )  # fmt: skip
+    tomogram = Volume(np.zeros((12, 20, 28), np.float32), 10.0, "t")
+    pick = Particles(np.array([[60.0, 100, 140]]), ["b"])
+    (cube,) = cam._truth_cubes(cam._density(tmp_path / "truth", tomogram), pick, 8, 10.0)
+    inside = np.zeros(cube.shape, bool)
+    inside[3:5, 2:6, 2:6] = True
+    assert (cube[~inside] == 0).all()
+    ice = np.median(model)
+    np.testing.assert_allclose(cube[inside], model[ids > 0] - ice, atol=1e-5)

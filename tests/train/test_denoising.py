@@ -140,3 +140,17 @@ def test_a_moving_average_takes_over_the_running_statistics_of_batch_normalisati
     # decays 2/11 and 3/12 after the first update copies: 1 -> 2 * 9/11 + 2/11, then 3 * 3/4 + that / 4
     expected = first + 0.75 * 3 + 0.25 * (2 * 9 / 11 + 2 / 11)
     assert torch.allclose(average.module[0].weight, expected, atol=1e-5)
+
+
+def test_on_the_grid_patches_begin_at_every_second_voxel_of_the_specimen():
+    volumes = [make_volume(), make_volume(shape=(6, 9, 8))]
+    sampler = SpecimenPatches(
+        volumes, size=8, overlap=0.75, flips=False, touching="keep", augmentation=PLAIN, grid=True
+    )  # fmt: skip
+    rng = np.random.default_rng(2)
+    starts = {tuple(sampler._on_grid(0, rng).tolist()) for _ in range(3000)}
+    assert starts == {(OFFSET + z, y, x) for z in (0, 2, 4) for y in range(0, 13, 2) for x in range(0, 21, 2)}
+    assert {tuple(sampler._on_grid(1, rng).tolist()) for _ in range(50)} == {(OFFSET, 0, 0), (OFFSET, 1, 0)}
+    assert sampler.share.tolist() == pytest.approx([231 / 233, 2 / 233]) and sampler.epoch == 233
+    image, (labels, density) = sampler.draw(rng)
+    assert image.shape == (8, 8, 8) and np.isfinite(density).all() and (labels != IGNORE).all()

@@ -62,7 +62,7 @@ def test_loss_falls(volume, one_thread, stage, classes, goal):
 def test_interrupted_and_resumed_equals_uninterrupted(volume, one_thread, schedule, mixup):
     values = {"average_decay": 0.9, "validate_steps": 7, "schedule": schedule, "decay_epoch": 2, "mixup": mixup}
 
-    def validate(network):
+    def validate(network, loss):
         return {"score": float(next(network.parameters()).detach().abs().sum())}
 
     rows = []
@@ -130,7 +130,7 @@ def test_checkpoint_of_other_settings_is_refused(volume, one_thread):
 def test_best_weights_are_kept(volume, one_thread):
     scores, kept = iter([0.2, 0.9, 0.4]), []
 
-    def validate(network):
+    def validate(network, loss):
         kept.append({key: value.clone() for key, value in network.state_dict().items()})
         return {"score": next(scores)}
 
@@ -186,7 +186,7 @@ def test_settling_in_between_leaves_training_as_it_was(volume, one_thread):
     scores = {}
     for batches in (0, 3):
         last = iter(range(100))
-        network, _ = settled(volume, batches, steps=8, validate=lambda _, last=last: {"score": float(next(last))})
+        network, _ = settled(volume, batches, steps=8, validate=lambda _, loss, last=last: {"score": float(next(last))})
         scores[batches] = network
     assert not torch.equal(scores[0][1].running_mean, scores[3][1].running_mean)
     for expected, found in zip(scores[0].parameters(), scores[3].parameters(), strict=True):
@@ -197,7 +197,7 @@ def test_resumed_without_validation_the_last_weights_are_kept(volume, one_thread
     """Those that an earlier validation thought best belong to it."""
     states, scores = [], iter([0.9, 0.1])
     values = {"validate_steps": 3}
-    validate = lambda network: {"score": next(scores)}  # noqa: E731
+    validate = lambda network, loss: {"score": next(scores)}  # noqa: E731
     asked = iter(range(100))
     train(volume, steps=12, values=values, validate=validate, save=states.append, stop=lambda: next(asked) == 7)
     assert states[-1]["progress"]["best_step"] == 3

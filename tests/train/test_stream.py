@@ -63,7 +63,7 @@ def train_toy(*, steps, stop_at=None, resume=None, rows=None, values=None):
 
     def train(volumes, **options):
         loss = torch.nn.functional.cross_entropy
-        validate = lambda net: {"score": float(net.weight.detach().sum())}  # noqa: E731
+        validate = lambda net, loss: {"score": float(net.weight.detach().sum())}  # noqa: E731
         return fit(network, make_sampler(volumes, settings), loss, settings, validate=validate, **options)
 
     asked, states = iter(range(100)), []

@@ -34,7 +34,8 @@ def cam_command(
         ),
     ],
     truth: Annotated[
-        Path | None, typer.Option(help="A SHREC model folder: shows the density without noise beside the tomogram.")
+        Path | None,
+        typer.Option(help="A SHREC model folder: shows the particles' density without noise, too."),
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Particles of each class, the most confident first.")] = 2,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("cam.html"),
@@ -125,7 +126,13 @@ def _settings(models: list[Model], names: list[str]) -> tuple[int, float]:
 
 
 def _density(directory: Path, tomogram: Volume) -> tuple[Volume, float]:
-    """The specimen's density and the A from its z to the tomogram's."""
+    """The particles' density above the ice, the specimen's median, and the A from its z to the tomogram's.
+
+    0 where occupancy_mask.mrc names no particle: a grandmodel has noise there, and what is shown (Dilated-DenseNet,
+    section 3.1) is the noise-free subtomogram.
+    """
+    import numpy as np
+
     from voxpick.io.shrec_model import open_model
 
     files = open_model(directory, voxel_size=tomogram.voxel_size)
@@ -134,11 +141,14 @@ def _density(directory: Path, tomogram: Volume) -> tuple[Volume, float]:
             f"{tomogram.name}: has shape {tomogram.shape} (z, y, x), but the tomogram of {directory} has "
             f"{files.reconstruction.shape}; give the volume that belongs to this truth"
         )
-    return files.grandmodel, files.z_offset * tomogram.voxel_size
+    density = files.grandmodel
+    ice = float(np.median(density.data[:: max(1, density.shape[0] // 8)]))
+    alone = np.where(files.occupancy_mask > 0, density.data - np.float32(ice), np.float32(0))
+    return density.with_data(alone), files.z_offset * tomogram.voxel_size
 
 
 def _truth_cubes(density: tuple[Volume, float], particles: Particles, size: int, grid: float) -> np.ndarray:
-    """Densities (n, z, y, x) around the particles above the specimen's median, the ice; 0 outside the specimen."""
+    """Densities (n, z, y, x) of `_density` around the particles; 0 outside the specimen."""
     import numpy as np
 
     from voxpick.detect.classify import subtomogram
@@ -148,5 +158,4 @@ def _truth_cubes(density: tuple[Volume, float], particles: Particles, size: int,
     if not same_voxel_size(volume.voxel_size, grid):
         volume = rescaled(volume, grid)
     centers = (particles.centers_zyx - [shift, 0, 0]) / volume.voxel_size
-    ice = float(np.median(volume.data[:: max(1, volume.shape[0] // 8)]))
-    return np.stack([subtomogram(volume.data, center, size=size, mean=ice) for center in centers])
+    return np.stack([subtomogram(volume.data, center, size=size) for center in centers])

@@ -18,11 +18,13 @@ from voxpick.volume import Volume
 class Crop:
     """The specimen's middle in y and x; particles that it cuts count neither way.
 
+    start: first voxel (z, y, x) of the crop's specimen in the whole tomogram.
     tomogram: [z, y, x] with all sections of the tomogram, those from z_offset on being the specimen's.
     occupancy: particle numbers of the whole tomogram [z, y, x], specimen only. renumber: from those numbers to rows
     of `truth` + 1; 0 for particles that are cut. truth: the whole ones, in the frame of the crop's specimen.
     """
 
+    start: tuple[int, int, int]
     tomogram: Volume
     z_offset: int
     occupancy: np.ndarray
@@ -62,9 +64,9 @@ def middle_of(held_out: TrainingVolume, *, side: int) -> Crop:
     renumber = np.zeros(len(held_out.particles) + 1, dtype=np.int32)
     renumber[whole + 1] = np.arange(1, len(whole) + 1)
     truth = held_out.particles[whole]
-    origin = np.array([held_out.z_offset, y.start, x.start]) * tomogram.voxel_size
-    truth = truth.with_columns(centers_zyx=truth.centers_zyx - origin)
-    return Crop(tomogram.with_data(tomogram.data[:, y, x]), held_out.z_offset, occupancy, renumber, truth)
+    start = (held_out.z_offset, y.start, x.start)
+    truth = truth.with_columns(centers_zyx=truth.centers_zyx - np.array(start) * tomogram.voxel_size)
+    return Crop(start, tomogram.with_data(tomogram.data[:, y, x]), held_out.z_offset, occupancy, renumber, truth)
 
 
 def particle_sizes(occupancy: np.ndarray, n: int) -> np.ndarray:

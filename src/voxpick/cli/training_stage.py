@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from voxpick.io.run_directory import RunDirectory
     from voxpick.methods.training_spectrum import OneSpectrum
     from voxpick.networks.model import Model
-    from voxpick.train.fit import Fitted, Validate
+    from voxpick.train.fit import Fitted, Loss, Validate
     from voxpick.train.settings import TrainSettings
     from voxpick.train.targets import TrainingVolume
 
@@ -48,10 +48,10 @@ class StageTraining:
         if self.held_out is None or self._validation(self.held_out.volume) is None:
             return None
 
-        def validate(network: torch.nn.Module) -> dict[str, float]:
+        def validate(network: torch.nn.Module, loss: Loss) -> dict[str, float]:
             judge = self._validation_as_trained
             assert judge is not None
-            return judge(network)
+            return judge(network, loss)
 
         return validate
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ from voxpick.methods.recipe import require_voxel_size
 from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
+from voxpick.train.fit import Loss, Validate
 from voxpick.train.settings import TrainSettings
-from voxpick.train.targets import TrainingVolume
+from voxpick.train.targets import IGNORE, TrainingVolume, binary_target, classes_by_number
 
 THRESHOLDS = (0.5, 0.6, 0.4, 0.7, 0.3, 0.8, 0.9, 0.95)
 """Tried in this order; the first of equals wins."""
@@ -35,7 +36,11 @@ DETECTION_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95)
 DETECTION_MEMORY = 6 * 2**30
 """Bytes that a validation may take for its detection."""
 
-Validate = Callable[[torch.nn.Module], dict[str, float]]
+SECTIONS = 16
+"""Of a map of probabilities that the loss is measured on at a time."""
+
+LEAST = 1e-7
+"""Probabilities below it count as it, in the logarithm."""
 
 
 def make_validation(
@@ -52,29 +57,36 @@ def make_validation(
     require_voxel_size([held_out], model, use="validate on a tomogram of the same")
     stage = settings.stage
     if stage == "localizer":
-        return localizer_validation(held_out, model, side=side)
+        defaults = getattr(method, "DETECTION", {})
+        return localizer_validation(held_out, model, side=side, defaults=defaults, touching=settings.touching)
     if stage == "classifier" and not (finds(method) and (stage,) == method.STAGES):
-        return classifier_validation(held_out, model.classes, size=settings.patch)
+        return classifier_validation(held_out, model.classes, size=settings.patch, touching=settings.touching)
     if stage == method.STAGES[-1]:
         return detection_validation(held_out, model, method=method, stage=stage, earlier=earlier, side=side)
     return None
 
 
-def localizer_validation(held_out: TrainingVolume, model: Model, *, side: int) -> Validate:
-    """SHREC F1 of localisation by stage 1 with the model's own settings, at the best of several thresholds.
+def localizer_validation(
+    held_out: TrainingVolume, model: Model, *, side: int, defaults: dict[str, Any] | None = None,
+    touching: str = "keep",
+) -> Validate:  # fmt: skip
+    """SHREC F1 of localisation by stage 1, at the best of several thresholds, and the loss of all the voxels asked.
 
+    defaults: of the method's detection; the model's own settings win. touching: of the labels, as in training.
     Only the sections of the specimen are looked at. Particles that are cut by the crop count neither way.
     """
     crop, voxel_size = middle_of(held_out, side=side), held_out.tomogram.voxel_size
-    settings = make_settings([model])
+    settings = make_settings([model], defaults=defaults)
     chosen = {name: getattr(settings, name) for name in LOCATE_SETTINGS}
 
-    def validate(network: torch.nn.Module) -> dict[str, float]:
+    def validate(network: torch.nn.Module, loss: Loss) -> dict[str, float]:
         mean, deviation = held_out.intensity
-        found = probabilities(
+        exact = probabilities(
             crop.specimen, network, tile=settings.tile, halo=settings.halo, mean=mean, deviation=deviation,
-            device=_device(network),
+            device=_device(network), store=np.float32,
         )  # fmt: skip
+        held_out_loss = _loss_of_map(exact, held_out, crop.start, loss, touching=touching)
+        found = exact.astype(np.float16)  # as detection keeps them
         best = {"score": -1.0}
         for threshold in THRESHOLDS:
             chosen["threshold"] = threshold
@@ -85,15 +97,34 @@ def localizer_validation(held_out: TrainingVolume, model: Model, *, side: int) -
                     "score": score.f1, "recall": score.recall, "precision": score.precision, "threshold": threshold,
                     "particles": float(score.particles), "distance": score.average_distance,
                 }  # fmt: skip
-        return best
+        return {**best, "loss": held_out_loss}
 
     return validate
 
 
-def classifier_validation(held_out: TrainingVolume, classes: list[str], *, size: int, per_class: int = 15) -> Validate:
-    """Mean over classes of the share of particles that stage 2 names rightly, given their true centres.
+def _loss_of_map(
+    probability: np.ndarray, held_out: TrainingVolume, start: tuple[int, int, int], loss: Loss, *, touching: str
+) -> float:
+    """The loss of P(particle) [z, y, x] from voxel `start` of the tomogram on, as a mean over the labelled voxels."""
+    total, counted = 0.0, 0
+    for z in range(0, len(probability), SECTIONS):
+        part = torch.from_numpy(probability[z : z + SECTIONS])[None]
+        first, size = (start[0] + z, *start[1:]), part.shape[1:]
+        labels = torch.from_numpy(binary_target(held_out.labels(first, size, touching=touching)))[None]
+        number = int((labels != IGNORE).sum())
+        total += number * float(loss(torch.stack([1 - part, part], dim=1).clamp_min(LEAST).log(), labels))
+        counted += number
+    return total / max(counted, 1)
 
-    per_class: of each class at most so many, always the same ones.
+
+def classifier_validation(
+    held_out: TrainingVolume, classes: list[str], *, size: int, per_class: int = 15, touching: str = "keep"
+) -> Validate:
+    """Mean over classes of the share of particles that stage 2 names rightly, given their true centres, and the loss.
+
+    The loss is that of the training on the same subtomograms, mean over batches; there is none where the tomogram's
+    masks do not tell the classes. per_class: of each class at most so many, always the same ones. touching: of the
+    labels, as in training.
     """
     names, rng = held_out.particles.classes, np.random.default_rng(0)
     groups = [np.flatnonzero(names == name) for name in classes[1:]]
@@ -108,19 +139,56 @@ def classifier_validation(held_out: TrainingVolume, classes: list[str], *, size:
     if held_out.occupancy is not None:
         radii = np.cbrt(particle_sizes(held_out.occupancy, len(names))[rows] * 0.75 / np.pi)
     mean, deviation = held_out.intensity
+    outputs = cache(lambda: _outputs_by_number(held_out, classes))
+    touching = "keep" if held_out.occupancy is None else touching
 
-    def validate(network: torch.nn.Module) -> dict[str, float]:
+    def labels_of(chosen: range, whole: bool) -> torch.Tensor | None:
+        """(b,) of subtomograms that are named as a whole, else (b, z, y, x)."""
+        if whole:
+            return torch.from_numpy(truth[chosen])
+        if (known := outputs()) is None:
+            return None
+        starts = [(centers[k] - size // 2).tolist() for k in chosen]
+        patches = np.stack([held_out.labels(start, (size,) * 3, touching=touching) for start in starts])
+        named = known[np.clip(patches, 0, len(known) - 1)]
+        return torch.from_numpy(np.where((patches < 0) | (patches >= len(known)), IGNORE, named))
+
+    def validate(network: torch.nn.Module, loss: Loss) -> dict[str, float]:
+        losses: list[float] = []
+
+        def measure(chosen: range, probability: torch.Tensor) -> None:
+            labels = labels_of(chosen, probability.ndim == 2)
+            if labels is not None:  # a softmax of the logarithms gives the probabilities again
+                value = loss(probability.clamp_min(LEAST).log(), labels.to(probability.device))
+                losses.extend([float(value)] * len(chosen))
+
         named = classify(
             held_out.tomogram.data, centers, network, size=size, radii=radii, mean=mean, deviation=deviation,
-            device=_device(network),
+            device=_device(network), seen=measure,
         )  # fmt: skip
         right = named.class_index == truth
         each = {name: float(right[truth == k].mean()) for k, name in enumerate(classes) if (truth == k).any()}
-        return {"score": float(np.mean(list(each.values())))} | {
-            f"accuracy_{name}": share for name, share in each.items()
-        }
+        return (
+            {"score": float(np.mean(list(each.values())))}
+            | ({"loss": float(np.mean(losses))} if losses else {})
+            | {f"accuracy_{name}": share for name, share in each.items()}
+        )
 
     return validate
+
+
+def _outputs_by_number(held_out: TrainingVolume, classes: list[str]) -> np.ndarray | None:
+    """Output of the network by number in the class mask, IGNORE for a class it lacks; None where they do not tell."""
+    try:
+        names = classes_by_number([held_out])
+    except VoxpickError:
+        return None
+    outputs = np.full(1 + max(names, default=0), IGNORE, dtype=np.int64)
+    outputs[0] = 0
+    for number, name in names.items():
+        if name in classes:
+            outputs[number] = classes.index(name)
+    return outputs
 
 
 def detection_validation(
@@ -159,7 +227,7 @@ def detection_validation(
             **({} if threshold is None else {"threshold": threshold}),
         }  # fmt: skip
 
-    def validate(network: torch.nn.Module) -> dict[str, float]:
+    def validate(network: torch.nn.Module, loss: Loss) -> dict[str, float]:
         models = {**earlier, stage: replace(model, network=network)}
         memory = resident_bytes() + DETECTION_MEMORY
         options: dict[str, Any] = {"device": str(_device(network))}

@@ -67,6 +67,7 @@ def classify(
     device: str | torch.device = "auto",
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
+    seen: Callable[[range, torch.Tensor], None] | None = None,
 ) -> Classified:
     """Class and confidence of the particles at `centers` (n, 3), voxels z, y, x.
 
@@ -75,6 +76,7 @@ def classify(
     expected particle radius in voxels; voxels beyond 1.5 radii + 2 have no vote, which keeps touching neighbours out.
     voting: 'majority' counts the most probable class of each voxel (the paper's), 'probability' adds up the
     probabilities. turns: takes the mean of the probabilities over the half turns that keep the missing wedge.
+    seen: is shown which of the centres a batch holds, and its probabilities (b, c, z, y, x) or (b, c).
     The confidence is the winner's share of the vote times the mean probability of 'no background' of the voters; for
     whole subtomograms that is the winner's probability, and radii and voting have no part in it.
     Raises VoxpickError for an unknown voting or a network with fewer than two outputs.
@@ -91,6 +93,8 @@ def classify(
         cubes = [subtomogram(volume, centers[k], size=size, mean=mean, deviation=deviation) for k in chosen]
         images = torch.from_numpy(np.stack(cubes)[:, None])
         found = _probabilities(images, network, turns=turns, device=where, dtype=dtype)
+        if seen:
+            seen(chosen, found)
         for k, probability in zip(chosen, found, strict=True):
             reach = None if radii is None else 1.5 * float(radii[k]) + 2
             values = probability.cpu().numpy()

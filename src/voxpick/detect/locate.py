@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from voxpick.detect.watershed import split_points
 from voxpick.errors import VoxpickError
 
 SPLITS = ("watershed", "mean-shift", "components")
+SEEDS = ("bins", "centroids")
+CLUSTER_CENTERS = ("modes", "means")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ def locate(
     bandwidth: float = 6.0,
     minimum_size: int = 30,
     opening: int = 0,
+    seeds: str = "bins",
+    cluster_centers: str = "modes",
     neck: float = 0.6,
     smoothing: float = 0.5,
     connectivity: int = 6,
@@ -62,16 +66,25 @@ def locate(
 
     threshold: foreground is above it (ignored for a mask and for a Foreground). opening: iterations.
     minimum_size: voxels; smaller components and clusters are dropped. split, how touching particles are told apart:
-    'mean-shift' as VP-Detector (centroids of components as seeds, and in components larger than the kernel the
-    well-filled bins; in hollow ones, such as rings, a voxel of each cube; `bandwidth`, voxels, is its one parameter),
-    'watershed' for particles of many sizes (`neck`, `smoothing`, see watershed.split_component), 'components' not at
-    all.
-    Centres are modes for 'mean-shift', else centroids weighted with the probability. The confidence is the mean
-    probability of the particle's voxels within a bandwidth of its centre (1 for a mask).
-    Raises VoxpickError for an unknown split or a bandwidth that is not positive.
+    'mean-shift' as VP-Detector (`bandwidth`, voxels, is its one parameter; `seeds`, where it begins), 'watershed' for
+    particles of many sizes (`neck`, `smoothing`, see watershed.split_component), 'components' not at all.
+    seeds: 'centroids' are those of the components, as in VP-Detector; a component with nothing within a bandwidth of
+    its centroid, such as a ring, begins at its voxel nearest to it. One seed a component: particles may merge, and none
+    that touch are split. 'bins' adds the well-filled cubes of components larger than the kernel, and takes a voxel of
+    each cube of a hollow one.
+    Centres are modes for 'mean-shift', or by cluster_centers = 'means' the plain means of the clusters' voxels; else
+    centroids weighted with the probability. The confidence is the mean probability of the particle's voxels within a
+    bandwidth of its centre (1 for a mask).
+    Raises VoxpickError for an unknown split, seeds or centres, and for a bandwidth that is not positive.
     """
     if split not in SPLITS:
         raise VoxpickError(f"detect: unknown split {split!r}; one of {', '.join(SPLITS)}")
+    if seeds not in SEEDS:
+        raise VoxpickError(f"detect: unknown seeds {seeds!r} of mean-shift; one of {', '.join(SEEDS)}")
+    if cluster_centers not in CLUSTER_CENTERS:
+        raise VoxpickError(
+            f"detect: unknown cluster_centers {cluster_centers!r} of mean-shift; one of {', '.join(CLUSTER_CENTERS)}"
+        )
     if not bandwidth > 0:
         raise VoxpickError(f"detect: the bandwidth is {bandwidth} voxels; it must be positive")
     found = probability if isinstance(probability, Foreground) else foreground_of(probability, threshold=threshold)
@@ -83,28 +96,39 @@ def locate(
         found, owner, sizes = found.kept(keep), (np.cumsum(large, dtype=np.int32) - 1)[owner[keep]], sizes[large]
     modes = None
     if split == "mean-shift" and len(found):
-        modes, owner = _mean_shift_split(found, owner, sizes, bandwidth)
+        modes, owner = _mean_shift_split(found, owner, sizes, bandwidth, seeds)
     elif split == "watershed":
         owner = _watershed_split(found, owner, sizes, neck=neck, smoothing=smoothing, minimum_size=minimum_size)
-    return _collected(found, owner, modes, bandwidth, minimum_size)
+    return _collected(found, owner, modes, bandwidth, minimum_size, means=cluster_centers == "means")
 
 
 def _mean_shift_split(
-    found: Foreground, owner: np.ndarray, sizes: np.ndarray, bandwidth: float
+    found: Foreground, owner: np.ndarray, sizes: np.ndarray, bandwidth: float, seeds: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    large = sizes > 4 / 3 * np.pi * bandwidth**3
     balls = VoxelBalls(found)
     centers = _centroids(found, owner, len(sizes))
     _, filled = balls.means(centers, bandwidth)
-    hollow = found.kept((filled == 0)[owner])  # as rings are
-    crowded = found.kept(large[owner])
-    binned = bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth)
-    seeds = np.concatenate([centers[filled > 0], _spread(hollow, bandwidth), binned])
-    modes, _ = mean_shift(balls, seeds, bandwidth=bandwidth)
+    hollow = (filled == 0)[owner]  # as rings are
+    starts = [centers[filled > 0]]
+    if seeds == "centroids":
+        starts.append(_innermost(found.kept(hollow), owner[hollow], centers))
+    else:
+        crowded = found.kept((sizes > 4 / 3 * np.pi * bandwidth**3)[owner])
+        starts.append(_spread(found.kept(hollow), bandwidth))
+        starts.append(bin_seeds((points for _, points in crowded.points()), bandwidth=bandwidth))
+    modes, _ = mean_shift(balls, np.concatenate(starts), bandwidth=bandwidth)
     nearest = np.empty(len(found), dtype=np.int32)
     for chosen, points in found.points():
         nearest[chosen] = nearest_mode(points, modes)
     return modes, nearest
+
+
+def _innermost(found: Foreground, owner: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    """The voxel (n, 3) of each owner that has any which is nearest to its centre (k, 3)."""
+    points = np.stack(np.unravel_index(found.voxels, found.shape), axis=1)
+    order = np.lexsort((np.square(points - centers[owner]).sum(axis=1), owner))
+    _, first = np.unique(owner[order], return_index=True)
+    return points[order[first]]
 
 
 def _spread(found: Foreground, distance: float) -> np.ndarray:
@@ -154,16 +178,23 @@ def _centroids(found: Foreground, owner: np.ndarray, number: int) -> np.ndarray:
 
 
 def _collected(
-    found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int
-) -> Located:
-    """Drop small clusters, number the rest from 0 and compute their centres and confidences."""
+    found: Foreground, owner: np.ndarray, modes: np.ndarray | None, bandwidth: float, minimum_size: int, *,
+    means: bool = False,
+) -> Located:  # fmt: skip
+    """Drop small clusters, number the rest from 0 and compute their centres and confidences.
+
+    means: of all of a cluster's voxels alike, instead of the modes.
+    """
     sizes = np.bincount(owner, minlength=0 if modes is None else len(modes))  # a mode may be nearest to no voxel
     keep = sizes >= max(minimum_size, 1)
     if not keep.all():
         stays = keep[owner]
         found, owner = found.kept(stays), (np.cumsum(keep, dtype=np.int32) - 1)[owner[stays]]
     sizes = sizes[keep]
-    centers = _centroids(found, owner, len(sizes)) if modes is None else modes[keep]
+    if modes is None or means:
+        centers = _centroids(found if modes is None else replace(found, values=None), owner, len(sizes))
+    else:
+        centers = modes[keep]
     return Located(centers, sizes, _scores(found, owner, centers, bandwidth), found.voxels, owner, found.shape)
 
 

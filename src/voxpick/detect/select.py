@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from voxpick.detect.class_thresholds import above_thresholds, by_class
-from voxpick.detect.settings import SharedSettings
+from voxpick.detect.settings import DetectSettings, SharedSettings
 from voxpick.detect.slab import Slab
 from voxpick.particles import Particles
 
@@ -16,7 +16,8 @@ from voxpick.particles import Particles
 def selected(particles: Particles, settings: SharedSettings, slab: Slab, voxel_size: float) -> Particles:
     """The picks in level ice with calibrated scores, most confident first, that have enough score and distance.
 
-    What is enough: `lowest_location`, `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`.
+    What is enough: `lowest_location`, `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`. Of
+    picks closer than `minimum_distance` the better one stays, or by `too_close` = none neither.
     slab: in sections of the tomogram, whose voxels have `voxel_size` A. Networks fire at random in vacuum, rarely; such
     a pick spoils more than itself, for one stray z makes the SHREC scoring move all (`evaluate.shrec`).
     """
@@ -30,7 +31,8 @@ def selected(particles: Particles, settings: SharedSettings, slab: Slab, voxel_s
     particles = better if settings.calibrated else particles
     assert particles.scores is not None
     particles = particles[kept & (particles.scores >= settings.minimum_score)]
-    particles = particles[apart(particles.centers_zyx, settings.minimum_distance)]
+    both = isinstance(settings, DetectSettings) and settings.too_close == "none"
+    particles = particles[(alone if both else apart)(particles.centers_zyx, settings.minimum_distance)]
     return particles[apart_by_class(particles.centers_zyx, particles.classes, settings.class_radii)]
 
 
@@ -57,6 +59,15 @@ def apart(centers: np.ndarray, distance: float) -> np.ndarray:
         return np.ones(len(centers), dtype=bool)
     pairs, lengths = _near(centers, distance)
     return _best_first(len(centers), pairs[lengths < distance])
+
+
+def alone(centers: np.ndarray, distance: float) -> np.ndarray:
+    """Which of the centres (n, 3) have no other closer than `distance`, whether that is kept or not: bool (n,)."""
+    keep = np.ones(len(centers), dtype=bool)
+    if distance > 0 and len(centers) > 1:
+        pairs, lengths = _near(centers, distance)
+        keep[pairs[lengths < distance]] = False
+    return keep
 
 
 def apart_by_class(centers: np.ndarray, classes: np.ndarray, radii: Mapping[str, float]) -> np.ndarray:

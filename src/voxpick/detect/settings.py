@@ -12,7 +12,7 @@ from voxpick.detect.memory import parse_memory
 from voxpick.errors import wrong_setting
 from voxpick.networks.model import Model
 
-LOCATE_SETTINGS = ("threshold", "split", "minimum_size", "opening", "neck", "smoothing")
+LOCATE_SETTINGS = ("threshold", "split", "seeds", "cluster_centers", "minimum_size", "opening", "neck", "smoothing")
 
 
 class SharedSettings(ConfidenceSettings):
@@ -51,6 +51,13 @@ class DetectSettings(SharedSettings):
     split: Literal["watershed", "mean-shift", "components"] = Field(
         "watershed", description="how touching particles are told apart; 'mean-shift' is the paper's"
     )
+    seeds: Literal["bins", "centroids"] = Field(
+        "bins",
+        description="mean-shift: 'centroids' of components, which are the paper's, split none; 'bins' adds others",
+    )
+    cluster_centers: Literal["modes", "means"] = Field(
+        "modes", description="mean-shift: a centre is where it ended, or the plain mean of its cluster's voxels"
+    )
     bandwidth: float = Field(
         60.0, gt=0, description="A; radius of the mean-shift kernel and of the core that is scored"
     )
@@ -58,6 +65,9 @@ class DetectSettings(SharedSettings):
     neck: float = Field(0.6, gt=0, le=1, description="watershed: a pass below this part of the lower maximum splits")
     smoothing: float = Field(0.5, ge=0, description="watershed: voxels; Gaussian over the distances")
     subtomogram: int = Field(32, ge=8, le=256, description="side in voxels of what the classifier sees")
+    too_close: Literal["better", "none"] = Field(
+        "better", description="of picks closer than minimum_distance the better one stays, or none does"
+    )
     voting: Literal["probability", "majority"] = Field("probability", description="'majority' is the paper's")
     per_class: bool = Field(False, description="one-stage methods: tell particles apart among voxels of one class")
     batch: int = Field(4, ge=1, description="subtomograms at a time")

@@ -13,9 +13,11 @@ half turns about the tilt axis, Adam with a rate of 1e-4. What the papers leave 
 - "applying a 180 degree rotation to each training example": turned or not, with a chance of one half each;
 - iterations in 2020: 25,000, as it trained for 50 h, and 6000 took 12 h in 2018 (on another GPU);
 - "a Dice loss [21]" (2020): that reference, Sudre et al. (2017), proposes the generalised one, whose classes are
-  weighted by 1 / volume^2 (`losses.generalised_dice`). Read as the plain one, the mean of the classes' own losses;
-- which classes it is averaged over: all, background included; sums over the batch, so that a class which is not in the
-  batch counts as missed by whatever probability it is given;
+  weighted by 1 / volume^2 (`losses.generalised_dice`). Read as the plain one, the mean of the classes' own losses: the
+  section says Dice and not generalised Dice, as 3.5 does, and the authors' program, which it names, adds up the
+  classes' plain losses (deepfinder/losses.py, Tversky's with alpha = beta = 1/2, background included);
+- which classes it is averaged over: all, background included, as there; sums over the batch, so that a class which is
+  not in the batch counts as missed by whatever probability it is given;
 - "adapted for large datasets with unbalanced classes": nothing is said of how, so nothing is done;
 - targets: the simulated class masks; section 2.2's pasted averages are for data without them;
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram;
@@ -29,9 +31,11 @@ PAPER_DETECTION is 2020's, made for models of preset 'shrec20': mean-shift among
 names the cluster; small ones are dropped. 2018's (mean-shift over all labels, the most frequent label wins) is
 per_class=False. A voxel is foreground where 1 - P(background) is above 0.5 (by default what validation chose), nearly
 the same as a most probable class that is not the background. Bandwidth and least cluster are not given (60 A and 30
-voxels here; smaller components go before the clustering), nor where mean-shift begins (as in `methods.ms_d`). Otherwise
-than in 2018 ("uniformly averaging the coordinates of cluster voxels") a centre is the cluster's mode, the mean of the
-voxels within the bandwidth of it. Sections without specimen are left out, as in 2020. The order of picks is that of
+voxels here; smaller components go before the clustering), nor where mean-shift begins: here at the components'
+centroids (by faces, weighted with the probability) and, as one seed cannot split touching particles, at the well-filled
+bins of components larger than the kernel; at a voxel of each cube of a component with nothing within a bandwidth of its
+centroid. A cluster is the voxels nearest to a mode, its centre the plain mean of them, as in 2018 ("uniformly averaging
+the coordinates of cluster voxels"). Sections without specimen are left out, as in 2020. The order of picks is that of
 their confidence, which neither paper has. The defaults split by watershed in all foreground, with centroids weighted by
 probability, and vote by probability.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a higher rate that falls as a cosine,
@@ -96,7 +100,7 @@ TINY: dict[str, dict[str, Any]] = {
 DETECTION: dict[str, Any] = {"halo": 24}
 DETECTION_SETTINGS = DetectSettings
 PAPER_DETECTION: dict[str, Any] = {
-    "split": "mean-shift", "voting": "majority", "per_class": True, "threshold": 0.5
+    "split": "mean-shift", "cluster_centers": "means", "voting": "majority", "per_class": True, "threshold": 0.5
 }  # fmt: skip
 """Settings of `detect` as in SHREC'20; the defaults split by watershed over all foreground."""
 

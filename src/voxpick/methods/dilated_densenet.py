@@ -7,8 +7,10 @@ It differs from 3D-DenseNet in the dilations of the four layers of a block, 1, 2
 presets and detection are in methods/densenet.py, with all that the paper leaves open or that we do otherwise. In short:
 Adam at 0.1 with batch 64 and a warm-up, divided by 10 every ten of 30 epochs, is the paper's; a warm-up of five epochs
 (of its reference [20]), cross-entropy, an output for the background that is shown no example, mean 0 and deviation 1 a
-tomogram, particles drawn at random and the weights that validate best are our readings; nothing is augmented. The
-network: networks/densenet.py. Class activation maps (section 2.3): detect/activation.py, `voxpick cam`.
+tomogram, particles drawn at random and the weights that validate best are our readings; nothing is augmented. Not the
+paper's are one amplitude spectrum for all tomograms, bfloat16 in the convolutions where the processor gains from it,
+and one device instead of two. The network: networks/densenet.py. Class activation maps (section 2.3):
+detect/activation.py, `voxpick cam`.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ Adam 1e-3, patches of 104^3. What the paper leaves open:
   that validation chose), the most common class each; centroids weighted with the probability; the least size: 30
   voxels, as the paper gives none; sections without specimen are left out;
 - the order of picks is that of their confidence, which the paper does not have;
-- test patches: the paper's of 104^3 do not overlap; our tiles have up to 176^3 voxels and overlap by 32, less than the
-  51 voxels that the network sees to each side (tile=104 and halo=0: none overlap, of at most 104^3 voxels);
+- test patches: the paper's of 104^3 do not overlap. PAPER_DETECTION takes tiles of at most so many voxels, in the shape
+  that covers the specimen with the fewest, and none overlap; the default tiles have up to 176^3 voxels and overlap by
+  32, less than the 51 voxels that the network sees to each side;
 - bfloat16 where the processor gains from it. Denoised volumes are kept as float16.
 The preset 'minutes' fits a time budget on a CPU: fewer filters, smaller patches, a rate that falls as a cosine, a
 moving average of the weights, clipped gradients, half turns. Its U-Net adds the cross-entropy to generalised Dice,
@@ -134,6 +135,9 @@ TINY: dict[str, dict[str, Any]] = {
 
 DETECTION_SETTINGS = DetectSettings
 DETECTION: dict[str, Any] = {"split": "components", "voting": "majority", "minimum_size": 30, "threshold": 0.5}
+"""Settings of `detect` as in section 3.5, but for the tiles."""
+
+PAPER_DETECTION: dict[str, Any] = {**DETECTION, "tile": 104, "halo": 0}
 """Settings of `detect` as in section 3.5."""
 
 

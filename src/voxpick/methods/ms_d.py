@@ -20,14 +20,15 @@ paper leaves open:
   probability) on the middle of the tomogram kept out, at the best of some thresholds;
 - bfloat16 where the processor gains from it.
 PAPER_DETECTION: mean-shift over all labelled voxels, seeded by the centroids of connected components (by faces,
-weighted with the probability; and by well-filled bins of components larger than the kernel, as one centroid cannot
-split touching particles; a component with nothing within a bandwidth of its centroid gets one voxel of each cube of
-that side instead); the most frequent label names a cluster, whose centre is its mode. A voxel is foreground
-where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least
-cluster (30 voxels; smaller components go before the clustering) are not given. Otherwise than in the paper, whose cubes
-of 64^3 are those of detection too, tiles have up to 176^3 voxels and overlap, and sections without specimen are left
+weighted with the probability; a component with nothing within a bandwidth of its centroid begins at its voxel nearest
+to it), which may merge particles and splits none that touch; seeds = bins, the default without --paper, adds seeds of
+ours (docs/decisions/0003). The most frequent label names a cluster, whose centre is its mode. A voxel is foreground
+where 1 - P(background) is above 0.5 (by default what validation chose). Bandwidth (60 A) and least cluster (30 voxels;
+smaller components go before the clustering) are not given, nor whether the cubes of 64^3 overlap: tiles have at most so
+many voxels, in the shape that covers the specimen with the fewest, and none overlap. Sections without specimen are left
 out. A voxel's label is its most probable particle class. The order of picks is that of their confidence, which the
-paper does not have. The defaults split by watershed and vote by probability.
+paper does not have. The defaults take tiles of up to 176^3 voxels that overlap by 32, split by watershed and vote by
+probability.
 The preset 'minutes' fits a time budget: batch 1, a higher rate that falls as a cosine, clipped gradients, a moving
 average of the weights, half turns, changes of contrast and brightness, half of the patches around a particle, focal
 loss (gamma 1) with less weight on background. Training starts at P(background) = 0.9 instead of even odds.
@@ -83,7 +84,8 @@ TINY: dict[str, dict[str, Any]] = {
 
 DETECTION_SETTINGS = DetectSettings
 PAPER_DETECTION: dict[str, Any] = {
-    "split": "mean-shift", "voting": "majority", "per_class": False, "threshold": 0.5
+    "tile": 64, "halo": 0, "split": "mean-shift", "seeds": "centroids", "voting": "majority", "per_class": False,
+    "threshold": 0.5,
 }  # fmt: skip
 """Settings of `detect` as in section 3.1."""
 

@@ -13,8 +13,11 @@ What the paper leaves open, or we do otherwise:
   change the handedness; 'minutes' does those that leave the wedge where it is;
 - "not closer than 16 grid units to any proteins" is read as the distance from their centres; background is drawn anew
   each time (after 1000 draws that were too near, the farthest of them is taken) and reaches 32 voxels into the vacuum;
-- the organisers' box sizes are not at hand: the mean side of the boxes that hold each particle's voxels in the training
-  data is stored with the model, as are the class ratios; of a stream of specimens those of the last ones in memory;
+- "the box size of each target protein was provided by the organizers", which the paper does not print: the mean side
+  of the boxes that hold each particle's voxels in the training data is stored with the model, as are the class ratios;
+  of a stream of specimens those of the last ones in memory. The voxels are those of occupancy_mask.mrc. Every model
+  folder has the boxes as well (occupancy_bbox.mrc), but boxes overlap and a voxel there names one particle, so that
+  they are cut short by their neighbours where particles touch; in our own simulations the two agree elsewhere;
 - "the majority of the assigned labels" is read as the most frequent particle label, not more than half of all;
   background is not among them, and a tie lets a label stand. Counting background (background_votes) drops all but the
   smallest classes: boxes are as large as the protein and labels agree near its centre alone;
@@ -25,7 +28,8 @@ What the paper leaves open, or we do otherwise:
 - N: the class ratio times the number of particles that the training data have on an area as large, less where a thinner
   part is searched;
 - boxes with a particle are drawn at random, as many an epoch as there are particles; the paper may have shown each
-  once. Of its two numbers of boxes only the ratio is set: 23,350 is what its nine tomograms hold;
+  once. Of its two numbers of boxes only the ratio is set: 23,350 is taken to be what its nine tomograms of 2400 to 2800
+  particles hold, which the section does not say;
 - the confidence of a pick, which the paper does not have, is its count as a share of the places in the box;
 - intensities, amplitude spectra and bfloat16: as in `methods.ms_d`; sections without specimen are left out;
 - which weights are taken: those that validate best, every 60 minutes, by this detection, which has no threshold.
@@ -33,8 +37,9 @@ The preset 'minutes' departs from the paper in what it shows the network. The pa
 nothing within 16 voxels, so that labels of all the places between them are arbitrary, and those are most of what a scan
 asks. Here boxes with a particle are up to 2 voxels off its centre, 0.4 of all boxes are background, and 0.6 of these
 lie around a particle, from 1.2 times half the side of its box (6 voxels at least) to 16 voxels from its centre, and as
-far from others (benchmarks/shrec20/resnet3d compares the two). It fits a time budget besides: a rate that falls as a
-cosine, a moving average of the weights, clipped gradients, every class equally often, contrast and brightness varied.
+far from others. The settings in benchmarks/shrec20/resnet3d compare the two; no results of them are committed. It fits
+a time budget besides: a rate that falls as a cosine, a moving average of the weights, clipped gradients, every class
+equally often, contrast and brightness varied.
 """
 
 from __future__ import annotations

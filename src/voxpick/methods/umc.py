@@ -12,9 +12,10 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 - how the two losses are added: with equal weights (option denoising_weight is the first one's); the grandmodel is
   brought to mean 0, deviation 1 and the tomogram's contrast for that (`train.denoising`), and voxels beyond it do not
   count.
-- 75 % overlap: patches lie anywhere, not on a grid; an epoch has as many as the grid of 16 voxels has on the
-  specimen (8,410 of 200 x 512 x 512 voxels; a whole tomogram of 512^3 has 24,389). They reach up to
-  16 voxels beyond the specimen, where the label is background.
+- 75 % overlap: patches lie on a grid of 16 voxels over the specimen (8,410 of 200 x 512 x 512 voxels; a whole tomogram
+  of 512^3 has 24,389), the last along each side moved back to its end. An epoch has as many, drawn at random; the paper
+  may have shown each once. By the option grid = false, as in 'minutes', they lie anywhere, up to 16 voxels beyond the
+  specimen, where the label is background.
 - random horizontal flips: y and x are mirrored, each with a chance of one half. One mirror alone changes the handedness
   of particles, which no real particle of the other hand matches; the paper's flips are what it did.
 - intensities: mean 0 and standard deviation 1 in the middle half of each side of a tomogram.
@@ -24,10 +25,11 @@ the grandmodel and Tversky loss with alpha 0.7 and beta 0.3 of the segmenting on
 - bfloat16 where the processor gains from it.
 Detection: connected components, by faces, of all voxels that are more likely a particle than not (P(background) < 0.5,
 or what validation chose; the class with the highest probability is nearly the same), those below 10 voxels or with a
-centroid less than 5 voxels from another's dropped, the most common class. Of two that are too close we keep the one
-with the better score; the paper may have dropped both. Centroids are weighted with the probability, sections without
-specimen are left out, and picks are listed by their confidence, which the paper does not have. Tiles have up to 176^3
-voxels and overlap by 32; the network sees 123 to each side.
+centroid less than 5 voxels from another's dropped, the most common class. Of two that are too close the one with the
+better score stays; PAPER_DETECTION drops both, as the section has it ("filtered out components that [...] have
+centroids less than 5 voxels away from another connected component"), those below 10 voxels first. Centroids are
+weighted with the probability, sections without specimen are left out, and picks are listed by their confidence, which
+the paper does not have. Tiles have up to 176^3 voxels and overlap by 32; the network sees 123 to each side.
 The preset 'minutes' fits a time budget: batch normalisation, small batches, a rate of 2e-3 that falls as a cosine, a
 moving average of the weights, clipped gradients, and half turns instead of mirrors. Its loss adds the cross-entropy to
 Tversky's, as a class that is absent from a small batch teaches the latter nothing; all voxels weigh alike there, so
@@ -58,8 +60,8 @@ from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
 __all__ = [
-    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PRESETS", "STAGES", "TINY", "TITLE", "create_model", "detect",
-    "train", "training_settings",
+    "DETECTION", "DETECTION_SETTINGS", "PAPER", "PAPER_DETECTION", "PRESETS", "STAGES", "TINY", "TITLE",
+    "create_model", "detect", "train", "training_settings",
 ]  # fmt: skip
 
 TITLE = "U-Net with two decoders: one denoises, one segments"
@@ -71,6 +73,9 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 """Of the settings' `options`: weights of false positives and negatives and of the losses' parts; patches."""
 
+KNOWN: dict[str, Any] = {**OPTIONS, "grid": False}
+"""All that `options` may hold; those of runs that were begun before there was a grid lack it."""
+
 SETTINGS: dict[str, Any] = {
     "method": "umc", "network": "umc", "loss": "tversky", "patch": 64, "options": OPTIONS, "intensity_scale": 0.0,
     "intensity_shift": 0.0,
@@ -80,7 +85,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "network_settings": {"filters": [16, 32, 64, 128, 256], "batch_norm": False}, "batch": 24, "epochs": 25,
         "learning_rate": 1e-3, "schedule": "step", "decay_epoch": 1_000_000, "turns": False, "gradient_clip": 0.0,
-        "validate_minutes": 60.0,
+        "validate_minutes": 60.0, "options": {**OPTIONS, "grid": True},
     },
     "minutes": {
         "network_settings": {"filters": [16, 32, 64, 128, 256], "batch_norm": True, "background": 0.9}, "batch": 2,
@@ -98,7 +103,10 @@ DETECTION_SETTINGS = DetectSettings
 DETECTION: dict[str, Any] = {
     "split": "components", "voting": "majority", "minimum_size": 10, "minimum_distance": 50.0, "threshold": 0.5,
 }  # fmt: skip
-"""Settings of `detect` as in section 3.6, on voxels of 10 A."""
+"""Settings of `detect` as in section 3.6, on voxels of 10 A, but that of two that are too close one stays."""
+
+PAPER_DETECTION: dict[str, Any] = {**DETECTION, "too_close": "none"}
+"""Settings of `detect` as in section 3.6."""
 
 
 def training_settings(stage: str, preset: str = "minutes", changes: dict[str, Any] | None = None) -> TrainSettings:
@@ -108,7 +116,7 @@ def training_settings(stage: str, preset: str = "minutes", changes: dict[str, An
     """
     require_stage(stage, STAGES, title="UMC")
     settings = preset_settings(stage, SETTINGS, PRESETS, preset, changes)
-    require_options(settings, OPTIONS)
+    require_options(settings, KNOWN)
     options = {**OPTIONS, **settings.options}
     if options["overlap"] >= 1:
         raise VoxpickError(f"umc: options.overlap is {options['overlap']:g}; it is a share of a patch's side, below 1")
@@ -157,10 +165,10 @@ def train(
     options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
     """
     require_voxel_size(volumes, model)
-    known = {**OPTIONS, **settings.options}
+    known = {**KNOWN, **settings.options}
     sampler = SpecimenPatches(
         volumes, size=settings.patch, overlap=known["overlap"], flips=known["flips"], touching=settings.touching,
-        augmentation=Augmentation.of(settings),
+        augmentation=Augmentation.of(settings), grid=known["grid"],
     )  # fmt: skip
     return fit(model.network, sampler, make_loss(settings), settings, **options)
 
@@ -170,6 +178,7 @@ def detect(
 ) -> Detection:
     """Scored, named picks, most confident first.
 
-    changes: settings of `detect.settings.DetectSettings`; DETECTION are the defaults. options: device and progress.
+    changes: settings of `detect.settings.DetectSettings`, such as PAPER_DETECTION; DETECTION are the defaults.
+    options: device and progress.
     """
     return detect_classes(volume, models, changes=changes, defaults=DETECTION, **options)

@@ -13,6 +13,7 @@ The preset 'paper' departs from it only where it says nothing or contradicts its
 - "decreased by ten times after 80 epochs" is read as once; the weights that validate best are kept: every 60 minutes,
   the localizer by its default detection (watershed) on the middle of the tomogram kept out, at the best of some
   thresholds, which detection then uses; the classifier by the names of 15 particles a class at their true centres;
+  the loss on these is logged with either, as in Fig. 5;
 - "cubic volumes cropped from the input tomogram": anywhere in the specimen, up to a quarter of a side beyond it, those
   beyond a face of the tomogram moved inside;
 - patch sides (64 for the localizer, 32 for the classifier), batch sizes (1 and 8), Adam's other constants (PyTorch's),
@@ -36,8 +37,9 @@ PAPER_DETECTION are the steps of section 2.1. What the paper leaves open, or we 
 - components are of voxels that share a face;
 - mean-shift: a flat kernel over all foreground voxels alike; a voxel belongs to the nearest mode, which is the centre;
   components' centroids, the seeds, are weighted with the probability;
-- further seeds: well-filled bins of components larger than the kernel, as one centroid cannot split touching particles;
-  a component with nothing within a bandwidth of its centroid gets one voxel of each cube of that side instead;
+- with one seed a component, as the paper has it, mean-shift may merge particles and splits none that touch; seeds =
+  bins, the default of `detect` without --paper, adds seeds of ours (docs/decisions/0003);
+- a component with nothing within a bandwidth of its centroid, such as a ring, begins at its voxel nearest to it;
 - a component longer than the tiles' overlap would be incomplete in every tile; it is kept as the cropped tiles have it;
 - "extract them from the segmentation maps" (2.1.2) is read as subtomograms of the tomogram, which the second network
   then segments;
@@ -116,7 +118,7 @@ DETECTION: dict[str, Any] = {"halo": 8}
 """Settings of `detect`: what lies further off hardly counts for these networks (docs/speed.md, what the halo costs)."""
 
 PAPER_DETECTION: dict[str, Any] = {
-    "merge": "border", "halo": 16, "opening": 1, "split": "mean-shift", "voting": "majority"
+    "merge": "border", "halo": 16, "opening": 1, "split": "mean-shift", "seeds": "centroids", "voting": "majority"
 }  # fmt: skip
 """Settings of `detect` as in section 2.1; the defaults split by watershed and vote by probability."""
 

@@ -18,6 +18,8 @@ Where the papers are silent or ambiguous:
 - the numbers of filters stand in Fig. 4 alone; read as 32, 48 and 64 from the highest resolution to the lowest;
 - up-convolution ("trained and non-linear up-sampling") is read as a transposed convolution of 2x2x2 with stride 2 and
   a ReLU, which keeps the number of filters of the lower stage; "only 3x3x3 filters" is read as the other layers;
+- the output layer is 1x1x1, one score a class and voxel, as in Ronneberger et al., though "only 3x3x3" might mean it
+  too;
 - initialisation: normal, variance 2 / fan-in (He), zero biases, a small output layer so that training starts at even
   odds, or at P(background) = `background` where that is given. The softmax is left to the loss and to the detector.
 Batch normalisation (`norm`) stands between convolution and ReLU and folds away for inference (networks/folding.py).

@@ -58,34 +58,30 @@ class SpecimenPatches:
 
     Cubes lie anywhere within the tomogram, at most a quarter beyond the first and last section of the class mask. The
     density is NaN beyond the class mask, where it is not known, and the label 0.
-    overlap: an epoch has as many cubes as a grid on which neighbours share this part of their side.
+    overlap: an epoch has as many cubes as a grid on which neighbours share this part of their side. grid: they lie on
+    it, within the class mask as far as they fit, the last along each side moved back to its end.
     flips: mirror y and x, each with a chance of one half, besides what `augmentation` does.
     """
 
     def __init__(
         self, volumes: Sequence[TrainingVolume], *, size: int, overlap: float, flips: bool, touching: str,
-        augmentation: Augmentation,
+        augmentation: Augmentation, grid: bool = False,
     ) -> None:  # fmt: skip
         self.volumes, self.clean = volumes, _specimens(volumes)
         self.size, self.flips, self.touching, self.augmentation = size, flips, touching, augmentation
-        stride = max(1, round(size * (1 - overlap)))
-        counts = [
-            np.prod([1 + -(-max(n - size, 0) // stride) for n in volume.class_mask.shape], dtype=np.int64)
-            for volume in volumes
-        ]
-        self.epoch = int(sum(counts))
-        self.share = voxel_shares(volumes)
+        self.stride = max(1, round(size * (1 - overlap)))
+        self.counts = np.array(
+            [[1 + -(-max(n - size, 0) // self.stride) for n in volume.class_mask.shape] for volume in volumes]
+        )
+        places = self.counts.prod(axis=1)
+        self.epoch, self.grid = int(places.sum()), grid
+        self.share = places / places.sum() if grid else voxel_shares(volumes)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One augmented image float32 [z, y, x] and its targets float32 (2, z, y, x)."""
         index = int(rng.choice(len(self.volumes), p=self.share))
         volume, window = self.volumes[index], (self.size,) * 3
-        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
-        low, high = np.zeros(3, dtype=np.int64), room.copy()
-        low[0] = np.clip(volume.z_offset - self.size // 4, 0, room[0])
-        below = volume.z_offset + volume.class_mask.shape[0] - (self.size - self.size // 4)
-        high[0] = np.clip(below, low[0], room[0])
-        start = rng.integers(low, high + 1)
+        start = self._on_grid(index, rng) if self.grid else self._anywhere(index, rng)
         targets = np.stack(
             [
                 volume.labels(start.tolist(), window, touching=self.touching).astype(np.float32),
@@ -98,6 +94,22 @@ class SpecimenPatches:
             axes = tuple(axis for axis in (1, 2) if rng.random() < 0.5)
             image, targets = np.flip(image, axes), np.flip(targets, axes)
         return np.ascontiguousarray(image), np.ascontiguousarray(np.moveaxis(targets, -1, 0))
+
+    def _on_grid(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """First voxel (3,) of a cube of the grid."""
+        volume = self.volumes[index]
+        last = np.maximum(np.array(volume.class_mask.shape) - self.size, 0)
+        start = np.minimum(rng.integers(self.counts[index]) * self.stride, last) + [volume.z_offset, 0, 0]
+        return np.array(volume.moved_inside(start, self.size))
+
+    def _anywhere(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        volume = self.volumes[index]
+        room = np.maximum(np.array(volume.tomogram.shape) - self.size, 0)
+        low, high = np.zeros(3, dtype=np.int64), room.copy()
+        low[0] = np.clip(volume.z_offset - self.size // 4, 0, room[0])
+        below = volume.z_offset + volume.class_mask.shape[0] - (self.size - self.size // 4)
+        high[0] = np.clip(below, low[0], room[0])
+        return rng.integers(low, high + 1)
 
 
 class SlicePatches:

@@ -25,7 +25,7 @@ from voxpick.train.schedules import Budget, budget, learning_rate
 from voxpick.train.settings import TrainSettings
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-Validate = Callable[[torch.nn.Module], dict[str, float]]
+Validate = Callable[[torch.nn.Module, Loss], dict[str, float]]
 
 ADJUSTABLE = {"minutes", "log_steps", "validate_minutes", "validate_steps", "checkpoint_seconds"}
 """Settings that may change when a run is resumed."""
@@ -63,12 +63,13 @@ def fit(
 ) -> Fitted:
     """Train `network` in place with Adam until the budget is spent or stop() says so.
 
-    loss(logits (b, classes, z, y, x), labels (b, z, y, x)). validate(network) returns numbers, among them 'score',
-    the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the end and
-    when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run gives the
-    same weights, bit for bit, as one that was not interrupted, on a CPU with the same number of threads (on a GPU sums
-    have no fixed order); where weights are chosen by validation, that needs validate_steps, as validate_minutes goes by
-    the clock. A run that is resumed without validate gives up what an earlier validation held for its best weights.
+    loss(logits (b, classes, z, y, x), labels (b, z, y, x)). validate(network, loss) returns numbers, among them
+    'score', the larger the better; the best weights are kept. log takes one row a call, save a checkpoint (also at the
+    end and when stopped), resume such a checkpoint. With a budget in steps or epochs an interrupted and resumed run
+    gives the same weights, bit for bit, as one that was not interrupted, on a CPU with the same number of threads (on a
+    GPU sums have no fixed order); where weights are chosen by validation, that needs validate_steps, as
+    validate_minutes goes by the clock. A run that is resumed without validate gives up what an earlier validation held
+    for its best weights.
     Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
     """
     keep_freed_memory()
@@ -91,7 +92,7 @@ def fit(
             return
         _settle(trainee, sampler, settings, device)
         if validate is not None:
-            _validate(validate, trainee.learned, state, log)
+            _validate(validate, trainee.learned, loss, state, log)
             state.minutes = state.validated_minutes = (time.monotonic() - started) / 60
 
     with Batches(sampler, trainee.rng, batch=settings.batch, device=device) as batches:
@@ -217,13 +218,14 @@ def set_compute_dtype(network: torch.nn.Module, dtype: str, device: torch.device
 
 
 def _validate(
-    validate: Validate, network: torch.nn.Module, state: Progress, log: Callable[[dict[str, float]], None] | None
-) -> None:
+    validate: Validate, network: torch.nn.Module, loss: Loss, state: Progress,
+    log: Callable[[dict[str, float]], None] | None,
+) -> None:  # fmt: skip
     """Validate and keep the best weights; of equal scores the later one."""
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        numbers = validate(network)
+        numbers = validate(network, loss)
     network.train(was_training)
     if "score" not in numbers:
         raise VoxpickError(f"the validation gave {sorted(numbers)} but no 'score'")
