@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
 
 HERE = Path(__file__).resolve().parent
@@ -33,11 +34,17 @@ def main() -> None:
     PAGE.write_text(text)
 
 
+def made_on(result: dict[str, Any]) -> str:
+    """Machine and commit of a run."""
+    machine = result["machine"]
+    return f"{machine['processor']}, commit {commit_in_words(machine['commit'])}"
+
+
 def averaging_table(result: dict[str, Any]) -> list[str]:
     """A line for each class and start."""
     lines = [
         f"{len(result['data'])} specimens of {_size(result['data'][0])}, SNR setting {result['data'][0]['snr']}, "
-        f"{result['iterations']} iterations, {result['machine']['processor']}, commit {result['machine']['commit']}, "
+        f"{result['iterations']} iterations, {made_on(result)}, "
         "one thread.",
         "",
         "| class | start | particles | half maps, A at 0.143 | at 0.5 | just beyond | with the density, A at 0.5 | s |",
@@ -73,7 +80,7 @@ def masks_table(result: dict[str, Any]) -> list[str]:
     lines = [
         f"{len(result['training'])} training specimens of {_size(result['training'][0])}, one to choose the threshold, "
         f"{len(result['test'])} held out; {result['steps']} steps each, seed {', '.join(map(str, seeds))}; "
-        f"{result['machine']['processor']}, commit {result['machine']['commit']}.",
+        f"{made_on(result)}.",
         "",
         "| training masks | voxels marked | of them right | true ones found | localisation F1 | mean class F1 | "
         + " | ".join(f"{group} classes" for group in SHREC20_SIZE_GROUPS)
@@ -100,7 +107,7 @@ def parts_table(result: dict[str, Any]) -> list[str]:
     lines = [
         f"{result['class']} in {len(result['data'])} specimens of {_size(result['data'][0])}, SNR setting "
         f"{result['data'][0]['snr']}, each picking without {result['missed']:.0%} of the truth, commit "
-        f"{result['machine']['commit']}.",
+        f"{commit_in_words(result['machine']['commit'])}.",
         "",
         "| part | picks | true ones | averaged | half maps, A at 0.143 | at 0.5 | just beyond |",
         "|---|---:|---:|---:|---:|---:|---:|",

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.benchmark.published import CLASS_COLUMNS, SHREC20_TABLE3, SHREC20_TABLE4, TABLE3_COLUMNS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"
@@ -48,7 +49,7 @@ def _run(name: str, run: dict[str, Any]) -> list[str]:
         f"{run['picks_a_class']} picks and {run['candidates_a_class']} candidates a class, {run['rotations']} "
         f"orientations.{''.join(f' {key}: {value}.' for key, value in changed.items())} "
         f"{sum(one['seconds'] for one in run['candidates'].values()) / 60:.0f} minutes with {run['threads']} "
-        f"thread(s) on {run['machine']['processor']}, commit {run['machine']['commit']}.\n",
+        f"thread(s) on {run['machine']['processor']}, commit {commit_in_words(run['machine']['commit'])}.\n",
         "| | recall | precision | F1 | AD |\n|---|---:|---:|---:|---:|",
         f"| ours | {table3['recall']:.3f} | {table3['precision']:.3f} | {table3['F1']:.3f} | {table3['AD']:.2f} |",
         f"| published, Table 3 | {published['recall']:.3f} | {published['precision']:.3f} | {published['F1']:.3f} | "

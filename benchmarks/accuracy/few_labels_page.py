@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "few-labels.md"
 COLUMNS = {"recall": "recall", "f1": "F1", "best_f1": "best F1", "mean_class_f1": "mean class F1"}
@@ -52,7 +54,7 @@ def section(result: dict[str, Any]) -> list[str]:
         "",
         f"{', '.join(result['classes'])}; {settings['steps']} steps of each stage, a shell of {settings['shell']:g} A,",
         f"tomograms to label in: {len(settings['training'])}, to score on: {tests}, seeds:",
-        f"{', '.join(map(str, settings['seeds']))}. {found['processor']}, commit {found['commit']}.",
+        f"{', '.join(map(str, settings['seeds']))}. {found['processor']}, commit {commit_in_words(found['commit'])}.",
         "",
     ]
     starts = list(dict.fromkeys(row["start"] for row in result["rows"]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.io.model import builtin_models
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +69,7 @@ def page(result: dict[str, Any]) -> list[str]:
     for what, reason in result.get("skipped", {}).items():
         lines += [f"Not measured: {what}, as {reason}.", ""]
     found = result["machine"]
-    made = f"measured on {result['device']}, {found['processor']}, commit {found['commit']}"
+    made = f"measured on {result['device']}, {found['processor']}, commit {commit_in_words(found['commit'])}"
     lines.append(f"Where nothing else is said: {made}.")
     return lines
 
@@ -81,7 +82,7 @@ def _table(name: str, card: dict[str, Any], rows: list[dict[str, Any]]) -> list[
         keys += ("f1_unmatched", "mean_class_f1_unmatched")
     about = f"Method {card['method']}, file {card['file']}, SHA-256 {card['sha256']}..."
     if found := card.get("machine"):
-        about += f" Measured earlier, on {found['processor']}, commit {found['commit']}."
+        about += f" Measured earlier, on {found['processor']}, commit {commit_in_words(found['commit'])}."
     lines = [f"## {name}", "", about, ""]
     shipped = builtin_models().get(name)
     if shipped is not None and hashlib.sha256(shipped.read_bytes()).hexdigest()[:16] != card["sha256"]:

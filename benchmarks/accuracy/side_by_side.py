@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.cli.zoo_scores import summary, tested
 from voxpick.io.atomic import write_text
 from voxpick.io.model import builtin_models, load_models
@@ -72,7 +73,8 @@ def _minutes(provenance: dict[str, Any]) -> float:
 
 def page(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The lines of the page."""
-    machines = sorted({f"{row['machine']['processor']}, commit {row['machine']['commit']}" for row in rows})
+    found = [row["machine"] for row in rows]
+    machines = sorted({f"{each['processor']}, commit {commit_in_words(each['commit'])}" for each in found})
     lines = [
         "# The zoo, side by side",
         "",

@@ -26,8 +26,8 @@ sys.path.insert(0, str(FOLDER.parent / "speed"))
 from record import machine  # noqa: E402
 
 from voxpick.benchmark.completed import complete  # noqa: E402
-from voxpick.benchmark.machine import together  # noqa: E402
-from voxpick.benchmark.settings import Claim, load_settings  # noqa: E402
+from voxpick.benchmark.machine import commit_in_words, together  # noqa: E402
+from voxpick.benchmark.settings import Settings, load_settings  # noqa: E402
 from voxpick.benchmark.writing import remarks_on, tables_to_markdown  # noqa: E402
 
 
@@ -46,21 +46,41 @@ def main() -> None:
             earlier = json.loads(file.read_text())
             join(kept, {**earlier, "tables": complete(earlier["tables"])})
         file.write_text(json.dumps(kept, indent=1) + "\n")
-    tables = complete(kept["tables"], claims_of(options.name))
+    settings = settings_of(options.name)
+    tables = complete(kept["tables"], settings.benchmark.claims if settings else [])
     text = tables_to_markdown(kept["title"], tables, remarks_on(kept), kept["confusion"])
     title, _, rest = text.partition("\n")
     remarks = FOLDER / f"{options.name}.md"
     said = remarks.read_text().strip() if remarks.is_file() else ""
-    parts = [title, when(kept), said, made_with(kept), rest.strip()]
+    made = made_with(kept, command(options.name, settings, kept["minutes"]))
+    parts = [title, when(kept), said, made, rest.strip()]
     suffix = "" if options.name == "replica" else f"-{options.name}"
     page = FOLDER.parents[1] / "docs" / f"benchmark{suffix}.md"
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
-def claims_of(name: str) -> list[Claim]:
-    """Of the settings folder, with what the papers print of them now; none where there is no such folder."""
+def settings_of(name: str) -> Settings | None:
+    """Of the settings folder, with what the papers print of its claims now; None where there is no such folder."""
     folder = FOLDER / name
-    return load_settings(folder).benchmark.claims if folder.is_dir() else []
+    return load_settings(folder) if folder.is_dir() else None
+
+
+def command(name: str, settings: Settings | None, minutes: dict[str, float]) -> str:
+    """What was run, in words: with the minutes of each entry where these are not those of the settings, and the entries
+    of the settings that there is nothing of.
+
+    Empty where no one command gives these minutes, as after --join.
+    """
+    if settings is None:
+        return ""
+    given, trained = settings.benchmark.minutes, {value for value in minutes.values() if value}
+    own = trained - {given} if given is not None else set()
+    if own and len(trained) > 1:
+        return ""
+    option = f" --minutes {own.pop():g}" if own else ""
+    lacking = [entry for entry in settings.entries if entry not in minutes]
+    without = f", without {', '.join(lacking)}," if lacking else ""
+    return f"`voxpick benchmark shrec20 benchmarks/shrec20/{name}{option} --output OUTPUT`{without}"
 
 
 def read(output: Path) -> dict:
@@ -134,16 +154,17 @@ def minutes_of(results: dict[str, dict]) -> dict[str, float]:
     }
 
 
-def made_with(kept: dict) -> str:
-    """One sentence: machine, torch, minutes."""
+def made_with(kept: dict, run: str) -> str:
+    """One sentence: machine, torch, minutes; and the command that was run, where it is known."""
     found, versions = kept["machine"], kept["machine"]["versions"]
     trained = [value for value in kept["minutes"].values() if value]
     least, most = (f"{pick(trained):.0f}" for pick in (min, max)) if trained else ("0", "0")
     span = least if least == most else f"{least} to {most}"
     training = f"each entry was trained for {span} minutes" if trained else "nothing was trained"
     gpus = f"{found['gpus']}, " if "gpus" in found else ""
+    of = f" of {run}" if run else ""
     return (
-        f"Made by `python benchmarks/shrec20/page.py` from a run on {found['processor']}, {found['cores']} cores, "
+        f"Made by `python benchmarks/shrec20/page.py` from a run{of} on {found['processor']}, {found['cores']} cores, "
         f"{gpus}torch {versions['torch']}; {training}."
     )
 
@@ -154,7 +175,8 @@ def when(kept: dict) -> str:
     if found.get("of") == "run":
         of = f"were measured at {commit_of(kept)}{f', {days}' if days else ''}"
     else:
-        of = f"were kept {days + ' ' if days else ''}at commit {found['commit']}, of that code or a little older"
+        at = f"{days + ' ' if days else ''}at commit {commit_in_words(found['commit'])}"
+        of = f"were kept {at}, of that code or a little older"
     return f"**The numbers of 'this run' {of}; what has changed in the package since is not in them.**"
 
 
@@ -167,7 +189,7 @@ def days_of(kept: dict) -> list[str]:
 def commit_of(kept: dict) -> str:
     """Of the run; of the page where the run's is not known."""
     found = kept["machine"]
-    commit = f"commit {found['commit'] or 'unknown'}"
+    commit = f"commit {commit_in_words(found['commit'])}"
     return commit if found.get("of") == "run" else f"page written at {commit}"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from record import QUIET
 
+from voxpick.benchmark.machine import DIRTY, commit_in_words
+
 FOLDER = Path(__file__).resolve().parent
 ACCURACY = FOLDER.parent / "accuracy"
 PAGE = FOLDER.parents[1] / "docs" / "speed.md"
@@ -157,9 +159,9 @@ def _machine(machine: dict[str, Any]) -> str:
         load = f", load {machine['load_before']}"
     cores = f", {machine['cores']} cores" if "cores" in machine else ""
     sets = f" ({machine['instructions']})" if "instructions" in machine else ""
-    return (
-        f"{machine.get('processor') or machine.get('cpu')}{sets}{cores}{load}; {named}; commit {machine['commit'][:7]}."
-    )
+    commit = machine["commit"].removesuffix(DIRTY)
+    told = commit_in_words(machine["commit"].replace(commit, commit[:7]))
+    return f"{machine.get('processor') or machine.get('cpu')}{sets}{cores}{load}; {named}; commit {told}."
 
 
 def _as_row(entry: dict[str, Any]) -> dict[str, Any]:

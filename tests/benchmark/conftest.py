@@ -14,7 +14,7 @@ from voxpick.benchmark.runner import Runner
 from voxpick.benchmark.settings import load_settings
 from voxpick.errors import VoxpickError
 
-KNOWN = ("threshold", "split", "classes", "subtomogram")
+KNOWN = ("threshold", "split", "classes", "subtomogram", "tilt_range")
 
 
 def check_detection(changes, named):
@@ -28,7 +28,8 @@ METHODS = {
     "vp-detector": Ability(("localizer", "classifier"), check_detection=check_detection),
     "umc": Ability(("segmenter",), check_detection=check_detection, paper_detection=False),
     "densenet": Ability(("classifier",), finds=False, check_detection=check_detection),
-    "template": Ability((), check_detection=check_detection, paper_detection=False),
+    "yopo": Ability(("classifier",), check_detection=check_detection),
+    "template": Ability((), check_detection=check_detection, paper_detection=False, tilt_range=(-60.0, 60.0)),
     "blobs": Ability((), names=False, check_detection=check_detection, paper_detection=False),
 }
 

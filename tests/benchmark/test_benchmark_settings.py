@@ -12,7 +12,7 @@ from voxpick.benchmark.plan import check, described, stage_minutes, stages_to_tr
 from voxpick.benchmark.settings import load_settings, model_file
 from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
-from voxpick.io.model import builtin_models
+from voxpick.io.model import builtin_models, load_models, save_models
 from voxpick.io.mrc import write_mrc
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "shrec20"
@@ -72,8 +72,12 @@ def test_refused_entries(bench, entry, complaint):
     ({"one": {"method": "densenet", "classifier": "vp"}, **VP}, "nothing to train here"),
     ({"one": {"method": "template", "changes": {"localizer": {}}}}, "no stage 'localizer' to train"),
     ({"one": {"method": "template", "model": "a.pt"}}, "template learns nothing"),
-    ({"one": {"method": "template", "classifier": "vp"}, **VP}, "template learns nothing"),
-    ({"one": {"method": "densenet", "localizer": "tm"}, "tm": {"method": "template"}}, "template learns nothing"),
+    ({"one": {"method": "template", "localizer": "vp"}, **VP}, "template learns nothing"),
+    ({"one": {"method": "umc", "model_of": "tm"}, "tm": {"method": "template"}}, "'tm' finds without a model"),
+    ({"one": {"method": "umc", "localizer": "vp"}, **VP}, "umc has no classifier to train"),
+    ({"one": {"method": "umc", "classifier": "tm"}, "tm": {"method": "template"}}, "'tm' has no classifier"),
+    ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "bogus"}}, r"two\.yaml: unknown method 'bogus'"),
+    ({"one": {"method": "densenet", "localizer": "two"}, "two": {"method": "yopo"}}, "trained for all 10 minutes"),
     ({"one": {"method": "umc", "detection": {"tresh": 0.5}}}, r"one\.yaml: detection: tresh: unknown"),
     ({"one": {"method": "umc", "detection": {"subtomogram": 8}}}, "subtomogram: unknown"),
     ({"one": {"method": "umc", "paper_detection": True}}, "umc has no steps beside its usual ones"),
@@ -82,7 +86,7 @@ def test_refused_entries(bench, entry, complaint):
     ({"one": {"method": "umc", "changes": {"segmenter": {"stream": {"pool": 2}}}}}, "stream is no change"),
     ({"one": {"method": "umc", "changes": {"segmenter": {"stage": "x"}}}}, "stage is no change"),
     ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc", "classifier": "one"}}, "need each other"),
-    ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc"}}, "'two' trains no classifier"),
+    ({"one": {"method": "umc", "classifier": "two"}, "two": {"method": "umc"}}, "'two' has no classifier"),
 ])  # fmt: skip
 def test_refused_before_anything_runs(bench, entries, complaint):
     bench.settings(entries)
@@ -140,6 +144,42 @@ def test_a_model_is_found_from_the_settings_folder(bench):
             check(load_settings(bench.root / "settings"), abilities(), bench.root / "settings")
 
 
+def test_a_given_model_lends_its_classifier_where_it_has_one(bench):
+    """It was refused, as its entry trains none."""
+    (bench.root / "settings").mkdir()
+    parts = load_models(builtin_models()["vp-detector"])
+    save_models(bench.root / "settings" / "finds.pt", {"localizer": parts["localizer"]})
+    entries = {"shipped": {"method": "vp-detector", "model": "vp-detector"}}
+    entries["umc"] = {"method": "umc", "model": "umc", "classifier": "shipped"}
+    entries["tm"] = {"method": "tm-f", "classifier": "shipped", "detection": {"angular_step": 30, "subtomogram": 16}}
+    bench.settings(entries)
+    check(load_settings(bench.root / "settings"), abilities(), bench.root / "settings")
+    bench.settings({**entries, "shipped": {"method": "vp-detector", "model": "finds.pt"}})
+    with pytest.raises(VoxpickError, match=r"\.yaml: model .*finds\.pt: holds no classifier \(it has: localizer\)"):
+        check(load_settings(bench.root / "settings"), abilities(), bench.root / "settings")
+
+
+def test_what_a_finder_was_given_by_its_changes_counts(bench):
+    """A stage called 'classifier' finds where it is the only one: its minutes were not counted, nor any of changes."""
+    finder = {"method": "yopo", "changes": {"classifier": {"minutes": 4}}}
+    bench.settings({"yopo": finder, "named": {"method": "densenet", "localizer": "yopo"}})
+    settings = load_settings(bench.root / "settings")
+    check(settings, bench.methods, bench.root / "settings")
+    assert stage_minutes("named", settings, bench.methods) == {"classifier": 6}
+
+
+def test_borrowed_minutes_are_found_through_other_entries(bench):
+    entries = {**VP, "again": {"method": "vp-detector", "model_of": "vp"}}
+    entries["one"] = {"method": "densenet", "localizer": "again"}
+    entries["two"] = {"method": "densenet", "localizer": "one"}
+    entries["lent"] = {"method": "umc", "classifier": "again"}
+    bench.settings(entries)
+    settings = load_settings(bench.root / "settings")
+    check(settings, bench.methods, bench.root / "settings")
+    minutes = {name: stage_minutes(name, settings, bench.methods) for name in ("one", "two", "lent")}
+    assert minutes == {"one": {"classifier": 5}, "two": {"classifier": 5}, "lent": {"segmenter": 5}}
+
+
 def test_folders_of_one_specimen_are_refused(bench):
     for name in ("a", "b", "c"):
         folder = bench.root / name
@@ -159,6 +199,7 @@ def test_folders_of_one_specimen_are_refused(bench):
     "name, entries",
     [
         ("replica", 16),
+        ("zoo", 6),
         ("ablations", 10),
         ("robustness", 3),
         ("claims", 5),

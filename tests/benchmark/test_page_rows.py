@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from voxpick.benchmark.machine import gpus, machine, together
+from voxpick.benchmark import machine as machine_module
+from voxpick.benchmark.machine import commit_in_words, gpus, machine, together
 from voxpick.cli.benchmark import write_tables
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "shrec20" / "page.py"
@@ -99,8 +101,8 @@ def test_rows_of_an_earlier_run_say_when_it_was(bench, page, tmp_path):
     bench.settings({"b": {"method": "umc"}})
     write_tables(bench.runner())
     text = page(bench.root / "out", "--join")
-    commit = earlier["machine"]["commit"]
-    assert re.search(rf"\| a \| .* \| earlier run, commit {commit}, on 2025-01-02 \|", text)
+    made = re.escape(commit_in_words(earlier["machine"]["commit"]))
+    assert re.search(rf"\| a \| .* \| earlier run, commit {made}, on 2025-01-02 \|", text)
     assert re.search(r"\| b \| .* \| this run \|", text)
 
 
@@ -126,3 +128,57 @@ def test_gpus_are_named_without_torch(tmp_path, monkeypatch):
     assert gpus(tmp_path / "nowhere") == ""
     monkeypatch.setattr("voxpick.benchmark.machine.gpus", lambda: "1 x NVIDIA T4")
     assert machine()["gpus"] == "1 x NVIDIA T4"
+
+
+def test_a_commit_tells_of_changes_that_are_not_in_it(tmp_path, monkeypatch):
+    (package := tmp_path / "src" / "voxpick").mkdir(parents=True)
+    (scripts := tmp_path / "benchmarks" / "accuracy").mkdir(parents=True)
+    files = [package / "__init__.py", scripts / "letter.py", scripts / "letter.json"]
+    for file in files:
+        file.write_text("1")
+
+    def git(*words):
+        who = ["-c", "user.name=A", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    made = git("rev-parse", "--short", "HEAD").strip()
+    monkeypatch.setattr(machine_module, "PACKAGE", package)
+    found = machine_module.commit.__wrapped__
+    assert found() == made
+    (package / "new.py").write_text("untracked")
+    files[2].write_text("results are no code")
+    assert found() == made
+    for file in files[:2]:
+        file.write_text("2")
+        assert found() == f"{made}+"
+        file.write_text("1")
+    assert commit_in_words(f"{made}+ and a1b2c3") == f"{made} with uncommitted changes and a1b2c3"
+    assert commit_in_words(None) == "unknown"
+
+
+def test_the_page_names_the_command_with_the_minutes_that_were_given(bench, page, tmp_path):
+    """It said 60 minutes, as the settings do, of a run that had 8."""
+    entries = {"a": {"method": "umc"}, "b": {"method": "vp-detector"}}
+    bench.settings(entries, minutes=8)
+    bench.run()
+    write_tables(bench.runner())
+    folder = tmp_path / "benchmarks" / "shrec20" / "replica"
+    command = "`voxpick benchmark shrec20 benchmarks/shrec20/replica{} --output OUTPUT`"
+    told = {}
+    for given, more in ((60, {}), (8, {}), (60, {"c": {"method": "umc"}})):
+        bench.settings({**entries, **more}, minutes=given)
+        shutil.copytree(bench.root / "settings", folder, dirs_exist_ok=True)
+        told[given, len(more)] = page(bench.root / "out")
+    assert f"a run of {command.format(' --minutes 8')} on " in told[60, 0]
+    assert f"a run of {command.format('')} on " in told[8, 0]
+    assert f"a run of {command.format(' --minutes 8')}, without c, on " in told[60, 1]
+
+
+def test_no_command_is_named_where_none_gives_these_minutes(page_module, bench):
+    bench.settings({"a": {"method": "umc"}, "b": {"method": "umc"}}, minutes=60)
+    settings = bench.runner().settings
+    assert page_module.command("replica", settings, {"a": 8, "b": 60}) == ""
+    assert page_module.command("replica", None, {"a": 8}) == ""

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -5,7 +6,9 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -14,6 +17,7 @@ from voxpick.benchmark.machine import code_digest, commit
 from voxpick.benchmark.plan import stage_minutes
 from voxpick.cli.benchmark import _run, budget_of, write_tables
 from voxpick.errors import VoxpickError
+from voxpick.io.mrc import write_mrc
 
 TWO = {"vp": {"method": "vp-detector"}, "umc": {"method": "umc", "detection": {"threshold": 0.3, "split": "none"}}}
 
@@ -108,6 +112,107 @@ def test_parts_of_other_entries(bench):
     assert trained["lent"] == [("segmenter", 5), ("classifier", 5)]
     assert sorted(trained["again"]) == sorted(trained["named"])
     assert next(call for call in bench.calls() if "--paper" in call)[0] == "detect"
+
+
+def test_any_entry_is_named_by_the_classifier_of_any(bench):
+    (bench.root / "settings").mkdir()
+    given = {"localizer": "given", "classifier": "given"}
+    (bench.root / "settings" / "given.pt").write_text(json.dumps(given))
+    bench.settings({
+        **TWO,
+        "yopo": {"method": "yopo", "classifier": "vp"},
+        "given": {"method": "vp-detector", "model": "given.pt"},
+        "lent": {"method": "vp-detector", "model": "given.pt", "classifier": "vp"},
+        "found": {"method": "umc", "classifier": "given"},
+        "tm": {"method": "template", "classifier": "vp"},
+        "dog": {"method": "blobs", "classifier": "tm"},
+        "on-dog": {"method": "densenet", "localizer": "dog"},
+    })  # fmt: skip
+    results = bench.run()
+    assert {result["status"] for result in results.values()} == {"done"}
+    parts = {name: result["tests"][0]["score"]["parts"] for name, result in results.items()}
+    both = {"localizer": "vp-detector", "classifier": "vp-detector"}
+    assert parts["yopo"] == {"classifier": "vp-detector", "localizer": "vp-detector"}
+    assert parts["lent"] == both and parts["given"] == given and parts["found"] == {"segmenter": "umc", **given}
+    assert parts["tm"] == {"match": "template", **both} and parts["dog"] == {"match": "blobs", **both}
+    assert parts["on-dog"] == {"match": "blobs", "classifier": "densenet"}
+    trained = {name: [(s["stage"], s["minutes"]) for s in result["stages"]] for name, result in results.items()}
+    assert trained["yopo"] == [("classifier", 5), ("classifier", 5)]
+    assert trained["tm"] == trained["dog"] == trained["lent"] == [("classifier", 5)]
+    assert trained["found"] == [("segmenter", 10)] and trained["on-dog"] == [("classifier", 10)]
+    assert results["dog"]["names"] and results["dog"]["stages"][0]["from"] == "vp"
+    bench.calls()
+    bench.run()
+    assert bench.calls() == []
+
+
+def test_the_training_of_a_finder_called_classifier_is_in_the_costs(bench):
+    finder = {"method": "yopo", "changes": {"classifier": {"minutes": 4}}}
+    bench.settings({"yopo": finder, "named": {"method": "densenet", "localizer": "yopo"}})
+    stages = bench.run()["named"]["stages"]
+    assert [(s["stage"], s["minutes"], s.get("from")) for s in stages] == [
+        ("classifier", 6, None), ("classifier", None, "yopo"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trouble", "told"), [
+    (lambda: {}["F1"], "KeyError: 'F1'"), (lambda: [][0], "IndexError: list index out of range"),
+])  # fmt: skip
+def test_an_error_of_any_kind_in_scoring_leaves_the_other_entries(bench, trouble, told):
+    bench.settings(TWO)
+
+    def score(picks, truth):
+        return trouble() if "umc" in picks.read_text() else {}
+
+    runner = dataclasses.replace(bench.runner(), score=score)
+    runner.run()
+    failed, done = runner.results()
+    assert (failed["entry"], failed["status"], failed["error"]) == ("umc", "failed", told)
+    assert failed["log"][0].startswith("Traceback") and any("trouble()" in line for line in failed["log"])
+    assert (done["entry"], done["status"]) == ("vp", "done")
+
+
+def test_a_score_that_json_cannot_hold_fails_its_entry_alone(bench):
+    bench.settings(TWO)
+    runner = dataclasses.replace(bench.runner(), score=lambda picks, _: {"F1": float("nan")})
+    runner.run()
+    assert [result["status"] for result in runner.results()] == ["failed", "failed"]
+
+
+def test_templates_are_told_the_tilts_of_each_tomogram(bench):
+    """They kept a wedge of 60 degrees on tomograms of 50 and 70."""
+    (simulated := bench.root / "simulated").mkdir()
+    for file in ("particle_locations.txt", "occupancy_mask.mrc", "reconstruction.mrc"):
+        (simulated / file).write_text(file)
+    write_mrc(simulated / "occupancy_mask.mrc", np.zeros((2, 3, 4), np.int8), voxel_size=10)
+    write_mrc(simulated / "reconstruction.mrc", np.zeros((2, 3, 4), np.float32), voxel_size=10)
+    (simulated / "simulation.yaml").write_text("tilt_angles_deg: [-40, 0, 45]\n")
+    data = {"training": {"seed": 1}, "validation": {"seed": 2}, "test": {"seed": 3}}
+    entries = {
+        "tm": {"method": "template"}, "set": {"method": "template", "detection": {"tilt_range": [-20, 20]}},
+        "dog": {"method": "blobs"}, "umc": {"method": "umc"},
+    }  # fmt: skip
+
+    def told():
+        found = {}
+        for call in (call for call in bench.calls() if call[0] in ("detect", "match")):
+            entry, tomogram = Path(option(call, "--output")).parts[-4], Path(option(call, "--output")).name
+            found.setdefault(entry, {})[tomogram] = option(call, "--set") if "--set" in call else None
+        return found
+
+    bench.settings(entries, data=data, sweep={"tilt_limit": [50, 60, 70], "seed": 9})
+    bench.run()
+    names = ["test_model_0", *(f"sweep_tilt_limit_{limit}_model_0" for limit in (50, 60, 70))]
+    own = [None, "tilt_range=[-50.0, 49.0]", None, "tilt_range=[-70.0, 68.0]"]  # every 3 degrees from the lowest on
+    assert told() == {
+        "tm": dict(zip(names, own, strict=True)), "set": dict.fromkeys(names, "tilt_range=[-20, 20]"),
+        "dog": dict.fromkeys(names), "umc": dict.fromkeys(names),
+    }  # fmt: skip
+    bench.run()
+    assert bench.calls() == []
+    bench.settings({"tm": {"method": "template"}}, data={**data, "test": {"folders": ["../simulated"]}})
+    bench.run()
+    assert list(told()["tm"].values()) == ["tilt_range=[-40.0, 45.0]"]
 
 
 def test_minutes_are_split_by_share(bench):

@@ -32,6 +32,7 @@ TEMPLATES = {"classes": ["1s3x", "3qm1"], "angular_step": 90.0, "candidates": 20
 UNTRAINED = {"dog": {"radius": 40.0, "deviations": 2.5}, "tm-f": TEMPLATES, "tm-t": TEMPLATES}
 """Detection settings of methods that learn nothing: quick, and such that they pick something; they name by their own
 classes."""
+NAMERS = [name for name, method in METHODS.items() if "classifier" in method.STAGES]
 STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
 
 
@@ -198,7 +199,7 @@ def test_any_classifier_names_the_picks_of_any_method(name, trained):
     quick = UNTRAINED.get(name, {})
     settings = METHODS[name].detect(volume, models, changes=quick or None, device="cpu").settings
     changes = {**{key: value for key, value in EAGER.items() if key in settings}, **quick}
-    for other in ("vp-detector", "densenet"):
+    for other in NAMERS:
         classifier = trained(other)[0]["classifier"]
         found = detect_and_name(volume, METHODS[name], models, classifier, changes=changes, device="cpu")
         picks = found.particles

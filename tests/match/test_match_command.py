@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from voxpick.cli import match as command
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles
+from voxpick.io.model import save_models
 from voxpick.io.mrc import write_mrc
+from voxpick.methods.catalogue import METHODS
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.structures import density, stamp_density
 from voxpick.volume import Volume
@@ -84,6 +86,54 @@ def test_dog_needs_no_template(folder, tmp_path):
     assert len(picks) == 2 and set(picks.classes) == {"particle"}
     for place in PLACES:
         assert np.linalg.norm(picks.centers_zyx / 10 - place, axis=1).min() <= 2
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """Model files with an untrained classifier, of 10 A and of 14 A."""
+    densenet, where = METHODS["densenet"], tmp_path_factory.mktemp("names")
+    settings = densenet.training_settings("classifier", changes=densenet.TINY["classifier"])
+    files = []
+    for voxel_size in (10.0, 14.0):
+        model = densenet.create_model(settings, ["ball", "rod"], voxel_size=voxel_size)
+        model.detection = {"subtomogram": settings.patch}
+        model.provenance = {"method": "densenet"}
+        save_models(where / f"{voxel_size:g}.pt", {"classifier": model})
+        files.append(where / f"{voxel_size:g}.pt")
+    return files
+
+
+FINDERS = {
+    "tm-f": ["-t", "1bxn", "--number", 2, *QUICK],
+    "tm-t": ["-t", "1bxn", "--number", 2, *QUICK],
+    "dog": ["--radius", 50, "--slab", "off", "--number", 2],
+}
+
+
+@pytest.mark.parametrize("method", FINDERS)
+def test_a_classifier_names_what_is_found(folder, names, tmp_path, method):
+    extra = ["--method", method, "--classifier", names[0], "--set", "batch=2", "--report"]
+    run(folder / "tomo.mrc", "-o", tmp_path, *FINDERS[method], *extra)
+    picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
+    assert len(picks) == 2 and set(picks.classes) <= {"ball", "rod"} and picks.rotations is None
+    assert np.allclose(picks.scores, picks.location_scores * picks.class_scores, atol=1e-4)
+    for place in PLACES:
+        assert np.linalg.norm(picks.centers_zyx / 10 - place, axis=1).min() <= 2
+    written = yaml.safe_load((tmp_path / "match.yaml").read_text())
+    assert written["classifier"] == str(names[0]) and written["settings"]["batch"] == 2
+
+
+def test_a_classifier_that_cannot_name_is_refused_before_the_search(folder, names, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_detection", None)
+    start = [folder / "tomo.mrc", "-o", tmp_path, *FINDERS["dog"], "--method", "dog", "--classifier"]
+    for words, message in (
+        ([names[1]], r"found in voxels of 10 A and the classifier is made for 14 A"),
+        (["umc"], r"holds no classifier \(it has: segmenter\)"),
+        ([names[0], "--set", "votes=majority"], r"votes"),
+    ):
+        with pytest.raises(VoxpickError, match=message):
+            run(*start, *words)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Dn3DUnet as a method: denoising by slices, the order of its stages, and a toy both learn."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -135,6 +137,24 @@ def test_the_segmenter_needs_the_denoiser():
         dn3dunet.train([make_volume()], model, settings, classes=CLASSES)
     with pytest.raises(VoxpickError, match="Dn3DUnet needs a 'denoiser'"):
         dn3dunet.detect(make_volume().tomogram, {"segmenter": model})
+
+
+def test_denoising_is_part_of_the_minutes_of_the_segmenter(trained, monkeypatch):
+    """It came before the clock, so that the method had more time than others."""
+    volume, models, _ = trained
+    real = dn3dunet.denoised_volume
+
+    def slow(*given, **options):
+        time.sleep(0.6)
+        return real(*given, **options)
+
+    monkeypatch.setattr(dn3dunet, "denoised_volume", slow)
+    settings, model = untrained("segmenter", steps=2)
+    fitted = dn3dunet.train([volume], model, settings, classes=CLASSES, earlier=models)
+    assert fitted.minutes >= 0.01
+    settings, model = untrained("segmenter", steps=None, minutes=0.005)
+    with pytest.raises(VoxpickError, match=r"work before the first step took all of minutes = 0\.005; give more"):
+        dn3dunet.train([volume], model, settings, classes=CLASSES, earlier=models)
 
 
 def test_losses():

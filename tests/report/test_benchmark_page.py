@@ -8,8 +8,10 @@ from voxpick.benchmark.writing import tables_to_dict
 from voxpick.report.benchmark_page import build_benchmark_report
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT
 
+ENTRIES = {"a": Entry(method="umc", title="A & <b>"), "c": Entry(method="vp-detector")}
 
-def page() -> str:
+
+def page(entries=ENTRIES) -> str:
     location = dict.fromkeys(("RR", "TP", "FP", "FN", "MH", "RO"), 10) | dict.fromkeys(
         ("AD", "recall", "precision", "miss_rate", "F1"), 0.5
     )
@@ -21,7 +23,6 @@ def page() -> str:
     }  # fmt: skip
     test = {"tomogram": "t", "seconds": 12.0, "peak_bytes": 1e9, "score": score}
     sweep = [{**test, "varied": what, "value": v} for what, v in (("snr", 0.01), ("snr", 0.1), ("tilt_limit", 50))]
-    entries = {"a": Entry(method="umc", title="A & <b>"), "c": Entry(method="vp-detector")}
     results = [
         {"entry": name, "seed": 0, "status": "done", "stages": [], "tests": [test], "sweep": sweep} for name in entries
     ]
@@ -66,3 +67,12 @@ def test_numbers_of_the_charts():
     assert "A &amp; &lt;b&gt;, 0.01: 0.500" in text
     matrix = [len(re.findall("<rect", svg)) for svg in re.findall(r"<svg.*?</svg>", text, re.S)]
     assert matrix[6:8] == [13 * 13, 13 * 13]
+
+
+def test_naming_alone_is_not_set_beside_whole_detections():
+    """Dilated-DenseNet's paper names subtomograms that the truth cuts out; its means stood as hollow dots."""
+    text = page({"a": Entry(method="densenet"), "b": Entry(method="dilated-densenet"), "c": Entry(method="umc")})
+    assert "a, published" not in text and "b, published" not in text
+    assert len(re.findall("c, published: ", text)) == 2
+    told = "Of naming alone, where the truth finds: SHREC&#x27;19&#x27;s CNN, 3D-DenseNet, 3D-Dilated-DenseNet."
+    assert text.count(told) == 2

@@ -42,13 +42,15 @@ def train_command(
 
 def detect_command(
     entry: Entry, benchmark: Benchmark, *, tomogram: str, model: str | None, classifier: str | None, output: str,
-    voxel_size: float | None = None,
+    method: str, voxel_size: float | None = None, tilt_range: tuple[float, float] | None = None,
 ) -> list[str]:  # fmt: skip
-    """`voxpick detect` for one tomogram, or `voxpick match` by a method that has no model. voxel_size: A, of a tomogram
-    whose header may not tell it."""
+    """`voxpick detect` for one tomogram, or `voxpick match` by a method that has no model. method: that finds.
+    voxel_size: A, of a tomogram whose header may not tell it. tilt_range: degrees, a setting besides the entry's."""
     detection = dict(entry.detection)
+    if tilt_range is not None:
+        detection["tilt_range"] = list(tilt_range)
     if model is None:
-        command = ["match", tomogram, "--method", entry.method]
+        command = ["match", tomogram, "--method", method]
         command += [word for name in detection.pop("classes", None) or () for word in ("--template", name)]
     else:
         command = ["detect", tomogram, "--model", model]

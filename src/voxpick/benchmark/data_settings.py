@@ -28,6 +28,13 @@ class Recipe(Strict):
     tilt_step: float = Field(3.0, gt=0)
     orientations: str = "uniform"
 
+    def tilt_range(self) -> tuple[float, float]:
+        """Lowest and highest tilt in degrees; the highest is below the limit where steps do not end on it."""
+        from voxpick.simulate.reconstruction import tilt_angles
+
+        angles = tilt_angles(limit_deg=self.tilt_limit, step_deg=self.tilt_step)
+        return min(angles), max(angles)
+
 
 class DataSet(Strict):
     """Model folders that exist, or so many to simulate from a seed; recipe: what differs from data.recipe."""

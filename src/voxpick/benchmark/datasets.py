@@ -22,6 +22,7 @@ class Tomogram:
     """A model folder. name: in the results; mark: its fingerprint; about: what a sweep varies, and its value.
 
     voxel_size: A, as the benchmark's data are read, where the header of a given folder need not say so; None for ours.
+    tilt_range: degrees; None where the folder does not say.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Tomogram:
     mark: str
     about: tuple[str, float] | None = None
     voxel_size: float | None = None
+    tilt_range: tuple[float, float] | None = None
 
 
 Datasets = dict[str, list[Tomogram]]
@@ -64,7 +66,7 @@ def described_sets(settings: Settings, settings_folder: Path, output: Path, step
             recipe = benchmark.data.recipe_of(benchmark.data.test, **{what: value})
             folder = f"sweep_{what}_{value:g}"
             made = _simulated(folder, recipe, sweep.models, sweep.seed, output / "data", steps, benchmark.threads)
-            sets["sweep"] += [Tomogram(t.name, t.folder, t.mark, (what, value)) for t in made]
+            sets["sweep"] += [replace(tomogram, about=(what, value)) for tomogram in made]
     return sets
 
 
@@ -87,7 +89,18 @@ def _require_files(name: str, folder: Path) -> None:
 def _existing(name: str, folder: Path) -> Tomogram:
     _require_files(name, folder)
     called = f"{name}_{folder.resolve().parent.name}_{folder.resolve().name}"
-    return Tomogram(called, folder, of_model_folder(folder), voxel_size=open_model(folder).voxel_size)
+    return Tomogram(
+        called, folder, of_model_folder(folder), voxel_size=open_model(folder).voxel_size,
+        tilt_range=_tilts_of(folder),
+    )  # fmt: skip
+
+
+def _tilts_of(folder: Path) -> tuple[float, float] | None:
+    """Lowest and highest tilt in degrees by simulation.yaml; None where it does not say."""
+    angles = read_notes(folder / "simulation.yaml").get("tilt_angles_deg")
+    if not isinstance(angles, list) or not all(isinstance(angle, int | float) for angle in angles) or not angles:
+        return None
+    return float(min(angles)), float(max(angles))
 
 
 def _distinct(tomograms: list[Tomogram]) -> list[Tomogram]:
@@ -120,9 +133,11 @@ def _simulated(
             shutil.rmtree(folder, ignore_errors=True)
         command = simulate_command(str(folder), recipe, models=models, seed=seed, threads=threads, resume=resumed)
         steps.run(step, mark, command, makes=folder / f"model_{models - 1}", resumed=resumed)
+    tilts = recipe.tilt_range()
     return [
-        Tomogram(f"{name}_model_{k}", folder / f"model_{k}", fingerprint([mark, k])) for k in range(models)
-    ]  # fmt: skip
+        Tomogram(f"{name}_model_{k}", folder / f"model_{k}", fingerprint([mark, k]), tilt_range=tilts)
+        for k in range(models)
+    ]
 
 
 def _require_apart(sets: Datasets) -> None:

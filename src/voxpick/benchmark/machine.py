@@ -14,6 +14,8 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = ("voxpick", "numpy", "scipy", "torch")
+DIRTY = "+"
+"""Behind a commit: the sources of the package, or the scripts of the benchmarks, were not as they are in it."""
 Machine = Mapping[str, Any]
 
 
@@ -29,10 +31,18 @@ def code_digest() -> str:
 
 @cache
 def commit() -> str | None:
-    """The git commit that the package is checked out at; None where it lies in no checkout."""
+    """The git commit that the package is checked out at, with DIRTY behind it where sources or scripts differ from it;
+    None where it lies in no checkout. What git does not track does not count."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:  # a checkout of something else around it
         return None
-    return _git("rev-parse", "--short", "HEAD")
+    found = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/src", ":/benchmarks/*.py")
+    return f"{found}{DIRTY}" if found and changed else found
+
+
+def commit_in_words(found: str | None) -> str:
+    """A commit, or several ('a1b2c3 and d4e5f6'), as pages print it; 'unknown' for none."""
+    return "unknown" if found is None else found.replace(DIRTY, " with uncommitted changes")
 
 
 def _git(*words: str) -> str | None:

@@ -9,6 +9,9 @@ from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.settings import MAIN_FILE, Entry, Settings, model_file
 from voxpick.errors import VoxpickError
 
+Part = tuple[str, str]
+"""An entry, and a stage that it trains."""
+
 BUDGETS = ("minutes", "steps", "epochs")
 
 SET_BY_BENCHMARK = {
@@ -55,8 +58,11 @@ def stages_to_train(entry: Entry, methods: Methods) -> tuple[str, ...]:
         raise VoxpickError(f"unknown method {entry.method!r}; one of {', '.join(methods)}")
     if entry.model or entry.model_of:
         return ()
-    borrowed = {"localizer"} if entry.localizer else {"classifier"} if entry.classifier else set()
-    own = tuple(stage for stage in methods[entry.method].stages if stage not in borrowed)
+    own = methods[entry.method].stages
+    if entry.localizer:
+        own = tuple(stage for stage in own if stage == "classifier")
+    elif entry.classifier:
+        own = methods[entry.method].finding
     for key in (*entry.changes, *entry.split):
         if key not in own:
             raise VoxpickError(
@@ -79,7 +85,10 @@ def stage_minutes(name: str, settings: Settings, methods: Methods) -> dict[str, 
         return dict.fromkeys(own)
     left = total - sum(_borrowed_minutes(entry, settings, methods))
     if own and left <= 0:
-        raise VoxpickError(f"what it takes over was trained for all {total:g} minutes; split those of the other")
+        raise VoxpickError(
+            f"what it takes over was trained for all {total:g} minutes; give the other entry less, with split where it "
+            "has several stages, or with minutes among the changes of its stage"
+        )
     shares = {stage: entry.split.get(stage, 1.0) for stage in own}
     unit = left / sum(shares.values()) if shares else 0.0
     with_own = {stage for stage in own if any(entry.changes.get(stage, {}).get(key) for key in BUDGETS)}
@@ -87,13 +96,44 @@ def stage_minutes(name: str, settings: Settings, methods: Methods) -> dict[str, 
 
 
 def _borrowed_minutes(entry: Entry, settings: Settings, methods: Methods) -> list[float]:
-    found: list[float] = []
-    if entry.localizer:
-        minutes = stage_minutes(entry.localizer, settings, methods)
-        found += [value or 0.0 for stage, value in minutes.items() if stage != "classifier"]
-    if entry.classifier:
-        found.append(stage_minutes(entry.classifier, settings, methods).get("classifier") or 0.0)
-    return found
+    return [_minutes_of(part, settings, methods) for part in borrowed_parts(entry, settings, methods)]
+
+
+def _minutes_of(part: Part, settings: Settings, methods: Methods) -> float:
+    """What the stage was given, by the benchmark or by its own changes; 0 for a budget in steps or epochs."""
+    name, stage = part
+    given = stage_minutes(name, settings, methods)[stage]
+    own = settings.entries[name].changes.get(stage, {}).get("minutes")
+    return given if given is not None else float(own) if isinstance(own, int | float) else 0.0
+
+
+def borrowed_parts(entry: Entry, settings: Settings, methods: Methods) -> list[Part]:
+    """The trained stages of other entries that an entry detects with: those that find, then that which names."""
+    found: list[Part] = []
+    if other := entry.model_of or entry.localizer:
+        found += finding_parts(other, settings, methods)
+    donor = entry.classifier or entry.model_of
+    namer = naming_entry(donor, settings, methods) if donor else None
+    if namer is not None and "classifier" in stages_to_train(settings.entries[namer], methods):
+        found.append((namer, "classifier"))
+    return list(dict.fromkeys(found))
+
+
+def finding_parts(name: str, settings: Settings, methods: Methods) -> list[Part]:
+    """The trained stages that find an entry's particles; none where a given model does, or nothing that learns."""
+    entry = settings.entries[name]
+    if other := entry.model_of or entry.localizer:
+        return finding_parts(other, settings, methods)
+    trained = stages_to_train(entry, methods)
+    return [(name, stage) for stage in methods[entry.method].finding if stage in trained]
+
+
+def naming_entry(name: str, settings: Settings, methods: Methods) -> str | None:
+    """The entry whose own model, trained or given, holds the classifier that an entry has; None where it has none."""
+    entry = settings.entries[name]
+    if other := entry.classifier or entry.model_of:
+        return naming_entry(other, settings, methods)
+    return name if "classifier" in methods[entry.method].stages else None
 
 
 def seeds_of(name: str, settings: Settings, methods: Methods) -> list[int]:
@@ -145,41 +185,68 @@ def check(settings: Settings, methods: Methods, folder: Path) -> None:
         order(settings.entries)
     except VoxpickError as error:
         raise VoxpickError(f"{MAIN_FILE}: {error}") from error
-    for name in settings.entries:
-        try:
-            _check_entry(name, settings, methods, folder)
-            _check_training(name, settings, methods)
-            _check_detection(name, settings, methods)
-        except VoxpickError as error:
-            raise VoxpickError(f"{name}.yaml: {error}") from error
+    for check_one in (_check_stages, _check_entry, _check_training, _check_detection):
+        for name in settings.entries:
+            try:
+                check_one(name, settings, methods, folder)
+            except VoxpickError as error:
+                raise VoxpickError(f"{name}.yaml: {error}") from error
+
+
+def _check_stages(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
+    stages_to_train(settings.entries[name], methods)
 
 
 def _check_entry(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
     entry = settings.entries[name]
     own = stages_to_train(entry, methods)
+    method = methods[entry.method]
+    if not method.stages and (entry.model or entry.model_of or entry.localizer):
+        raise VoxpickError(
+            f"{entry.method} learns nothing, so it has no model to take or to train; give its entry detection, and "
+            "classifier if another entry's names what it finds"
+        )
     if entry.model:
-        file = model_file(folder, entry.model)
-        methods[entry.method].check_model(str(file) if file.exists() else entry.model)
-    for other in (name, *entry.needs):
-        method = settings.entries[other].method
-        if method in methods and not methods[method].stages and entry.borrows:
-            raise VoxpickError(
-                f"{method} learns nothing, so it has no model to lend or to take; give its entry method and detection "
-                "alone"
-            )
-    if not methods[entry.method].stages:
-        return
+        method.check_model(_model(entry.model, folder))
+    if entry.model_of and not methods[finder(entry.model_of, settings)[0]].stages:
+        raise VoxpickError(
+            f"the entry {entry.model_of!r} finds without a model, so it has none to lend; give this one the method and "
+            "detection of its own"
+        )
+    if entry.classifier:
+        _check_donor(entry.classifier, settings, methods, folder)
     stage_minutes(name, settings, methods)
+    if not method.stages:
+        return
     trained = entry.model or entry.model_of
-    if not own and not trained:
+    if entry.localizer and not own:
+        raise VoxpickError(
+            f"{entry.method} has no classifier to train; leave localizer out, or take a method that has one, such as "
+            "densenet"
+        )
+    if not method.finds and entry.classifier and not trained:
         raise VoxpickError(f"{entry.method} has nothing to train here; leave it to another entry's model_of")
-    if not methods[entry.method].finds and not (entry.localizer or trained):
+    if not method.finds and not (entry.localizer or trained):
         raise VoxpickError(f"{entry.method} only names particles; say with localizer whose model finds them")
-    if entry.classifier and "classifier" not in stages_to_train(settings.entries[entry.classifier], methods):
-        raise VoxpickError(f"the entry {entry.classifier!r} trains no classifier")
 
 
-def _check_training(name: str, settings: Settings, methods: Methods) -> None:
+def _check_donor(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
+    """Raise VoxpickError for an entry that has no classifier to name by."""
+    namer = naming_entry(name, settings, methods)
+    if namer is None:
+        raise VoxpickError(f"the entry {name!r} has no classifier; name one whose method has the stage 'classifier'")
+    donor = settings.entries[namer]
+    if donor.model:
+        methods[donor.method].check_classifier(_model(donor.model, folder))
+
+
+def _model(given: str, folder: Path) -> str:
+    """The file of an entry's `model`, or its name as it is given where there is none."""
+    file = model_file(folder, given)
+    return str(file) if file.exists() else given
+
+
+def _check_training(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
     entry = settings.entries[name]
     for stage in stages_to_train(entry, methods):
         for key in SET_BY_BENCHMARK:
@@ -191,7 +258,7 @@ def _check_training(name: str, settings: Settings, methods: Methods) -> None:
             raise VoxpickError(f"{stage}: {error}") from error
 
 
-def _check_detection(name: str, settings: Settings, methods: Methods) -> None:
+def _check_detection(name: str, settings: Settings, methods: Methods, folder: Path) -> None:
     entry = settings.entries[name]
     method, named = finder(name, settings)
     if entry.paper_detection and not methods[method].paper_detection:

@@ -10,7 +10,7 @@ from voxpick import __version__
 from voxpick.benchmark.abilities import Methods
 from voxpick.benchmark.datasets import Datasets, Tomogram
 from voxpick.benchmark.fingerprint import fingerprint, of_file
-from voxpick.benchmark.plan import stage_minutes, stages_to_train
+from voxpick.benchmark.plan import finder, stage_minutes, stages_to_train
 from voxpick.benchmark.settings import Settings, model_file
 
 
@@ -54,11 +54,31 @@ class Provenance:
         """Of how the entry detects."""
         entry, benchmark = self.settings.entries[name], self.settings.benchmark
         how = [entry.model_of, entry.localizer, entry.classifier, entry.detection, entry.paper_detection]
-        if not self.methods[entry.method].stages:
-            how.append(entry.method)
+        if not self.methods[method := finder(name, self.settings)[0]].stages:
+            how.append(method)
         return fingerprint([__version__, how, benchmark.device, benchmark.threads])
+
+    def tilt_range(self, name: str, tomogram: Tomogram) -> tuple[float, float] | None:
+        """The tilts of a tomogram, degrees, that the entry's detection has to be told.
+
+        None for finders that learn, as they know no tilts, where the entry sets them itself, where they are the
+        method's default, and where nobody knows them.
+        """
+        method = self.methods[finder(name, self.settings)[0]]
+        if method.stages or method.tilt_range is None or "tilt_range" in self.settings.entries[name].detection:
+            return None
+        return None if tomogram.tilt_range == method.tilt_range else tomogram.tilt_range
+
+    def of_test(self, name: str, seed: int, tomogram: Tomogram, models: str | None) -> str:
+        """Of the picks in one tomogram; models: fingerprint of the model files."""
+        mark = [self.of_model(name, seed), self.of_detection(name), tomogram.mark, models]
+        return fingerprint([*mark, *self._tilts(name, tomogram)])
+
+    def _tilts(self, name: str, tomogram: Tomogram) -> list[tuple[float, float]]:
+        tilts = self.tilt_range(name, tomogram)
+        return [] if tilts is None else [tilts]
 
     def of_result(self, name: str, seed: int) -> str:
         """Of all that the entry's result depends on."""
-        tomograms = [[t.name, t.mark] for t in (*self.data["test"], *self.data["sweep"])]
+        tomograms = [[t.name, t.mark, *self._tilts(name, t)] for t in (*self.data["test"], *self.data["sweep"])]
         return fingerprint([self.of_model(name, seed), self.of_detection(name), tomograms])

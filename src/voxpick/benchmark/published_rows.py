@@ -11,11 +11,15 @@ from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
 
 
 class Printed(NamedTuple):
-    """A copied row: values by column, absent ones None or left out; source: where it stands."""
+    """A copied row: values by column, absent ones None or left out; source: where it stands.
+
+    naming_alone: of subtomograms cut out where the truth says.
+    """
 
     name: str
     values: Mapping[str, float | str | None]
     source: str
+    naming_alone: bool = False
 
 
 def _printed(columns: Sequence[str], rows: Mapping[str, Sequence[float | str | None]], source: str) -> list[Printed]:
@@ -24,19 +28,18 @@ def _printed(columns: Sequence[str], rows: Mapping[str, Sequence[float | str | N
 
 def _with_mean(rows: Iterable[Printed]) -> list[Printed]:
     """With the mean over the classes that are printed."""
-    return [Printed(name, {**values, "mean": _mean(values, values)}, source) for name, values, source in rows]
+    return [row._replace(values={**row.values, "mean": _mean(row.values, row.values)}) for row in rows]
 
 
 def _by_size(rows: Iterable[Printed]) -> list[Printed]:
     """Means of those size groups of SHREC'20 all of whose classes are printed."""
     return [
-        Printed(
-            row.name,
-            {
+        row._replace(
+            values={
                 group: _mean(row.values, members)
                 for group, members in SHREC20_SIZE_GROUPS.items() if set(members) <= set(row.values)
             },
-            f"{row.source}, means by us",
+            source=f"{row.source}, means by us",
         )
         for row in rows
     ]  # fmt: skip
@@ -47,7 +50,10 @@ def _mean(values: Mapping[str, float | str | None], of: Iterable[str]) -> float:
 
 
 _COSTS = ("training", "inference")
-_DENSENETS = _printed(paper.DENSENET_COLUMNS, paper.DENSENET_TABLE2, f"{paper.DENSENET}, Table 2")
+_DENSENETS = [
+    row._replace(naming_alone=True)
+    for row in _printed(paper.DENSENET_COLUMNS, paper.DENSENET_TABLE2, f"{paper.DENSENET}, Table 2")
+]
 
 PRINTED: dict[str, list[Printed]] = {
     "localisation": [

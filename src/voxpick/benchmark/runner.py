@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,7 +20,17 @@ from voxpick.benchmark.commands import detect_command, train_command, training_c
 from voxpick.benchmark.datasets import Tomogram, described_sets, prepare, require_folders
 from voxpick.benchmark.fingerprint import fingerprint, of_file
 from voxpick.benchmark.machine import code_digest, machine
-from voxpick.benchmark.plan import check, gives_names, order, seeds_of, stage_minutes, with_needed
+from voxpick.benchmark.plan import (
+    borrowed_parts,
+    check,
+    finder,
+    gives_names,
+    naming_entry,
+    order,
+    seeds_of,
+    stage_minutes,
+    with_needed,
+)
 from voxpick.benchmark.provenance import Provenance
 from voxpick.benchmark.settings import Settings, model_file
 from voxpick.benchmark.steps import PROGRAM, StepFailed, Steps
@@ -143,14 +154,14 @@ class Runner:
             result["models"] = self._of_models(name, seed)
             result["tests"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["test"]]
             result["sweep"] = [self._test(name, seed, tomogram, made) for tomogram in made.data["sweep"]]
-            result["status"] = "done"
+            text = _written({**result, "status": "done"})
             self.say(f"{name}, seed {seed}: done")
-        except (VoxpickError, OSError, ValueError) as error:
-            tail = error.tail if isinstance(error, StepFailed) else []
-            result |= {"status": "failed", "error": str(error), "log": tail}
-            self.say(f"{name}, seed {seed}: failed: {error}")
-        result["date"] = datetime.now(UTC).date().isoformat()
-        write_text(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+        except Exception as error:  # of whatever kind: scores are made in this process, and other entries wait
+            known = {key: value for key, value in result.items() if key not in ("tests", "sweep")}
+            failed = {"status": "failed", "error": _told(error), "log": _log_of(error)}
+            text = _written({**known, **failed})
+            self.say(f"{name}, seed {seed}: failed: {failed['error']}")
+        write_text(path, text)
 
     def _train(self, name: str, seed: int, made: Provenance) -> list[Result]:
         """Train the entry's own stages into its model.pt."""
@@ -182,20 +193,15 @@ class Runner:
 
     def _borrowed(self, name: str, seed: int) -> list[Result]:
         """Stages that other entries trained for this one, with what they cost there. Raises VoxpickError for failed."""
-        entry, found = self.settings.entries[name], []
+        entry, trained = self.settings.entries[name], {}
         for other in entry.needs:
             result = _read(self._result(other, seed))
             if result is None or "stages" not in result:
                 raise VoxpickError(f"needs the model of {other}, which failed; run again once that works")
             for stage in result["stages"]:
-                naming = stage["stage"] == "classifier"
-                if (
-                    other == entry.model_of
-                    or (other == entry.localizer and not naming)
-                    or (other == entry.classifier and naming)
-                ):
-                    found.append({**stage, "from": stage.get("from", other)})
-        return found
+                trained[stage.get("from", other), stage["stage"]] = stage
+        parts = borrowed_parts(entry, self.settings, self.methods)
+        return [{**trained[part], "from": part[0]} for part in parts if part in trained]
 
     def _test(self, name: str, seed: int, tomogram: Tomogram, made: Provenance) -> Result:
         """Detect in one tomogram and score."""
@@ -203,7 +209,7 @@ class Runner:
         model, classifier = self._models(name, seed)
         picks = folder / "picks" / tomogram.name
         models = self._of_models(name, seed)
-        mark = fingerprint([made.of_model(name, seed), made.of_detection(name), tomogram.mark, models])
+        mark = made.of_test(name, seed, tomogram, models)
         steps = self._steps(folder)
         known = steps.known(f"detect_{tomogram.name}", mark)
         if known is None or not known.done:
@@ -211,7 +217,8 @@ class Runner:
         command = detect_command(
             entry, self.settings.benchmark, tomogram=str(tomogram.folder / "reconstruction.mrc"),
             model=None if model is None else str(model), classifier=None if classifier is None else str(classifier),
-            output=str(picks), voxel_size=tomogram.voxel_size,
+            output=str(picks), method=finder(name, self.settings)[0], voxel_size=tomogram.voxel_size,
+            tilt_range=made.tilt_range(name, tomogram),
         )  # fmt: skip
         file = picks / "reconstruction.csv"
         record = steps.run(f"detect_{tomogram.name}", mark, command, makes=file)
@@ -221,21 +228,38 @@ class Runner:
     def _models(self, name: str, seed: int) -> tuple[Path | None, Path | None]:
         """The model file that detection begins with, none for a method without, and that of another classifier."""
         entry = self.settings.entries[name]
-        if not self.methods[entry.method].stages:
-            return None, None
-        base: Path | None
-        own = self.folder(name, seed) / "model.pt"
-        if entry.model:
-            base = model_file(self.settings_folder, entry.model)
-        elif entry.model_of or entry.localizer:
+        base: Path | None = self._own_model(name, seed) if self.methods[entry.method].stages else None
+        if entry.model_of or entry.localizer:
             base, second = self._models(entry.model_of or entry.localizer or "", seed)
             if entry.model_of and not entry.classifier:
                 return base, second
-        else:
-            base = own
         if entry.localizer:
-            return base, own
-        return base, self.folder(entry.classifier, seed) / "model.pt" if entry.classifier else None
+            return base, self._own_model(name, seed)
+        donor = naming_entry(entry.classifier, self.settings, self.methods) if entry.classifier else None
+        return base, self._own_model(donor, seed) if donor else None
+
+    def _own_model(self, name: str, seed: int) -> Path:
+        """The file that an entry is given, or trains."""
+        given = self.settings.entries[name].model
+        return model_file(self.settings_folder, given) if given else self.folder(name, seed) / "model.pt"
+
+
+def _written(result: Result) -> str:
+    """As it is kept. Raises ValueError or TypeError for numbers that JSON has not."""
+    today = datetime.now(UTC).date().isoformat()
+    return json.dumps({**result, "date": today}, indent=1, allow_nan=False) + "\n"
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, in words; the kind of an error that was not foreseen before them."""
+    return str(error) if isinstance(error, VoxpickError | OSError) else f"{type(error).__name__}: {error}"
+
+
+def _log_of(error: Exception) -> list[str]:
+    """The last lines of a failed command, nothing for what its message explains, and where else it was raised."""
+    if isinstance(error, VoxpickError):
+        return error.tail if isinstance(error, StepFailed) else []
+    return "".join(traceback.format_exception(error)).splitlines()
 
 
 def _cost(record: Mapping[str, Any]) -> Result:

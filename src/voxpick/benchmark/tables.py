@@ -27,12 +27,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table. source: where it was copied from, empty for our own; like: the published name."""
+    """A line of a table. source: where it was copied from, empty for our own; like: the published name.
+
+    naming_alone: of subtomograms cut out where the truth says, so not to be set beside a whole detection.
+    """
 
     name: str
     cells: list[Cell]
     source: str = ""
     like: str = ""
+    naming_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def copied(key: str, columns: Sequence[str]) -> list[Row]:
                 for column in columns
             ],
             printed.source,
+            naming_alone=printed.naming_alone,
         )
         for printed in PRINTED.get(key, ())
     ]  # fmt: skip

@@ -7,13 +7,15 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.benchmark.tables import Cell, Row, Table
 
 
 def tables_to_dict(tables: Sequence[Table]) -> dict[str, Any]:
     """Plain lists, dicts, numbers and strings by table key, ready for JSON.
 
-    Every row says whether it was published, and where; like: the name its method has there. A cell is {mean, spread, n}
+    Every row says whether it was published, and where; like: the name its method has there; naming_alone: only where it
+    is of naming and not of finding. A cell is {mean, spread, n}
     of our values, {mean} of a copied number, {text} of a copied text, null for none. shown: as people read them.
     """
     return {
@@ -39,6 +41,7 @@ def row_to_dict(row: Row, table: Table) -> dict[str, Any]:
             show(cell, digits=table.digits.get(column, 3), unit=table.units.get(column, ""))
             for cell, column in zip(row.cells, table.columns, strict=True)
         ],
+        **({"naming_alone": True} if row.naming_alone else {}),
     }
 
 
@@ -48,7 +51,8 @@ def remarks_on(content: Mapping[str, Any]) -> list[str]:
     if other := [f"{item['title']}, seed {item['seed']}" for item in content.get("outdated", ())]:
         remarks.append(f"Made under other settings or data: {'; '.join(other)}")
     if other := [
-        f"{item['title']}, seed {item['seed']}" + (f", commit {item['commit']}" if item["commit"] else "")
+        f"{item['title']}, seed {item['seed']}"
+        + (f", commit {commit_in_words(item['commit'])}" if item["commit"] else "")
         for item in content.get("other_code", ())
     ]:
         remarks.append(f"Made by other code: {'; '.join(other)}")

@@ -56,6 +56,11 @@ BACKGROUND = typer.Option(
     help="Set scores against those of each template with random phases: subtract, divide, or off.", show_default="off"
 )
 REPORT = typer.Option("--report", help="Also write NAME.html: slices with the picks, and the histogram of the scores.")
+CLASSIFIER = typer.Option(
+    help="Name what is found by the 'classifier' of this model (file, or name of a shipped one), of any method; picks "
+    "have no orientations then.",
+    show_default="the templates name it",
+)
 RADIUS = typer.Option(help="Radius in A of the particles (dog), or of the mask about each template (tm-f, tm-t).")
 OUTPUT = typer.Option("--output", "-o", help="Folder that receives the picks.")
 
@@ -77,6 +82,7 @@ def match_command(
     output: Annotated[Path, OUTPUT],
     template: Annotated[list[str] | None, TEMPLATES] = None,
     method: Annotated[str, METHOD] = "tm-f",
+    classifier: Annotated[str | None, CLASSIFIER] = None,
     step: Annotated[float | None, STEP] = None,
     exact: Annotated[bool, EXACT] = False,
     number: Annotated[int | None, NUMBER] = None,
@@ -115,30 +121,34 @@ def match_command(
     for name, text in OF_TEMPLATES.items():
         if method == "dog" and given[name] is not None:
             raise VoxpickError(f"{text}: is for templates, and --method dog has none; leave it out")
-    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
+    changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab", "max_memory"))
     changes |= {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _match(
         volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
-        voxel_size=voxel_size, device=device, with_report=report, overwrite=overwrite,
+        voxel_size=voxel_size, device=device, with_report=report, overwrite=overwrite, classifier=classifier,
     )  # fmt: skip
 
 
 def _match(
     volumes: list[Path], output: Path, *, names: list[str], method: str, changes: dict[str, Any], formats: list[str],
-    voxel_size: float | None, device: str, with_report: bool, overwrite: bool,
+    voxel_size: float | None, device: str, with_report: bool, overwrite: bool, classifier: str | None,
 ) -> None:  # fmt: skip
     """Read, match, write, one tomogram after the other."""
+    from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.progress import step_bars
     from voxpick.io.atomic import write_text
+    from voxpick.methods.catalogue import find_method
+    from voxpick.methods.naming import finding_changes, named_by, require_same_voxels
     from voxpick.precision import choose_device
 
-    _check_method(method, names, changes)
+    _check_method(method, names, changes, named=classifier is not None)
+    namer = None if classifier is None else read_classifier(classifier)
     folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
     files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
-    about = {"method": method, **templates, "device": where}
+    about = {"method": method, **templates, **({} if namer is None else {"classifier": classifier}), "device": where}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
@@ -147,7 +157,13 @@ def _match(
                 volume = read_tomogram(path, voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as progress:
                     check = partial(check_classes, output / name, formats=formats)
-                    detection, histograms = _detection(volume, method, names, changes, where, progress, check)
+                    if namer is not None:
+                        require_same_voxels(namer, volume.voxel_size)
+                        check([each for each in namer.classes if each != "background"])
+                    finding = changes if namer is None else finding_changes(find_method(method), changes)
+                    detection, histograms = _detection(volume, method, names, finding, where, progress, check)
+                    if namer is not None:
+                        detection = named_by(detection, namer, changes=changes, device=where, progress=progress)
                 typer.echo(searched(detection), err=True)
                 folder.write(name, path, detection, about)
                 if with_report:
@@ -203,8 +219,11 @@ def _page(detection: Detection, histograms: dict[str, ScoreHistogram], method: s
     )
 
 
-def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> None:
+def _check_method(method: str, names: list[str], changes: dict[str, Any], *, named: bool) -> None:
+    """Refuse what would fail. named: a classifier names the picks, and its settings are among the changes."""
     from voxpick.match.settings import DogSettings, MatchSettings, make_match_settings
+    from voxpick.methods.catalogue import find_method
+    from voxpick.methods.traits import check_detection
 
     if method not in ("tm-f", "tm-t", "dog"):
         raise VoxpickError(f"--method {method}: one of tm-f, tm-t, dog; methods with a model run with 'voxpick detect'")
@@ -212,6 +231,9 @@ def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> Non
         raise VoxpickError("--method dog looks for no structure; leave --template out, or match with --method tm-f")
     if "classes" in changes:
         raise VoxpickError("--set classes: name what to look for with --template, once for each")
+    if named:
+        check_detection(find_method(method), changes, named=True)
+        return
     make_match_settings(DogSettings if method == "dog" else MatchSettings, changes)
 
 

@@ -41,6 +41,7 @@ of even odds.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -204,9 +205,12 @@ def train(
     """Train one stage in place; the segmenter on volumes that `earlier`'s denoiser has denoised, once, in memory.
 
     classes: names by number in the class masks, from 1 on; they are those of the model. The denoiser needs volumes with
-    noise-free density. options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
-    Raises VoxpickError for a segmenter without an earlier denoiser, and for volumes of another voxel size.
+    noise-free density. The time that denoising takes is part of the segmenter's minutes, each time that it is done.
+    options: validate, log, save, resume, stop, device and progress of `train.fit.fit`.
+    Raises VoxpickError for a segmenter without an earlier denoiser, for volumes of another voxel size, and for minutes
+    that denoising took all of.
     """
+    begun = time.monotonic()
     require_voxel_size(volumes, model)
     augmentation = Augmentation.of(settings)
     if settings.stage == "denoiser":
@@ -223,7 +227,7 @@ def train(
         denoised, size=settings.patch, centred_fraction=settings.centred_fraction, touching=settings.touching,
         augmentation=augmentation, binary=False,
     )  # fmt: skip
-    return fit(model.network, patches, segmentation_loss(settings), settings, **options)
+    return fit(model.network, patches, segmentation_loss(settings), settings, begun=begun, **options)
 
 
 def detect(

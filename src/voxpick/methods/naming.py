@@ -79,11 +79,7 @@ def named_by(
     score = location_score * class_score. changes: detection settings; the subtomogram's side and the vote are the
     classifier's unless they are among them. Raises VoxpickError when the two work at different voxel sizes.
     """
-    if not same_voxel_size(classifier.voxel_size, detection.voxel_size):
-        raise VoxpickError(
-            f"the particles were found in voxels of {detection.voxel_size:g} A and the classifier is made for "
-            f"{classifier.voxel_size:g} A; take one trained at the same voxel size"
-        )
+    require_same_voxels(classifier, detection.voxel_size)
     settings = _settings(detection, classifier, changes)
     grid = detection.volume
     if detection.voxel_size != grid.voxel_size:
@@ -110,6 +106,15 @@ def named_by(
         detection, particles=kept, classes=list(classifier.classes), labels=named.class_index,
         settings={**detection.settings, **settings.model_dump()},
     )  # fmt: skip
+
+
+def require_same_voxels(classifier: Model, voxel_size: float) -> None:
+    """Raise VoxpickError for a classifier of another voxel size than that of the grid (A) particles are found in."""
+    if not same_voxel_size(classifier.voxel_size, voxel_size):
+        raise VoxpickError(
+            f"the particles are found in voxels of {voxel_size:g} A and the classifier is made for "
+            f"{classifier.voxel_size:g} A; take one trained at the same voxel size"
+        )
 
 
 def _settings(detection: Detection, classifier: Model, changes: dict[str, Any] | None) -> DetectSettings:

@@ -89,32 +89,39 @@ def _overview(location: Table, classes: Table, like: Mapping[str, str], colours:
         ("Mean class F1", classes, "mean"),
     ):
         at = table["columns"].index(column)
-        known = {row["name"]: _means(row)[at] for row in table["rows"] if row["published"]}
+        whole = [row for row in table["rows"] if row["published"] and not row.get("naming_alone")]
+        known = {row["name"]: _means(row)[at] for row in whole}
         rows = []
         for row in table["rows"]:
             if not row["published"]:
                 cell = row["cells"][at] or {}
                 rows.append((row["name"], cell.get("mean"), cell.get("spread"), known.get(like.get(row["name"], ""))))
         chart = compare.dots_chart(rows, colours, name=heading)
-        hint = "Hollow: published for this method. Line: standard deviation over tomograms and seeds."
+        hint = (
+            "Hollow: published for this method, of a whole detection; papers that name what the truth finds are left "
+            "out. Line: standard deviation over tomograms and seeds."
+        )
         cards += card(heading, chart, hint)
     return f'<div class="charts">{cards}</div>'
 
 
 def _figures(classes: Table, sums: Table, colours: Mapping[str, str]) -> str:
     """Cumulative F1 (Fig. 10) and F1 over weight (Fig. 11), ours and published side by side."""
+    naming = ", ".join(row["name"] for row in classes["rows"] if row.get("naming_alone"))
+    remark = {True: f" Of naming alone, where the truth finds: {naming}." if naming else "", False: ""}
     names = [name for name in classes["columns"] if name in SHREC20_WEIGHTS_KDA]
     cards = ""
     for whose, published in (("this run", False), ("published †", True)):
         series = _series(sums, published=published, columns=len(names))
         chart = compare.class_lines(series, names, colours, name=f"Cumulative F1, {whose}", label="cumulative F1")
         hint = "Running sum of the class F1 from the smallest class on; dashed: a perfect result. SHREC'20, Fig. 10."
+        hint += remark[published]
         cards += card(f"Cumulative F1, {whose}", chart + compare.key(list(series), colours), hint)
     for whose, published in (("this run", False), ("published †", True)):
         series = _series(classes, published=published, columns=len(names))
         chart = compare.weight_lines(series, names, SHREC20_WEIGHTS_KDA, colours, name=f"F1 and weight, {whose}")
         chart += compare.key(list(series), colours)
-        cards += card(f"F1 and molecular weight, {whose}", chart, "SHREC'20, Fig. 11.")
+        cards += card(f"F1 and molecular weight, {whose}", chart, f"SHREC'20, Fig. 11.{remark[published]}")
     return f'<div class="charts pair">{cards}</div>'
 
 

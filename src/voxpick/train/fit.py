@@ -60,6 +60,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     device: torch.device | None = None,
     progress: Callable[[int, int], None] | None = None,
+    begun: float | None = None,
 ) -> Fitted:
     """Train `network` in place with Adam until the budget is spent or stop() says so.
 
@@ -70,7 +71,9 @@ def fit(
     GPU sums have no fixed order); where weights are chosen by validation, that needs validate_steps, as
     validate_minutes goes by the clock. A run that is resumed without validate gives up what an earlier validation held
     for its best weights.
-    Raises VoxpickError when the loss is not finite or the checkpoint is of another run.
+    begun: `time.monotonic()` of when the work for this training began, whose time counts; None: now.
+    Raises VoxpickError when the loss is not finite, the checkpoint is of another run, or the work before the first step
+    took all of the minutes.
     """
     keep_freed_memory()
     device = device or torch.device("cpu")
@@ -80,7 +83,10 @@ def fit(
     plan = budget(settings, epoch_steps=epoch_steps)
     if validate is None:
         state.forget_best()
-    started = time.monotonic() - 60 * state.minutes
+    started = (time.monotonic() if begun is None else begun) - 60 * state.minutes
+    if begun is not None:
+        state.minutes = (time.monotonic() - started) / 60
+        _require_time_left(plan, state)
     saved = time.monotonic()
 
     def checkpoint() -> None:
@@ -121,6 +127,14 @@ def fit(
         step=state.step, minutes=state.minutes, best_score=state.best_score, best_step=state.best_step,
         best_validation=state.best_validation, interrupted=interrupted, sampling_share=state.sampling_share,
     )  # fmt: skip
+
+
+def _require_time_left(plan: Budget, state: Progress) -> None:
+    if state.step == 0 and plan.progress(0, state.minutes) >= 1:
+        raise VoxpickError(
+            f"{state.minutes:.2g} minutes of work before the first step took all of minutes = {plan.minutes:g}; give "
+            "more of them"
+        )
 
 
 def _untrained(network: torch.nn.Module, settings: TrainSettings, device: torch.device) -> Trainee:
