@@ -65,6 +65,11 @@ OF_TEMPLATES = {
     "false_positives": "--false-positives", "whiten": "--whiten", "background": "--background",
 }  # fmt: skip
 """Options that only matching with templates takes, by what they set."""
+OF_ALL = {
+    "number": "--number", "radius": "--radius", "mask_radius": "--radius", "minimum_score": "--min-score",
+    "invert": "--invert", "slab": "--slab",
+}  # fmt: skip
+"""The other options that set something."""
 
 
 def register(app: typer.Typer) -> None:
@@ -116,7 +121,10 @@ def match_command(
         if method == "dog" and given[name] is not None:
             raise VoxpickError(f"{text}: is for templates, and --method dog has none; leave it out")
     changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab",))
-    changes |= {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    changes |= given
+    options = {name: text for name, text in (OF_TEMPLATES | OF_ALL).items() if name in given}
+    _check_method(method, template or [], changes, options)
     set_threads(threads)
     _match(
         volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
@@ -133,7 +141,6 @@ def _match(
     from voxpick.io.atomic import write_text
     from voxpick.precision import choose_device
 
-    _check_method(method, names, changes)
     folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
     files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
@@ -203,7 +210,8 @@ def _page(detection: Detection, histograms: dict[str, ScoreHistogram], method: s
     )
 
 
-def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> None:
+def _check_method(method: str, names: list[str], changes: dict[str, Any], options: dict[str, str]) -> None:
+    """Refuse what no tomogram can be searched with. options: what those settings are called that options gave."""
     from voxpick.match.settings import DogSettings, MatchSettings, make_match_settings
 
     if method not in ("tm-f", "tm-t", "dog"):
@@ -212,7 +220,7 @@ def _check_method(method: str, names: list[str], changes: dict[str, Any]) -> Non
         raise VoxpickError("--method dog looks for no structure; leave --template out, or match with --method tm-f")
     if "classes" in changes:
         raise VoxpickError("--set classes: name what to look for with --template, once for each")
-    make_match_settings(DogSettings if method == "dog" else MatchSettings, changes)
+    make_match_settings(DogSettings if method == "dog" else MatchSettings, changes, options=options)
 
 
 def _tilts(text: str) -> list[float] | str:
