@@ -69,6 +69,8 @@ DETECTION_SETTINGS = MatchSettings
 DETECTION: dict[str, Any] = {"candidates": 2000, "number": 217, "overlap": False}
 FINEST = 4.0
 """A; bead models are coarser than smaller voxels."""
+LEAST_RADIUS = 2.0
+"""Voxels; of smaller structures next to nothing but a blot is left."""
 
 
 def detect(
@@ -84,12 +86,23 @@ def detect(
 
 
 def bead_templates(models: dict[str, BeadModel], volume: Volume) -> list[Template]:
-    """Densities of bead models at a tomogram's voxel size. Raises VoxpickError for voxels finer than beads can fill."""
+    """Densities of bead models at a tomogram's voxel size.
+
+    Raises VoxpickError for voxels finer than beads can fill, and so large that a structure is but a few voxels wide.
+    """
     if volume.voxel_size < FINEST:
         raise VoxpickError(
             f"{volume.name}: voxels of {volume.voxel_size:g} A are too fine for templates from bead models, which hold "
             f"down to {FINEST:g} A; bin the tomogram, set the right one with --voxel-size, or give maps as templates"
         )
+    for name, model in models.items():
+        radius = float(np.linalg.norm(model.positions_zyx, axis=1).max())
+        if radius < LEAST_RADIUS * volume.voxel_size:
+            raise VoxpickError(
+                f"{volume.name}: voxels of {volume.voxel_size:g} A are too large for {name}, whose radius is "
+                f"{radius:.0f} A, {radius / volume.voxel_size:.2g} voxels; {LEAST_RADIUS:g} are the least. Set the "
+                "right voxel size with --voxel-size, bin the tomogram less, or look for larger structures"
+            )
     return [
         Template(name, density(model, voxel_size=volume.voxel_size), volume.voxel_size)
         for name, model in models.items()
