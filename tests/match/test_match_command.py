@@ -1,5 +1,6 @@
 """voxpick match, from files to files."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -61,6 +62,25 @@ def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
     written = yaml.safe_load((tmp_path / "match.yaml").read_text())
     assert written["settings"]["angular_step"] == 60 and written["templates"] == [str(name)]
     assert written["settings"]["overlap"] is ("tm-t" in extra)
+    kept = written["search"]["tomo"][template.split(".")[0].lower()]
+    if "--exact" in extra:
+        assert kept.pop("candidates") >= 2 and kept == {"energy_kept": 1.0}
+    else:
+        assert 0.97 < kept["energy_kept"] < 1 and kept["least_energy_kept"] <= kept["energy_kept"]
+        assert kept["volumes"] == kept["volumes_for_residual"] > 1 and kept["voxels_between_places"] in (1, 1.5)
+
+
+def test_volumes_that_keep_too_little_are_told_with_how_many_would_do(folder, tmp_path):
+    words = [folder / "tomo.mrc", "-o", tmp_path, "-t", "1bxn", "-t", "1s3x", "--number", 2, *QUICK]
+    said = run(*words, "--set", "volumes=3").output.replace("\n", " ")
+    told = re.search(r"warning: tomo: with at most 3 volumes .* the 98.0% that residual = 0.02 asks for: 1bxn "
+                     r"(\d\d\.\d)% \((\d+) volumes\), 1s3x .*--set volumes=(\d+) keeps", said)  # fmt: skip
+    kept = yaml.safe_load((tmp_path / "match.yaml").read_text())["search"]["tomo"]
+    assert float(told[1]) == pytest.approx(100 * kept["1bxn"]["energy_kept"], abs=0.1)
+    assert int(told[2]) == kept["1bxn"]["volumes_for_residual"] > kept["1bxn"]["volumes"] == 3
+    assert int(told[3]) == max(one["volumes_for_residual"] for one in kept.values())
+    enough = run(*words, "--set", f"volumes={told[3]}", "--overwrite").output
+    assert "with at most" not in enough and "templates' energy" in enough
 
 
 def test_a_map_without_a_voxel_size_is_taken_to_have_the_tomograms(folder, tmp_path):
@@ -131,10 +151,23 @@ def test_the_report_shows_the_scores(folder, tmp_path):
     run(folder / "tomo.mrc", "-o", tmp_path, "-t", "1bxn", "--number", 2, *QUICK, *extra)
     page = (tmp_path / "tomo.html").read_text()
     assert "Scores: 1bxn" in page and "Settings of the run" in page
+    assert re.search(r"the search kept 9\d\.\d% of the templates&#x27; energy, .* at least, with \d+ volumes", page)
     picks = read_particles(tmp_path / "tomo.csv", voxel_size=10.0, shape=SHAPE)
     assert sorted(map(tuple, np.round(picks.centers_zyx / 10).astype(int).tolist())) == sorted(PLACES)
     written = yaml.safe_load((tmp_path / "match.yaml").read_text())["settings"]
     assert written["whiten"] is True and written["background"] == "subtract"
+
+
+def test_a_page_that_cannot_be_made_leaves_no_record_of_it(folder, tmp_path, monkeypatch):
+    """It was written last: picks were there, and a record that listed the page."""
+    words = [folder / "tomo.mrc", "-o", tmp_path, "-t", "1bxn", "--number", 2, *QUICK, "--report"]
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "_page", lambda *_: "\ud800")  # no UTF-8: it fails as it is written
+        with pytest.raises(UnicodeEncodeError):
+            run(*words)
+    assert not [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    run(*words)
+    assert {"tomo.html", "tomo.star"} <= set(yaml.safe_load((tmp_path / "match.yaml").read_text())["written"]["tomo"])
 
 
 def test_dog_needs_no_template(folder, tmp_path):
@@ -183,5 +216,8 @@ def test_nothing_above_chance_gives_empty_picks(tmp_path):
     write_mrc(tmp_path / "noise.mrc", Volume(noise, 10.0))
     out = tmp_path / "out"
     result = run(tmp_path / "noise.mrc", "-o", out, "-t", "1s3x", "--false-positives", 0.001, *QUICK)
-    assert "no candidate scores above" in result.output
+    assert re.search(
+        r"no candidate scores above 0\.\d+; the search kept 9\d\.\d% of the templates' energy", result.output
+    )
+    assert yaml.safe_load((out / "match.yaml").read_text())["search"]["noise"]["1s3x"]["candidates"] == 0
     assert len((out / "noise.csv").read_text().splitlines()) == 1

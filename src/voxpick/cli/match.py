@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voxpick.detect.pipeline import Detection
-    from voxpick.match.histogram import ScoreHistogram
     from voxpick.match.search import Matched
     from voxpick.particles import Particles
     from voxpick.progress import Progress
@@ -138,14 +137,14 @@ def _match(
 ) -> None:  # fmt: skip
     """Read, match, write, one tomogram after the other."""
     from voxpick.cli.progress import step_bars
-    from voxpick.io.atomic import write_text
     from voxpick.precision import choose_device
 
     folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
     files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
-    about = {"method": method, **templates, "device": where}
+    searches: dict[str, dict[str, Any]] = {}
+    about = {"method": method, **templates, "device": where, **({} if method == "dog" else {"search": searches})}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
@@ -154,11 +153,11 @@ def _match(
                 volume = read_tomogram(path, voxel_size)
                 with errors_name_file(path, volume.name), step_bars(path.name) as progress:
                     check = partial(check_classes, output / name, formats=formats)
-                    detection, histograms = _detection(volume, method, names, changes, where, progress, check)
+                    detection, found_of = _detection(volume, method, names, changes, where, progress, check)
                 typer.echo(searched(detection), err=True)
-                folder.write(name, path, detection, about)
-                if with_report:
-                    write_text(output / f"{name}.html", _page(detection, histograms, method))
+                searches[name] = {template: _kept(matched) for template, matched in found_of.items()}
+                page = _page(detection, found_of, method) if with_report else None
+                folder.write(name, path, detection, about, page=page)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)
@@ -173,8 +172,8 @@ def _detection(
     device: str,
     progress: Progress,
     check: Callable[[list[str]], None],
-) -> tuple[Detection, dict[str, ScoreHistogram]]:
-    """What was found, and the histogram of the scores of each template."""
+) -> tuple[Detection, dict[str, Matched]]:
+    """What was found, in all and of each template."""
     import numpy as np
 
     from voxpick.cli.templates import read_templates
@@ -189,25 +188,25 @@ def _detection(
     settings = make_match_settings(MatchSettings, {**defaults, **changes})
     grid = rotation_grid(settings.angular_step, settings.rotations)
     typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
-    histograms: dict[str, ScoreHistogram] = {}
+    found: dict[str, Matched] = {}
 
     def tell(name: str, matched: Matched) -> None:
         _say(name, matched)
-        histograms[name] = matched.histogram
+        found[name] = matched
 
     templates = read_templates(names, volume)
     check([template.name for template in templates])
-    return match(volume, templates, settings, device=device, progress=progress, report=tell), histograms
+    return match(volume, templates, settings, device=device, progress=progress, report=tell), found
 
 
-def _page(detection: Detection, histograms: dict[str, ScoreHistogram], method: str) -> str:
+def _page(detection: Detection, found: dict[str, Matched], method: str) -> str:
     from voxpick.report.matching_charts import score_charts
     from voxpick.report.page import build_report
 
     volume, settings = detection.volume, {"method": method, **detection.settings}
-    return build_report(
-        volume, detection.particles, title=volume.name, settings=settings, charts=score_charts(histograms)
-    )
+    histograms = {name: matched.histogram for name, matched in found.items()}
+    charts = score_charts(histograms, {name: _said_of_energy(matched) for name, matched in found.items()})
+    return build_report(volume, detection.particles, title=volume.name, settings=settings, charts=charts)
 
 
 def _check_method(method: str, names: list[str], changes: dict[str, Any], options: dict[str, str]) -> None:
@@ -234,15 +233,36 @@ def _tilts(text: str) -> list[float] | str:
 
 
 def _say(name: str, matched: Matched) -> None:
-    peaks, (mean, least) = matched.peaks, matched.energy
+    peaks, kept = matched.peaks, "; " + _said_of_energy(matched) if matched.volumes else ""
     if not len(peaks):
-        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}", err=True)
+        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}{kept}", err=True)
         return
-    lost = "" if least > 0.99999 else f"; the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
-    if not matched.sampling.every:
-        lost += f", at every {matched.sampling.spacing:g} voxels"
     typer.echo(
         f"{name}: {len(peaks)} candidates, scores {peaks.scores[-1]:.3f} to {peaks.scores[0]:.3f}, noise "
-        f"{matched.noise:.3f}{lost}",
+        f"{matched.noise:.3f}{kept}",
         err=True,
     )
+
+
+def _said_of_energy(matched: Matched) -> str:
+    """How much of the templates' energy the search kept, in words."""
+    if not matched.volumes:
+        return "every orientation by itself"
+    mean, least = matched.energy
+    between = "" if matched.sampling.every else f", at every {matched.sampling.spacing:g} voxels"
+    kept = f"the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
+    return f"{kept}, with {matched.volumes} volumes{between}"
+
+
+def _kept(matched: Matched) -> dict[str, Any]:
+    """The same for match.yaml."""
+    mean, least = matched.energy
+    kept: dict[str, Any] = {"candidates": len(matched.peaks), "energy_kept": round(mean, 4)}
+    if matched.volumes:
+        kept |= {
+            "least_energy_kept": round(least, 4),
+            "volumes": matched.volumes,
+            "volumes_for_residual": matched.needed,
+        }
+        kept["voxels_between_places"] = matched.sampling.spacing
+    return kept

@@ -43,7 +43,8 @@ class Scores:
     that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best,
     where the volume varies (`tiles.where_noisy`).
     energy: share of the templates' energy that the search kept, by template; 1 when it was exact. sampling: the places
-    that were looked at; between them scores are interpolated, and may leave -1..1 a little.
+    that were looked at; between them scores are interpolated, and may leave -1..1 a little. volumes: those whose
+    correlations the scores are made of, 0 of an exact search; needed: how many the residual asked for.
     """
 
     score: np.ndarray
@@ -51,6 +52,8 @@ class Scores:
     noise: float
     energy: np.ndarray
     sampling: Sampling = EVERY
+    volumes: int = 0
+    needed: int = 0
 
 
 def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:

@@ -216,4 +216,4 @@ class _Search:
             self._best = None
         energy = kept_in_band(self.low, self.sampling)
         noise = float(np.sqrt(self._squares / max(self._places, 1)))
-        return Scores(self._score, None, noise, energy, self.sampling)
+        return Scores(self._score, None, noise, energy, self.sampling, len(self.low.volumes), self.low.needed)

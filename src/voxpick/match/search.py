@@ -77,7 +77,8 @@ class Matched:
     """peaks, with exact scores and the best orientation each. lowest: the score from which peaks were kept.
 
     noise: root mean square of all scores. energy: mean and smallest share of a template's energy the search kept.
-    sampling: the places it looked at.
+    sampling: the places it looked at. volumes, needed: of a low-rank search, those it had and those that its residual
+    asked for; 0 of an exact one.
     histogram: of the best scores of all voxels.
     """
 
@@ -87,6 +88,8 @@ class Matched:
     energy: tuple[float, float]
     histogram: ScoreHistogram
     sampling: Sampling
+    volumes: int = 0
+    needed: int = 0
 
 
 def find(
@@ -190,4 +193,5 @@ def _matched(target: Target, scores: list[Scores], score: np.ndarray, peaks: Pea
     noise = scores[0].noise
     energy = float(scores[0].energy.mean()), float(scores[0].energy.min())
     histogram = score_histogram(score, None if len(scores) > 1 else noise, len(target.bank), lowest=lowest)
-    return Matched(peaks, lowest, noise, energy, histogram, scores[0].sampling)
+    first = scores[0]
+    return Matched(peaks, lowest, noise, energy, histogram, first.sampling, first.volumes, first.needed)
