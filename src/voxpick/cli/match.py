@@ -186,6 +186,8 @@ def _detection(
         return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress), {}
     defaults: dict[str, Any] = getattr(find_method(method), "DETECTION", {})
     settings = make_match_settings(MatchSettings, {**defaults, **changes})
+    templates = read_templates(names, volume)
+    check([template.name for template in templates])
     grid = rotation_grid(settings.angular_step, settings.rotations)
     typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
     found: dict[str, Matched] = {}
@@ -194,8 +196,6 @@ def _detection(
         _say(name, matched)
         found[name] = matched
 
-    templates = read_templates(names, volume)
-    check([template.name for template in templates])
     return match(volume, templates, settings, device=device, progress=progress, report=tell), found
 
 
