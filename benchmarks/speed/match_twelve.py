@@ -1,10 +1,10 @@
 """The whole job of twelve templates: `voxpick match` over a tomogram of 512 x 512 x 200 voxels, as a user starts it.
 
 python benchmarks/speed/match_twelve.py [FOLDER] [--step 12.78] [--threads 2] [--keep PICKS]
-FOLDER: a model folder as `voxpick simulate shrec20` makes them; without it one is simulated first, of --size voxels with
-no vacuum, which is not timed. The time is that of the process from its start to its end, files written; memory is its
-peak. The target is 90 minutes on two cores with 7112 orientations (published: 27 h on 16 cores). The picks are scored
-with the specimen's own particles.
+FOLDER: a model folder as `voxpick simulate shrec20` makes them; without it one is simulated first, of --size voxels
+with no vacuum, which is not timed. The time is that of the process from its start to its end, files written; memory is
+its peak. The target is 90 minutes on two cores with 7112 orientations (published: 27 h on 16 cores). The picks are
+scored with the specimen's own particles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
