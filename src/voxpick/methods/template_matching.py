@@ -248,7 +248,7 @@ def _warn_of_limit(volume: Volume, capped: dict[str, Matched], settings: MatchSe
     warnings.warn(
         f"{volume.name}: with at most {settings.volumes} volumes the search kept less of the templates' energy than "
         f"the {1 - settings.residual:.1%} that residual = {settings.residual:g} asks for: {kept}; candidates may be "
-        f"lost. --set volumes={needed} keeps that of all, in more time",
+        f"lost. --set volumes={needed} keeps about that much of all, in more time",
         stacklevel=3,
     )
 
