@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("voxpick", "numpy", "scipy", "torch", "connected-components-3d", "scikit-learn", "monai", "openvino")
+PACKAGES = (
+    "voxpick",
+    "numpy",
+    "scipy",
+    "torch",
+    "connected-components-3d",
+    "scikit-learn",
+    "monai",
+    "openvino",
+    "pytme",
+)
 QUIET = 0.5
 WATCH_SECONDS = 1.0
 before: dict[str, float] = {}

@@ -30,6 +30,7 @@ NUMBERS = {
     "engine_mb": "tensors {:.0f} MiB",
     "reference_mb": "peer {:.0f} MiB",
     "peak_gb": "peak {:.2f} GiB",
+    "largest_score_difference": "scores of the same templates {:.0e} apart at most",
     "find": "finding {:.1f} s",
     "name": "naming {:.1f} s",
     "picks": "{} picks",

@@ -14,6 +14,13 @@ import torch
 from voxpick.errors import VoxpickError
 
 
+def require_tilt_range(tilt_range_deg: tuple[float, float]) -> None:
+    """Raise VoxpickError for limits (degrees) that are not in order within -90..90."""
+    low, high = tilt_range_deg
+    if not -90 <= low < high <= 90:
+        raise VoxpickError(f"tilt range {low:g} to {high:g} degrees; give two limits in order, within -90 and 90")
+
+
 def wedge_mask(
     shape: tuple[int, int, int],
     tilt_range_deg: tuple[float, float] = (-60.0, 60.0),
@@ -24,11 +31,10 @@ def wedge_mask(
 
     float32 [nz, ny, nx // 2 + 1]. The line kz = kx = 0 lies in every image. The last component of an even side stands
     for both signs of its frequency; it gets the mean of the two, so that filtering keeps real volumes real.
-    Raises VoxpickError for limits that are not in order within -90..90.
+    Raises VoxpickError as `require_tilt_range`.
     """
+    require_tilt_range(tilt_range_deg)
     low, high = tilt_range_deg
-    if not -90 <= low < high <= 90:
-        raise VoxpickError(f"tilt range {low:g} to {high:g} degrees; give two limits in order, within -90 and 90")
     nz, ny, nx = shape
     kz = torch.fft.fftfreq(nz, device=device, dtype=torch.float64)[:, None]
     kx = torch.fft.rfftfreq(nx, device=device, dtype=torch.float64)[None, :]

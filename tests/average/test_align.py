@@ -3,7 +3,7 @@ import pytest
 import torch
 from bead_particle import angles_deg, beads
 
-from voxpick.average.align import Alignment, Poses, align
+from voxpick.average.align import BANK_BYTES, Alignment, Poses, align
 from voxpick.average.spectra import Spectrum, band, frequencies_of, map_spectrum
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
@@ -109,3 +109,26 @@ def test_mistakes_are_named(simulate):
         align(subtomograms, beads(16), coarse, rotations=np.eye(3)[None])
     with pytest.raises(VoxpickError, match="low_pass is -1"):
         Alignment(radius=100, low_pass=-1, max_shift=30, step_deg=20, finest_deg=2.5)
+    with pytest.raises(VoxpickError, match="tilt range 60 to -60 degrees; give two limits in order"):
+        Alignment(**{**SETTINGS.__dict__, "tilt_range_deg": (60.0, -60.0)})
+
+
+def test_rotations_whose_bank_has_no_room_are_refused(simulate, monkeypatch):
+    """`--step 1` made 15 million rotations and all their coefficients."""
+    told = r"step of 1 degrees makes 14851067 rotations.*and there is room for 8.6 GB; the smallest step that fits is"
+    with pytest.raises(VoxpickError, match=told + r" 1\.9 degrees"):
+        Alignment(**{**SETTINGS.__dict__, "step_deg": 1.0}).require_room(14851067, box=28, voxel_size=10.0)
+    subtomograms = simulate(*poses(1), box=16)
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 1000)
+    with pytest.raises(VoxpickError, match=r"step of 20 degrees makes 2 rotations, which with \d+ coefficients"):
+        align(subtomograms, beads(16), SETTINGS, rotations=np.stack([np.eye(3)] * 2))
+
+
+def test_the_room_of_a_bank_is_foreseen():
+    """The estimate of coefficients against those that there are."""
+    for tilts in ((-60.0, 60.0), None):
+        there = len(band(30, highest=0.25, tilt_range_deg=tilts).where)
+        how = Alignment(**{**SETTINGS.__dict__, "tilt_range_deg": tilts})
+        how.require_room(BANK_BYTES // (8 * there) * 3 // 4, box=30, voxel_size=10.0)
+        with pytest.raises(VoxpickError, match="room"):
+            how.require_room(BANK_BYTES // (8 * there) * 5 // 4, box=30, voxel_size=10.0)

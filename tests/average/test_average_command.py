@@ -267,6 +267,8 @@ def test_spheres_have_the_class_s_radius(place):
         (["--voxel-size", "1", "--box", "20"], "6 boxes of 20 voxels reach|picks lie outside .* check the voxel size"),
         (["--edges", "wrap"], "--edges is 'wrap'"),
         (["--mask", "cube"], "--mask is 'cube'"),
+        (["--step", "1"], "step of 1 degrees makes 14851067 rotations.*smallest step that fits is"),
+        (["--tilts", "60", "-60"], "tilt range 60 to -60 degrees; give two limits in order"),
         (["--reference", "1bxn", "--iterations", "0"], "--reference 1bxn: --iterations 0 aligns nothing"),
         (["--step", "20", "--iterations", "0"], "--step 20.0: --iterations 0 aligns nothing"),
         (["--finest", "2", "--iterations", "0"], "--finest 2.0: --iterations 0 aligns nothing"),

@@ -78,6 +78,7 @@ def _write_picks(here):
     header = "class,x_angstrom,y_angstrom,z_angstrom\n"
     for name, text in {
         "good.csv": f"{header}3cf3,70,60,90\n", "header.csv": header,
+        "two.csv": f"{header}3cf3,110,120,100\n3cf3,150,130,90\n",
         "empty.csv": "", "empty.star": "", "empty.txt": "",
         "unknown.csv": f"{header}banana,70,60,90\n", "letters.csv": f"{header}3cf3,70,abc,90\n",
         "words.txt": "3cf3 1 x 3\n",

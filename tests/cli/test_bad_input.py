@@ -12,16 +12,24 @@ VOLUMES = {
     "complex.mrc": "mode 4", "four.mrc": "4-D stack of 2 volumes", "nan.mrc": "(3, 4, 5) is nan", "two.mrc": "2-D",
     "absent.mrc": "no such file",
 }  # fmt: skip
+MATCH = ["--template", "1s3x", "--step", 90, "--slab", "off"]
 
 
 @pytest.mark.parametrize("name", VOLUMES)
-@pytest.mark.parametrize("command", ["detect", "report", "structures"])
+@pytest.mark.parametrize("command", ["detect", "report", "structures", "match", "average", "targets", "agreement"])
 def test_volumes(monkeypatch, capsys, place, command, name):
     words = {
         "detect": ["detect", "good.mrc", name, "--model", "model.pt", "--output", "picks"],
         "report": ["report", name, "good.csv", "--output", "page.html"],
         "structures": ["structures", "build", name, "--mass-kda", 300, "--output", "bank.npz"],
-    }[command]
+        "match": ["match", name, *MATCH, "--output", "picks"],
+        "average": ["average", "two.csv", name, "--radius", 30, "--output", "average"],
+        "targets": ["targets", name, "good.csv", "--radius", 30, "--output", "masks"],
+        "agreement": [
+            "agreement", "two.csv", "two.csv", "--radius", 30, "--tomogram", name, "--particle-radius", 30,
+            "--output", "agreement",
+        ],
+    }[command]  # fmt: skip
     if command == "detect" and name in (
         "nan.mrc",
         "two.mrc",
@@ -72,6 +80,21 @@ def test_picks(monkeypatch, capsys, place, name):
         return
     refused(monkeypatch, capsys, place, ["evaluate", name, "truth"], name, PICKS[name])
     refused(monkeypatch, capsys, place, ["report", "good.mrc", name, "--output", "page.html"], name, PICKS[name])
+
+
+WITH_PICKS = {
+    "average": "average {} good.mrc --radius 30 -o average",
+    "targets": "targets good.mrc {} --radius 30 -o masks",
+    "agreement": "agreement two.csv {} --radius 30 -o agreement",
+    "agreement of it": "agreement {} two.csv --radius 30 -o agreement",
+}
+
+
+@pytest.mark.parametrize("command", WITH_PICKS)
+@pytest.mark.parametrize("name", PICKS)
+def test_picks_to_average_and_to_compare(monkeypatch, capsys, place, command, name):
+    words = [word.format(name) for word in WITH_PICKS[command].split()]
+    refused(monkeypatch, capsys, place, words, name, PICKS[name])
 
 
 def test_unknown_classes_are_named_and_picks_outside_are_told(monkeypatch, capsys, place):

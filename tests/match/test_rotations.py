@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from voxpick.errors import VoxpickError
-from voxpick.match.rotations import coverage, euler_grid, number_of_rotations, rotation_grid, super_fibonacci
+from voxpick.match.rotations import (
+    MOST_BYTES,
+    count_rotations,
+    coverage,
+    euler_grid,
+    finest_step,
+    number_of_rotations,
+    require_room,
+    rotation_grid,
+    super_fibonacci,
+)
 
 
 def test_the_step_of_shrec_gives_about_seven_thousand():
@@ -49,6 +59,23 @@ def test_the_spiral_is_that_of_the_paper():
     q += [(7 / 8) ** 0.5 * np.sin(np.pi / psi), (7 / 8) ** 0.5 * np.cos(np.pi / psi)]
     assert np.allclose(super_fibonacci(4)[0], swap_axes(Rotation.from_quat(q).as_matrix()))
     assert psi**4 == pytest.approx(psi + 4)
+
+
+@pytest.mark.parametrize("kind", ["super-fibonacci", "euler"])
+def test_rotations_are_counted_without_being_made(kind):
+    assert [count_rotations(step, kind) for step in (60, 23.5)] == [len(rotation_grid(s, kind)) for s in (60, 23.5)]
+    step = finest_step(5000, kind)
+    assert count_rotations(step, kind) <= 5000 < count_rotations(step - 0.1, kind)
+
+
+def test_a_step_too_fine_for_memory_is_refused_with_the_finest_that_fits():
+    with pytest.raises(VoxpickError, match=r"step of 1 degrees makes 14851067 rot.* 256 coefficients each take 15207 MB"
+                                           r".*for 1074 MB; the smallest step that fits is 2.5 degrees"):  # fmt: skip
+        require_room(1, "super-fibonacci", 256)
+    with pytest.raises(VoxpickError, match=r"take 3802 MB a template.*fits is 1\.6 degrees$"):
+        require_room(1, "super-fibonacci", None)
+    require_room(2.5, "super-fibonacci", 256)
+    assert number_of_rotations(2.5) * 1024 <= MOST_BYTES < number_of_rotations(2.4) * 1024
 
 
 @pytest.mark.parametrize("step", [0.5, 200, float("nan")])

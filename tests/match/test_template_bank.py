@@ -173,6 +173,7 @@ def test_bad_templates_are_refused():
         (np.zeros((8, 8, 8)), "bright"),
         (np.full((8, 8, 8), np.nan), "NaN"),
         (np.ones((8, 8)), "3 dim"),
+        (np.ones((2, 8, 8)), r"shape \(2, 8, 8\); give a density of 3 dimensions with at least 3 voxels along each"),
     ):
         with pytest.raises(VoxpickError, match=match):
             Template("bad", density_, 10.0)
@@ -190,6 +191,19 @@ def test_bad_templates_are_refused():
         Bank(wide, np.eye(3)[None], optics=Optics()).side
         == Bank(Template("w", blob((0, 0, 0)), 10.0), np.eye(3)[None]).side
     )
+
+
+def test_a_template_of_which_nothing_is_left_names_what_may_be_wrong():
+    """It asked for the voxel size alone, though the defocus was in A, or the mask held one voxel."""
+    ball = Template("ball", blob((0, 0, 0)), 10.0)
+    far = Bank(ball, np.eye(3)[None], optics=Optics(defocus_um=30000, cut="first-zero", amplitude_contrast=0.0))
+    with pytest.raises(VoxpickError, match=r"ball: nothing is left .*defocus of 30000 um.*the defocus, in um,"):
+        far.normalised(slice(None))
+    tiny = Bank(Template("ball", blob((0, 0, 0)), 10.0, radius=4), np.eye(3)[None], edge=0)
+    with pytest.raises(
+        VoxpickError, match=r"mask of radius 4 A \(0.4 voxels\); are the voxel size 10 A and the mask r"
+    ):
+        tiny.normalised(slice(None))
 
 
 def test_a_bank_too_large_to_keep_gives_the_same(monkeypatch):

@@ -122,6 +122,10 @@ def test_bad_input_is_refused_with_the_way_out(tomogram):
         template_matching.detect(tomogram, {}, changes={**QUICK, "tile": 20}, device="cpu")
     with pytest.raises(VoxpickError, match=r"2 A are too fine"):
         template_matching.detect(Volume(tomogram.data, 2.0), {}, changes=QUICK)
+    told = r"wide: voxels of 100 A are too large for 4cr2, whose radius is 156 A, 1\.6 voxels; 2 are the least"
+    with pytest.raises(VoxpickError, match=told):
+        template_matching.detect(Volume(tomogram.data, 100.0, "wide"), {}, changes={**QUICK, "classes": ["4cr2"]})
+    assert bead_templates(load_bank(["4cr2"]), Volume(tomogram.data, 70.0))[0].voxel_size == 70
     for changes, match_ in (({"classes": ["9xyz"]}, "9xyz"), ({"magic": 1}, "known: "), ({"path": "fast"}, "path")):
         with pytest.raises(VoxpickError, match=match_):
             template_matching.detect(tomogram, {}, changes=changes)

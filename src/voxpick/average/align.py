@@ -21,9 +21,12 @@ from voxpick.average.fsc import soft_sphere
 from voxpick.average.spectra import Band, Spectrum, band, map_spectrum
 from voxpick.average.subtomograms import Subtomograms
 from voxpick.errors import VoxpickError
+from voxpick.wedge import require_tilt_range
 
 SCORES_AT_ONCE = 1 << 24
 """Scores of a matrix product, to bound memory: 64 MiB."""
+BANK_BYTES = 8 << 30
+"""Memory for the turned references of one search over all rotations."""
 EDGE = 2.0
 """Voxels over which masks fall off."""
 PASSES = 2
@@ -68,6 +71,30 @@ class Alignment:
                 raise VoxpickError(f"{name} is {value}; it must be a positive number")
         if not (np.isfinite(self.max_shift) and self.max_shift >= 0):
             raise VoxpickError(f"max_shift is {self.max_shift}; it must be 0 or a positive number of A")
+        if self.tilt_range_deg is not None:
+            require_tilt_range(self.tilt_range_deg)
+
+    def require_room(self, rotations: int, *, box: int, voxel_size: float) -> None:
+        """Raise VoxpickError for rotations whose bank is larger than BANK_BYTES, before they are made.
+
+        box: voxels along a side. How many coefficients there are is estimated: as many as half the sphere of
+        frequencies up to low_pass holds, and of those the share of 180 degrees that the tilts cover.
+        """
+        low, high = (-90.0, 90.0) if self.tilt_range_deg is None else self.tilt_range_deg
+        reach = box * min(voxel_size / self.low_pass, 0.5)
+        self.require_bank(rotations, int(2 / 3 * math.pi * reach**3 * (high - low) / 180))
+
+    def require_bank(self, rotations: int, coefficients: int) -> None:
+        """Raise VoxpickError for so many rotations, step_deg apart, whose complex coefficients exceed BANK_BYTES."""
+        size = rotations * 8 * coefficients
+        if size > BANK_BYTES:
+            fits = math.ceil(10 * self.step_deg * (size / BANK_BYTES) ** (1 / 3)) / 10
+            raise VoxpickError(
+                f"a step of {self.step_deg:g} degrees makes {rotations} rotations, which with {coefficients} "
+                f"coefficients each down to {self.low_pass:.3g} A take {size / 1e9:.1f} GB, and there is room for "
+                f"{BANK_BYTES / 1e9:.1f} GB; the smallest step that fits is {fits:g} degrees, and a finer one with a "
+                "coarser low_pass"
+            )
 
 
 def align(
@@ -172,6 +199,7 @@ class _Search:
 
     def bank(self, rotations: np.ndarray) -> torch.Tensor:
         """`turned` for all rotations searched: (r, 2 m)."""
+        self.settings.require_bank(len(rotations), len(self.weights))
         matrices = self.tensor(rotations)
         return torch.cat([self.turned(some) for some in matrices.split(256)])
 

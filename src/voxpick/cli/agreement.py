@@ -121,7 +121,8 @@ def compare_pickings(
     from voxpick.io.atomic import require_writable
 
     if not other_path.is_file():
-        raise VoxpickError(f"{other_path}: is no pick file; --agreement compares two pick files")
+        reason = "is a folder" if other_path.is_dir() else "no such file"
+        raise VoxpickError(f"{other_path}: {reason}; agreement is that of two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
     written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]

@@ -13,7 +13,7 @@ from voxpick.average.align import Alignment
 from voxpick.average.parts import Averaging
 from voxpick.average.subtomograms import Subtomograms, extract, join
 from voxpick.errors import VoxpickError
-from voxpick.match.rotations import rotation_grid
+from voxpick.match.rotations import number_of_rotations, rotation_grid
 from voxpick.precision import choose_device
 
 if TYPE_CHECKING:
@@ -49,11 +49,15 @@ def make_averaging(
         tilt_range_deg=tilts,
         device=str(choose_device(device)),
     )
+    side = 2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box
+    everywhere = not local and iterations > 0
+    if everywhere:
+        alignment.require_room(number_of_rotations(step), box=side, voxel_size=voxel_size)
     return Averaging(
         alignment,
-        2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box,
+        side,
         iterations,
-        None if local or iterations == 0 else rotation_grid(step),
+        rotation_grid(step) if everywhere else None,
         edges=cast("Literal['drop', 'pad']", edges),
         dark=not bright,
     )

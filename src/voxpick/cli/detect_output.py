@@ -64,12 +64,14 @@ class PicksFolder:
         return files
 
     def write(
-        self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any], *, labelled: Volume | None = None
-    ) -> None:
+        self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any], *,
+        labelled: Volume | None = None, page: str | None = None,
+    ) -> None:  # fmt: skip
         """Note what the picks are of and which files, before they are written: a later call knows them as its own.
 
         Other processes that write into the folder are waited for, so that none drops what another has noted.
-        labelled: the class of every voxel, for NAME_segmentation.mrc.
+        labelled: the class of every voxel, for NAME_segmentation.mrc. page: HTML for NAME.html, which comes first, so
+        that no record lists a page that could not be written.
         """
         import yaml
 
@@ -81,6 +83,8 @@ class PicksFolder:
 
         record, volume = self.path / self.record, detection.volume
         with alone_in(self.path, use="writes picks", patience=WRITING_SECONDS):
+            if page is not None:
+                write_text(self.path / f"{name}.html", page)
             held = recorded_tomograms(record, {name: tomogram})
             files = recorded_files(record, name, tomogram, [pattern.format(name) for pattern in self._patterns()])
             made_with = {"voxpick": __version__, **about, "settings": detection.settings}

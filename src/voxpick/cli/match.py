@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from voxpick.detect.pipeline import Detection
-    from voxpick.match.histogram import ScoreHistogram
     from voxpick.match.search import Matched
     from voxpick.particles import Particles
     from voxpick.progress import Progress
@@ -70,6 +69,11 @@ OF_TEMPLATES = {
     "false_positives": "--false-positives", "whiten": "--whiten", "background": "--background",
 }  # fmt: skip
 """Options that only matching with templates takes, by what they set."""
+OF_ALL = {
+    "number": "--number", "radius": "--radius", "mask_radius": "--radius", "minimum_score": "--min-score",
+    "invert": "--invert", "slab": "--slab",
+}  # fmt: skip
+"""The other options that set something."""
 
 
 def register(app: typer.Typer) -> None:
@@ -122,7 +126,10 @@ def match_command(
         if method == "dog" and given[name] is not None:
             raise VoxpickError(f"{text}: is for templates, and --method dog has none; leave it out")
     changes = read_assignments(set_ or [], example="residual=0.01", as_text=("slab", "max_memory"))
-    changes |= {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    changes |= given
+    options = {name: text for name, text in (OF_TEMPLATES | OF_ALL).items() if name in given}
+    _check_method(method, template or [], changes, options, named=classifier is not None)
     set_threads(threads)
     _match(
         volumes, output, names=template or [], method=method, changes=changes, formats=read_formats(format),
@@ -137,18 +144,20 @@ def _match(
     """Read, match, write, one tomogram after the other."""
     from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.progress import step_bars
-    from voxpick.io.atomic import write_text
     from voxpick.methods.catalogue import find_method
     from voxpick.methods.naming import finding_changes, named_by, require_same_voxels
     from voxpick.precision import choose_device
 
-    _check_method(method, names, changes, named=classifier is not None)
     namer = None if classifier is None else read_classifier(classifier)
     folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
     files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
-    about = {"method": method, **templates, **({} if namer is None else {"classifier": classifier}), "device": where}
+    searches: dict[str, dict[str, Any]] = {}
+    about = {
+        "method": method, **templates, **({} if namer is None else {"classifier": classifier}), "device": where,
+        **({} if method == "dog" else {"search": searches}),
+    }  # fmt: skip
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
@@ -161,13 +170,13 @@ def _match(
                         require_same_voxels(namer, volume.voxel_size)
                         check([each for each in namer.classes if each != "background"])
                     finding = changes if namer is None else finding_changes(find_method(method), changes)
-                    detection, histograms = _detection(volume, method, names, finding, where, progress, check)
+                    detection, found_of = _detection(volume, method, names, finding, where, progress, check)
                     if namer is not None:
                         detection = named_by(detection, namer, changes=changes, device=where, progress=progress)
                 typer.echo(searched(detection), err=True)
-                folder.write(name, path, detection, about)
-                if with_report:
-                    write_text(output / f"{name}.html", _page(detection, histograms, method))
+                searches[name] = {template: _kept(matched) for template, matched in found_of.items()}
+                page = _page(detection, found_of, method) if with_report else None
+                folder.write(name, path, detection, about, page=page)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)
@@ -182,8 +191,8 @@ def _detection(
     device: str,
     progress: Progress,
     check: Callable[[list[str]], None],
-) -> tuple[Detection, dict[str, ScoreHistogram]]:
-    """What was found, and the histogram of the scores of each template."""
+) -> tuple[Detection, dict[str, Matched]]:
+    """What was found, in all and of each template."""
     import numpy as np
 
     from voxpick.cli.templates import read_templates
@@ -196,33 +205,39 @@ def _detection(
         return find_method(method).detect(volume, {}, changes=changes, device=device, progress=progress), {}
     defaults: dict[str, Any] = getattr(find_method(method), "DETECTION", {})
     settings = make_match_settings(MatchSettings, {**defaults, **changes})
+    templates = read_templates(names, volume)
+    check([template.name for template in templates])
     grid = rotation_grid(settings.angular_step, settings.rotations)
     typer.echo(f"{volume.name}: {coverage(grid, np.random.default_rng(0))}", err=True)
-    histograms: dict[str, ScoreHistogram] = {}
+    found: dict[str, Matched] = {}
 
     def tell(name: str, matched: Matched) -> None:
         _say(name, matched)
-        histograms[name] = matched.histogram
+        found[name] = matched
 
-    templates = read_templates(names, volume)
-    check([template.name for template in templates])
-    return match(volume, templates, settings, device=device, progress=progress, report=tell), histograms
+    return match(volume, templates, settings, device=device, progress=progress, report=tell), found
 
 
-def _page(detection: Detection, histograms: dict[str, ScoreHistogram], method: str) -> str:
+def _page(detection: Detection, found: dict[str, Matched], method: str) -> str:
     from voxpick.report.matching_charts import score_charts
     from voxpick.report.page import build_report
 
     volume, settings = detection.volume, {"method": method, **detection.settings}
-    return build_report(
-        volume, detection.particles, title=volume.name, settings=settings, charts=score_charts(histograms)
-    )
+    histograms = {name: matched.histogram for name, matched in found.items()}
+    charts = score_charts(histograms, {name: _said_of_energy(matched) for name, matched in found.items()})
+    return build_report(volume, detection.particles, title=volume.name, settings=settings, charts=charts)
 
 
-def _check_method(method: str, names: list[str], changes: dict[str, Any], *, named: bool) -> None:
-    """Refuse what would fail. named: a classifier names the picks, and its settings are among the changes."""
+def _check_method(
+    method: str, names: list[str], changes: dict[str, Any], options: dict[str, str], *, named: bool
+) -> None:
+    """Refuse what no tomogram can be searched with. options: what those settings are called that options gave.
+
+    named: a classifier names the picks, and its settings are among the changes.
+    """
     from voxpick.match.settings import DogSettings, MatchSettings, make_match_settings
     from voxpick.methods.catalogue import find_method
+    from voxpick.methods.naming import finding_changes
     from voxpick.methods.traits import check_detection
 
     if method not in ("tm-f", "tm-t", "dog"):
@@ -231,10 +246,11 @@ def _check_method(method: str, names: list[str], changes: dict[str, Any], *, nam
         raise VoxpickError("--method dog looks for no structure; leave --template out, or match with --method tm-f")
     if "classes" in changes:
         raise VoxpickError("--set classes: name what to look for with --template, once for each")
+    finding = changes
     if named:
         check_detection(find_method(method), changes, named=True)
-        return
-    make_match_settings(DogSettings if method == "dog" else MatchSettings, changes)
+        finding = finding_changes(find_method(method), changes)
+    make_match_settings(DogSettings if method == "dog" else MatchSettings, finding, options=options)
 
 
 def _tilts(text: str) -> list[float] | str:
@@ -248,15 +264,36 @@ def _tilts(text: str) -> list[float] | str:
 
 
 def _say(name: str, matched: Matched) -> None:
-    peaks, (mean, least) = matched.peaks, matched.energy
+    peaks, kept = matched.peaks, "; " + _said_of_energy(matched) if matched.volumes else ""
     if not len(peaks):
-        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}", err=True)
+        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}{kept}", err=True)
         return
-    lost = "" if least > 0.99999 else f"; the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
-    if not matched.sampling.every:
-        lost += f", at every {matched.sampling.spacing:g} voxels"
     typer.echo(
         f"{name}: {len(peaks)} candidates, scores {peaks.scores[-1]:.3f} to {peaks.scores[0]:.3f}, noise "
-        f"{matched.noise:.3f}{lost}",
+        f"{matched.noise:.3f}{kept}",
         err=True,
     )
+
+
+def _said_of_energy(matched: Matched) -> str:
+    """How much of the templates' energy the search kept, in words."""
+    if not matched.volumes:
+        return "every orientation by itself"
+    mean, least = matched.energy
+    between = "" if matched.sampling.every else f", at every {matched.sampling.spacing:g} voxels"
+    kept = f"the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
+    return f"{kept}, with {matched.volumes} volumes{between}"
+
+
+def _kept(matched: Matched) -> dict[str, Any]:
+    """The same for match.yaml."""
+    mean, least = matched.energy
+    kept: dict[str, Any] = {"candidates": len(matched.peaks), "energy_kept": round(mean, 4)}
+    if matched.volumes:
+        kept |= {
+            "least_energy_kept": round(least, 4),
+            "volumes": matched.volumes,
+            "volumes_for_residual": matched.needed,
+        }
+        kept["voxels_between_places"] = matched.sampling.spacing
+    return kept

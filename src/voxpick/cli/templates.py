@@ -58,18 +58,40 @@ def _bead_models(path: Path) -> dict[str, BeadModel]:
 
 
 def _read_map(path: Path, volume: Volume) -> tuple[np.ndarray, float]:
-    """A map of the volume's voxel size, and that size in A. Raises VoxpickError for another size."""
+    """A map of the volume's voxel size, and that size in A.
+
+    Raises VoxpickError for another size, and for a header that has to be mended: --voxel-size is the tomogram's.
+    """
     import typer
 
-    from voxpick.io.mrc_header import read_header
+    from voxpick.io.mrc_header import cubic_voxel_size, read_header
     from voxpick.io.structures import read_map
 
-    if any(read_header(path).voxel_size_xyz):
+    header = read_header(path)
+    mend = (
+        f'mend the header, for voxels of {volume.voxel_size:g} A with: python -c "import mrcfile; '
+        f"mrcfile.open('{path}', 'r+').voxel_size = {volume.voxel_size:g}\""
+    )
+    if any(header.voxel_size_xyz):
+        try:
+            cubic_voxel_size(header, path)
+        except VoxpickError as error:
+            sizes = " x ".join(f"{size:g}" for size in header.voxel_size_xyz)
+            raise VoxpickError(
+                f"{path}: the header gives voxels of {sizes} A (x, y, z), and a template needs cubes of the tomogram's "
+                f"size; resample the map if that is what it has, and if not, {mend}"
+            ) from error
         data, voxel_size = read_map(path)
     else:
         data, voxel_size = read_map(path, voxel_size=volume.voxel_size)
         typer.echo(f"voxpick: warning: {path}: no voxel size in the header; taken to be {voxel_size:g} A", err=True)
     if abs(voxel_size / volume.voxel_size - 1) > 0.01:
+        if voxel_size == 1.0:
+            raise VoxpickError(
+                f"{path}: the header gives a voxel size of 1 A, which is what programs write that do not know it, and "
+                f"{volume.name} has voxels of {volume.voxel_size:g} A; resample the map if 1 A is right, and if not, "
+                f"{mend}"
+            )
         raise VoxpickError(
             f"{path}: the map has voxels of {voxel_size:g} A and {volume.name} of {volume.voxel_size:g} A; resample "
             f"the map to {volume.voxel_size:g} A, or set the tomogram's voxel size with --voxel-size if it is wrong"

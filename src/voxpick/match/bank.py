@@ -42,7 +42,10 @@ class Template:
 
     def __post_init__(self) -> None:
         if self.density.ndim != 3 or min(self.density.shape) < 3:
-            raise VoxpickError(f"template {self.name}: shape {self.density.shape}; give a density of 3 dimensions")
+            raise VoxpickError(
+                f"template {self.name}: shape {self.density.shape}; give a density of 3 dimensions with at least 3 "
+                "voxels along each"
+            )
         if not np.isfinite(self.density).all():
             raise VoxpickError(f"template {self.name}: the density holds NaN or infinite values")
         level = surroundings(self.density)
@@ -121,7 +124,7 @@ class Bank:
             raise VoxpickError(f"template {template.name}: mask edge {edge:g} voxels; it must not be negative")
         radius = template.radius_voxels()
         self.template, self.rotations, self.device = template, rotations, torch.device(device)
-        self.radius, self.edge = radius, edge
+        self.radius, self.edge, self._optics = radius, edge, optics
         self.side = box_side(template, edge)
         self.mask = torch.from_numpy(spherical_mask(self.side, radius, edge)).to(device)
         self.weight = float(self.mask.sum(dtype=torch.float64))
@@ -173,11 +176,17 @@ class Bank:
         values = values - (values * weights).sum(dim=(1, 2, 3), keepdim=True)
         variance = (values.square() * weights).sum(dim=(1, 2, 3), keepdim=True)
         if not bool((variance > 1e-12 * self._fine.max() ** 2).all()):
-            raise VoxpickError(
-                f"template {self.template.name}: nothing is left of it after CTF and missing wedge; is the voxel size "
-                f"{self.template.voxel_size:g} A right?"
-            )
+            raise VoxpickError(self._nothing_left())
         return values * variance.rsqrt() * self.mask
+
+    def _nothing_left(self) -> str:
+        size = self.template.voxel_size
+        by = "" if self._optics is None else f" at a defocus of {self._optics.defocus_um:g} um"
+        doubts = [f"the voxel size {size:g} A", *([] if self._optics is None else ["the defocus, in um,"])]
+        return (
+            f"template {self.template.name}: nothing is left of it after CTF{by} and missing wedge, under a mask of "
+            f"radius {self.radius * size:g} A ({self.radius:.3g} voxels); are {', '.join(doubts)} and the mask right?"
+        )
 
     def kept(self) -> bool:
         """Whether the templates are in memory."""

@@ -18,11 +18,15 @@ MOST_VOLUMES = 256
 
 @dataclass(frozen=True)
 class LowRankBank:
-    """volumes: [K, n, n, n], orthonormal. coefficients: [R, K]; energy: share of each template's squares kept, (R,)."""
+    """volumes: [K, n, n, n], orthonormal. coefficients: [R, K]; energy: share of each template's squares kept, (R,).
+
+    needed: volumes that the residual asks for, more than K where K is limited.
+    """
 
     volumes: torch.Tensor
     coefficients: torch.Tensor
     energy: np.ndarray
+    needed: int = 0
 
 
 def compress(
@@ -35,7 +39,8 @@ def compress(
     values, vectors = torch.linalg.eigh((sample @ sample.T).double())
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     kept = torch.cumsum(values, 0) / values.sum()
-    number = min(int((kept < 1 - residual).sum()) + 1, largest, int((values > 1e-9 * values[0]).sum()))
+    needed = min(int((kept < 1 - residual).sum()) + 1, int((values > 1e-9 * values[0]).sum()))
+    number = min(needed, largest)
     scale = values[:number].rsqrt()
     flat = ((vectors[:, :number] * scale).T.float() @ sample).contiguous()
     volumes = torch.zeros((number, *bank.mask.shape), device=bank.device)
@@ -44,7 +49,7 @@ def compress(
     for _, part in bank.under_mask(batch):
         coefficients.append(part @ flat.T)
         energy.append(coefficients[-1].square().sum(dim=1) / part.square().sum(dim=1))
-    return LowRankBank(volumes, torch.cat(coefficients), torch.cat(energy).clamp(max=1).cpu().numpy())
+    return LowRankBank(volumes, torch.cat(coefficients), torch.cat(energy).clamp(max=1).cpu().numpy(), needed)
 
 
 def kept_in_band(low: LowRankBank, sampling: Sampling) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
-from voxpick.match.passes import Report, passes, share_of
+from voxpick.match.passes import Report, parts_of, passes, share_of
 from voxpick.match.sampling import EVERY, Sampling
 from voxpick.match.tiles import (
     LARGEST_TILE,
@@ -43,7 +43,8 @@ class Scores:
     that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best,
     where the volume varies (`tiles.where_noisy`).
     energy: share of the templates' energy that the search kept, by template; 1 when it was exact. sampling: the places
-    that were looked at; between them scores are interpolated, and may leave -1..1 a little.
+    that were looked at; between them scores are interpolated, and may leave -1..1 a little. volumes: those whose
+    correlations the scores are made of, 0 of an exact search; needed: how many the residual asked for.
     """
 
     score: np.ndarray
@@ -51,6 +52,8 @@ class Scores:
     noise: float
     energy: np.ndarray
     sampling: Sampling = EVERY
+    volumes: int = 0
+    needed: int = 0
 
 
 def match_exact(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:
@@ -62,12 +65,32 @@ def match_exact_together(
     volume: TiledVolume, banks: Sequence[Bank], *, progress: Report | None = None, **settings: Any
 ) -> list[Scores]:
     """As `_one_pass`, in as few passes as the sizes of the banks allow (passes.py)."""
+    found = dict(match_exact_in_turn(volume, [[bank] for bank in banks], progress=progress, **settings))
+    return [found[k][0] for k in range(len(banks))]
+
+
+def match_exact_in_turn(
+    volume: TiledVolume,
+    targets: Sequence[Sequence[Bank]],
+    *,
+    most: int | None = None,
+    progress: Report | None = None,
+    **settings: Any,
+) -> Iterator[tuple[int, list[Scores]]]:
+    """(number, scores of its banks) of each target, pass after pass, from small templates to large ones.
+
+    targets: the banks of each, which stay together. most: banks whose maps are in memory at a time, or those of one
+    target; None for all of a pass. A map is given away, and not held any longer, when it is asked for.
+    """
     keep_freed_memory()
-    found: dict[int, Scores] = {}
-    for group in passes(banks):
-        told = share_of(progress, group, len(found), len(banks))
-        found |= dict(zip(group, _one_pass(volume, [banks[k] for k in group], progress=told, **settings), strict=True))
-    return [found[k] for k in range(len(banks))]
+    sizes, done = [len(banks) for banks in targets], 0
+    for group in passes([max(banks, key=lambda bank: bank.side) for banks in targets]):
+        for part in parts_of(group, sizes, most):
+            some = [bank for k in part for bank in targets[k]]
+            scores = _one_pass(volume, some, progress=share_of(progress, some, done, sum(sizes)), **settings)
+            done += len(some)
+            for k in part:
+                yield k, [scores.pop(0) for _ in targets[k]]
 
 
 def _one_pass(

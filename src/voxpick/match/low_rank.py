@@ -10,7 +10,7 @@ over the tomogram together: tiles are read and transformed once for all of them,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
 from voxpick.match.compress import MOST_VOLUMES, RESIDUAL, LowRankBank, choose_sampling, compress, kept_in_band
 from voxpick.match.exact import Scores
-from voxpick.match.passes import Report, passes, share_of
+from voxpick.match.passes import Report, parts_of, passes, share_of
 from voxpick.match.product import choose_form, kept_dtype, make_largest
 from voxpick.match.sampling import EVERY, Sampling, multiply_between
 from voxpick.match.tiles import (
@@ -52,35 +52,51 @@ def match_low_rank(volume: TiledVolume, bank: Bank, **settings: Any) -> Scores:
     return match_low_rank_together(volume, [bank], **settings)[0]
 
 
-def match_low_rank_together(
+def match_low_rank_together(volume: TiledVolume, banks: Sequence[Bank], **settings: Any) -> list[Scores]:
+    """As `search_compressed`, in as few passes as sizes allow (passes.py); settings: of `match_low_rank_in_turn`."""
+    found = dict(match_low_rank_in_turn(volume, [[bank] for bank in banks], **settings))
+    return [found[k][0] for k in range(len(banks))]
+
+
+def match_low_rank_in_turn(
     volume: TiledVolume,
-    banks: Sequence[Bank],
+    targets: Sequence[Sequence[Bank]],
     *,
+    most: int | None = None,
     residual: float = RESIDUAL,
     largest: int = MOST_VOLUMES,
     sampling: Sampling | None = None,
     progress: Report | None = None,
     **settings: Any,
-) -> list[Scores]:
-    """As `search_compressed`, in as few passes as sizes allow (passes.py).
+) -> Iterator[tuple[int, list[Scores]]]:
+    """(number, scores of its banks) of each target, pass after pass, as `exact.match_exact_in_turn` gives them.
 
     residual, largest: as in `compress`. sampling: None takes for each pass the coarsest that adds no more than
-    BEYOND_BAND of the residual.
+    BEYOND_BAND of the residual, whether or not memory holds all of the pass at once.
     """
     keep_freed_memory()
-    compressed = []
-    for bank in banks:
-        compressed.append(compress(bank, residual=residual, largest=largest))
-        if len(banks) > 1:
-            bank.forget()
-    found: dict[int, Scores] = {}
-    for group in passes(banks):
-        told = share_of(progress, group, len(found), len(banks))
-        some, low = [banks[k] for k in group], [compressed[k] for k in group]
-        places = _coarsest(volume, some, low, residual, **settings) if sampling is None else sampling
-        scores = search_compressed(volume, some, low, sampling=places, progress=told, **settings)
-        found |= dict(zip(group, scores, strict=True))
-    return [found[k] for k in range(len(banks))]
+    sizes, done = [len(banks) for banks in targets], 0
+    for group in passes([max(banks, key=lambda bank: bank.side) for banks in targets]):
+        compressed = {k: [_compressed(bank, residual, largest, sum(sizes)) for bank in targets[k]] for k in group}
+        places = sampling
+        if places is None:
+            every = [bank for k in group for bank in targets[k]]
+            places = _coarsest(volume, every, [low for k in group for low in compressed[k]], residual, **settings)
+        for part in parts_of(group, sizes, most):
+            some, low = [bank for k in part for bank in targets[k]], [one for k in part for one in compressed.pop(k)]
+            told = share_of(progress, some, done, sum(sizes))
+            scores = search_compressed(volume, some, low, sampling=places, progress=told, **settings)
+            done += len(some)
+            for k in part:
+                yield k, [scores.pop(0) for _ in targets[k]]
+
+
+def _compressed(bank: Bank, residual: float, largest: int, banks: int) -> LowRankBank:
+    """A bank as few volumes; its templates are let go unless it is alone: they are made again for exact scores."""
+    low = compress(bank, residual=residual, largest=largest)
+    if banks > 1:
+        bank.forget()
+    return low
 
 
 def _coarsest(
@@ -200,4 +216,4 @@ class _Search:
             self._best = None
         energy = kept_in_band(self.low, self.sampling)
         noise = float(np.sqrt(self._squares / max(self._places, 1)))
-        return Scores(self._score, None, noise, energy, self.sampling)
+        return Scores(self._score, None, noise, energy, self.sampling, len(self.low.volumes), self.low.needed)

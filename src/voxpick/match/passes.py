@@ -1,7 +1,8 @@
 """Which templates go over a tomogram together, and how far all passes have come.
 
 Templates in one pass share the tiles, their transforms and, under equal masks, the local deviations. Tiles are laid out
-for the largest of them, which costs a small one more than it gains, so that only similar sizes go together.
+for the largest of them, which costs a small one more than it gains, so that only similar sizes go together. Where
+memory does not hold the maps of scores of all templates in a pass, it is made in parts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,21 @@ def passes(banks: Sequence[Bank]) -> list[list[int]]:
     return found
 
 
-def share_of(report: Report | None, group: Sequence[int], before: int, total: int) -> Report | None:
+def parts_of(group: Sequence[int], sizes: Sequence[int], most: int | None) -> list[list[int]]:
+    """A pass, by the numbers of what is in it, in parts whose sizes add up to at most `most`, or of one each.
+
+    sizes: of all there are, in banks. most: None takes the pass in one.
+    """
+    found: list[list[int]] = []
+    for k in group:
+        if found and (most is None or sum(sizes[one] for one in found[-1]) + sizes[k] <= most):
+            found[-1].append(k)
+        else:
+            found.append([k])
+    return found
+
+
+def share_of(report: Report | None, group: Sequence[object], before: int, total: int) -> Report | None:
     """A report for one pass that adds what the `before` banks of earlier passes were; total: number of all banks."""
     if report is None or len(group) == total:
         return report

@@ -12,9 +12,9 @@ from voxpick.errors import VoxpickError
 from voxpick.match.background import beside, check_way
 from voxpick.match.bank import Bank
 from voxpick.match.compress import MOST_VOLUMES, RESIDUAL
-from voxpick.match.exact import Scores, match_exact_together
+from voxpick.match.exact import Scores, match_exact_in_turn
 from voxpick.match.histogram import ScoreHistogram, score_histogram
-from voxpick.match.low_rank import match_low_rank_together
+from voxpick.match.low_rank import match_low_rank_in_turn
 from voxpick.match.passes import Report
 from voxpick.match.peaks import Peaks, chance_threshold, peaks_of, spaced_apart
 from voxpick.match.rescore import at_places, climb
@@ -31,7 +31,7 @@ BETWEEN: dict[str, Any] = {"neighbours": 8, "lacking": 0.1}
 BYTES = {"low-rank": 5.2, "exact": 8}
 """Of a map of scores, a voxel: at places that were looked at too, or rotations too."""
 MAP_BYTES = 2560 << 20
-"""Memory for maps of scores: as many templates as these have room for are searched together."""
+"""Memory for maps of scores: a pass is made in parts whose maps have room in it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Matched:
     """peaks, with exact scores and the best orientation each. lowest: the score from which peaks were kept.
 
     noise: root mean square of all scores. energy: mean and smallest share of a template's energy the search kept.
-    sampling: the places it looked at.
+    sampling: the places it looked at. volumes, needed: of a low-rank search, those it had and those that its residual
+    asked for; 0 of an exact one.
     histogram: of the best scores of all voxels.
     """
 
@@ -87,6 +88,8 @@ class Matched:
     energy: tuple[float, float]
     histogram: ScoreHistogram
     sampling: Sampling
+    volumes: int = 0
+    needed: int = 0
 
 
 def find(
@@ -119,10 +122,10 @@ def find_all(
 ) -> Iterator[Matched]:
     """Peaks of the best score over all rotations, of each target in turn; exact scores and orientations on both PATHS.
 
-    All targets are searched together, or as many as MAP_BYTES hold maps of. residual, volumes: of `compress.compress`;
-    sampling: of `low_rank.match_low_rank_together`, None takes every voxel where there is a background;
-    progress(done, all), of those that are searched together. Raises VoxpickError for an unknown path or way, and for a
-    template larger than the tile.
+    Targets of similar size are searched together, and their maps let go before those of the next size are made; those
+    that MAP_BYTES have no room for go by themselves. residual, volumes: of `compress.compress`; sampling: of
+    `low_rank.match_low_rank_in_turn`, None takes every voxel where there is a background; progress(done, all), of all
+    targets. Raises VoxpickError for an unknown path or way, and for a template larger than the tile.
     """
     if path not in PATHS:
         raise VoxpickError(f"unknown way to match {path!r}; one of {', '.join(PATHS)}")
@@ -130,22 +133,23 @@ def find_all(
         check_way(target.way)
     if any(target.background is not None for target in targets):  # differences peak more sharply than splines can tell
         sampling = EVERY if sampling is None else sampling
-    each = max(len(target.banks()) for target in targets) * BYTES[path] * np.prod(volume.shape)
-    together = max(1, int(MAP_BYTES // each))
-    for first in range(0, len(targets), together):
-        some = targets[first : first + together]
-        banks = [bank for target in some for bank in target.banks()]
-        if path == "exact":
-            scores = match_exact_together(volume, banks, tile=tile, progress=progress)
-        else:
-            scores = match_low_rank_together(
-                volume, banks, residual=residual, largest=volumes, sampling=sampling, tile=tile, progress=progress
-            )
-        for target in some:
-            taken = [scores.pop(0) for _ in target.banks()]
-            yield (_of_exact_maps if path == "exact" else _of_rough_maps)(volume, target, taken)
-            for bank in target.banks():
-                bank.forget()
+    banks, most = [target.banks() for target in targets], int(MAP_BYTES // (BYTES[path] * np.prod(volume.shape)))
+    shared: dict[str, Any] = {"most": most, "tile": tile, "progress": progress}
+    if path == "exact":
+        maps = match_exact_in_turn(volume, banks, **shared)
+    else:
+        low_rank: dict[str, Any] = {"residual": residual, "largest": volumes, "sampling": sampling}
+        maps = match_low_rank_in_turn(volume, banks, **low_rank, **shared)
+    found: dict[int, Matched] = {}
+    given = 0
+    for k, scores in maps:
+        found[k] = (_of_exact_maps if path == "exact" else _of_rough_maps)(volume, targets[k], scores)
+        scores.clear()
+        for bank in banks[k]:
+            bank.forget()
+        while given in found:
+            yield found.pop(given)
+            given += 1
 
 
 def _of_exact_maps(volume: TiledVolume, target: Target, scores: list[Scores]) -> Matched:
@@ -189,4 +193,5 @@ def _matched(target: Target, scores: list[Scores], score: np.ndarray, peaks: Pea
     noise = scores[0].noise
     energy = float(scores[0].energy.mean()), float(scores[0].energy.min())
     histogram = score_histogram(score, None if len(scores) > 1 else noise, len(target.bank), lowest=lowest)
-    return Matched(peaks, lowest, noise, energy, histogram, scores[0].sampling)
+    first = scores[0]
+    return Matched(peaks, lowest, noise, energy, histogram, first.sampling, first.volumes, first.needed)

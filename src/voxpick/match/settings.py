@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from voxpick.errors import VoxpickError
+from voxpick.errors import VoxpickError, wrong_setting
 from voxpick.match.bank import Template
-from voxpick.match.compress import MOST_VOLUMES, RESIDUAL
+from voxpick.match.compress import MOST_VOLUMES, RESIDUAL, SUBSET
 from voxpick.match.filters import Optics
+from voxpick.match.rotations import require_room
 from voxpick.match.search import Wanted
 from voxpick.match.tiles import LARGEST_TILE, MOST_TILE
+from voxpick.wedge import require_tilt_range
+
+MOST_DEFOCUS = 100.0
+"""um; more is another unit."""
 
 
 class PickSettings(BaseModel):
@@ -74,6 +80,33 @@ class MatchSettings(PickSettings):
         """YAML reads off as False."""
         return "off" if value is False else value
 
+    @field_validator("defocus")
+    @classmethod
+    def _in_um(cls, value: float) -> float:
+        if value > MOST_DEFOCUS:
+            raise ValueError(f"more than {MOST_DEFOCUS:g} um; give the defocus in um, which for 30000 A is 3")
+        return value
+
+    @field_validator("tilt_range")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        """The wedge would refuse it as well, after work on the whole volume."""
+        try:
+            if value != "off":
+                require_tilt_range(value)
+        except VoxpickError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @model_validator(mode="after")
+    def _has_room(self) -> MatchSettings:
+        try:
+            volumes = min(self.volumes, SUBSET) if self.path == "low-rank" else None
+            require_room(self.angular_step, self.rotations, volumes)
+        except VoxpickError as error:
+            raise ValueError(str(error)) from error
+        return self
+
     def optics(self) -> Optics | None:
         """The CTF of the templates; None leaves it out."""
         if self.ctf == "off":
@@ -93,16 +126,20 @@ class MatchSettings(PickSettings):
 Settings = TypeVar("Settings", bound=PickSettings)
 
 
-def make_match_settings(kind: type[Settings], changes: dict[str, Any] | None, **defaults: Any) -> Settings:
+def make_match_settings(
+    kind: type[Settings], changes: dict[str, Any] | None, *, options: Mapping[str, str] | None = None, **defaults: Any
+) -> Settings:
     """`defaults` of a method, then `changes`; None, too, is a change: no limit, where the setting allows it.
 
+    options: what a person calls settings that are named in errors, such as --step for angular_step.
     Raises VoxpickError for an unknown setting or a value out of range.
     """
     values = {**defaults, **(changes or {})}
     try:
         return kind(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        known = f"; known: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise VoxpickError(f"match: {name} = {first['input']!r}: {first['msg']}{known}") from error
+        named = str((*error.errors()[0]["loc"], "")[0])
+        if named in (options or {}):
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise VoxpickError(f"{(options or {})[named]} {values[named]}: {reason}") from error
+        raise wrong_setting("match: ", error, kind) from error

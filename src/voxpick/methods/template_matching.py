@@ -69,6 +69,8 @@ DETECTION_SETTINGS = MatchSettings
 DETECTION: dict[str, Any] = {"candidates": 2000, "number": 217, "overlap": False}
 FINEST = 4.0
 """A; bead models are coarser than smaller voxels."""
+LEAST_RADIUS = 2.0
+"""Voxels; of smaller structures next to nothing but a blot is left."""
 
 
 def detect(
@@ -84,12 +86,23 @@ def detect(
 
 
 def bead_templates(models: dict[str, BeadModel], volume: Volume) -> list[Template]:
-    """Densities of bead models at a tomogram's voxel size. Raises VoxpickError for voxels finer than beads can fill."""
+    """Densities of bead models at a tomogram's voxel size.
+
+    Raises VoxpickError for voxels finer than beads can fill, and so large that a structure is but a few voxels wide.
+    """
     if volume.voxel_size < FINEST:
         raise VoxpickError(
             f"{volume.name}: voxels of {volume.voxel_size:g} A are too fine for templates from bead models, which hold "
             f"down to {FINEST:g} A; bin the tomogram, set the right one with --voxel-size, or give maps as templates"
         )
+    for name, model in models.items():
+        radius = float(np.linalg.norm(model.positions_zyx, axis=1).max())
+        if radius < LEAST_RADIUS * volume.voxel_size:
+            raise VoxpickError(
+                f"{volume.name}: voxels of {volume.voxel_size:g} A are too large for {name}, whose radius is "
+                f"{radius:.0f} A, {radius / volume.voxel_size:.2g} voxels; {LEAST_RADIUS:g} are the least. Set the "
+                "right voxel size with --voxel-size, bin the tomogram less, or look for larger structures"
+            )
     return [
         Template(name, density(model, voxel_size=volume.voxel_size), volume.voxel_size)
         for name, model in models.items()
@@ -108,7 +121,8 @@ def match(
     """Match templates of the tomogram's voxel size; report(name, what was found) after each of them.
 
     Raises VoxpickError for templates of another voxel size, larger than the tile, or whose masks are wider than the
-    tomogram along y or x; warns of masks wider than it along z.
+    tomogram along y or x; warns of masks wider than it along z, and where the limit of volumes lets less of the
+    templates be kept than the residual asks for.
     """
     if settings.mask_radius is not None:
         masked = [replace(template, radius=settings.mask_radius) for template in templates]
@@ -132,10 +146,15 @@ def match(
         progress=of_step(progress, "matching"),
     )  # fmt: skip
     found: list[Peaks] = []
+    capped: dict[str, Matched] = {}
     for template, matched in zip(templates, matches, strict=True):
         found.append(_in_slab(matched.peaks, ready, sections.start))
+        if matched.needed > matched.volumes:
+            capped[template.name] = matched
         if report:
             report(template.name, matched)
+    if capped:
+        _warn_of_limit(volume, capped, settings)
     in_voxels = [radius / volume.voxel_size for radius in radii]
     chosen = choose(found, in_voxels, number=settings.number, overlap=settings.overlap)
     names = [template.name for template in templates]
@@ -220,6 +239,18 @@ def _check_room(volume: Volume, templates: Sequence[Template]) -> None:
             "if there are any, or set a smaller mask with --radius",
             stacklevel=3,
         )
+
+
+def _warn_of_limit(volume: Volume, capped: dict[str, Matched], settings: MatchSettings) -> None:
+    """Say of which templates the search kept less than 1 - residual, as their volumes are limited."""
+    kept = ", ".join(f"{name} {one.energy[0]:.1%} ({one.needed} volumes)" for name, one in capped.items())
+    needed = max(one.needed for one in capped.values())
+    warnings.warn(
+        f"{volume.name}: with at most {settings.volumes} volumes the search kept less of the templates' energy than "
+        f"the {1 - settings.residual:.1%} that residual = {settings.residual:g} asks for: {kept}; candidates may be "
+        f"lost. --set volumes={needed} keeps about that much of all, in more time",
+        stacklevel=3,
+    )
 
 
 def _with_surroundings(ready: Prepared, templates: Sequence[Template], settings: MatchSettings) -> slice:

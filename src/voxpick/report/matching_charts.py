@@ -18,9 +18,13 @@ HINT = (
 )
 
 
-def score_charts(histograms: Mapping[str, ScoreHistogram]) -> str:
-    """One chart for each template, by its name."""
-    cards = [card(f"Scores: {name}", histogram_chart(found, name=name)) for name, found in histograms.items()]
+def score_charts(histograms: Mapping[str, ScoreHistogram], notes: Mapping[str, str] | None = None) -> str:
+    """One chart for each template, by its name, with what notes say of it."""
+    notes = notes or {}
+    cards = [
+        card(f"Scores: {name}", histogram_chart(found, name=name), notes.get(name, ""))
+        for name, found in histograms.items()
+    ]
     return card("Scores of template matching", f'<div class="charts">{"".join(cards)}</div>', HINT) if cards else ""
 
 
