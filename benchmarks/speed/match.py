@@ -9,12 +9,7 @@ are left out where it is not installed. How far our exact scores are from pytme'
 lies within the volume: for the first --compared templates, turned by us, and for all --few that pytme turns itself,
 linearly on the template's own grid, where we read from one twice as fine.
 
-python benchmarks/speed/match.py --job 2 --output benchmarks/speed/match_job.json
-tells how long the twelve built-in structures take at 7112 rotations over 512 x 512 x 200 voxels, from so many tiles for
-each size of template: making and compressing the banks is measured in full, the search is scaled by the number of
-tiles, and exact scores by the number of candidates. It says so in its rows. The whole job itself, 7115 rotations, is
-voxpick match TOMOGRAM.mrc --output picks --step 12.78 --threads 2
-and match_twelve.py runs it as a user would, and scores its picks.
+The twelve built-in structures at 7115 rotations over 512 x 512 x 200 voxels are match_twelve.py's.
 """
 
 from __future__ import annotations
@@ -45,15 +40,8 @@ def main() -> None:
     options.add_argument("--peaks", type=int, default=200)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--repeats", type=int, default=2)
-    options.add_argument("--job", type=int, default=0, help="tiles of the job of twelve templates to measure")
     options = options.parse_args()
     torch.set_num_threads(options.threads)
-    if options.job:
-        from match_job import measure_job
-
-        rows, note = measure_job(options.job)
-        write(options, rows, note=note)
-        return
     data = np.random.default_rng(0).normal(size=(options.side,) * 3).astype(np.float32)
     template = lopsided(options.template)
     few, every = (Bank(template, super_fibonacci(n), edge=1.0) for n in (options.few, options.rotations))

@@ -8,7 +8,6 @@ page shows what it wrote as well:
 python benchmarks/speed/detect_shrec.py
 python benchmarks/speed/detect_scaling.py --seconds 1200 --output benchmarks/speed/detect_scaling_full.json
 python benchmarks/speed/big_volume.py --output benchmarks/speed/big_volume_full.json
-python benchmarks/speed/match.py --job 2 --output benchmarks/speed/match_job.json
 python benchmarks/speed/match_twelve.py
 """
 
