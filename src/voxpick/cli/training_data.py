@@ -95,12 +95,9 @@ def stream(settings: TrainSettings, structures: Path | None, *, device: torch.de
     make = specimen_maker(bank, chosen, device=str(device))
 
     def run(train: Train, **options: Any) -> Fitted:
-        worker = background_worker(str(device))
-        try:
+        with background_worker(str(device)) as worker:
             pool = SpecimenStream(make, worker, pool=chosen.pool, every=chosen.every)
             return train_on_stream(train, pool, **options)
-        finally:
-            worker.shutdown(wait=False, cancel_futures=True)
 
     marks = {"mark": bank_mark(bank)}
     return TrainingData(list(bank), make.recipe.voxel_size, ["simulated on the fly"], run, marks, simulated=True)

@@ -89,7 +89,9 @@ def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
         fitted = stage.run(run, state, title=f"the {name}", stop=stop, save=run.save_checkpoint)
     run.write_settings(stage.written)
     if fitted.interrupted:
-        typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
+        begun = run.checkpoint_path.exists()
+        way_on = "go on with the same command and --resume" if begun else "the same command begins anew"
+        typer.echo(f"stopped at step {fitted.step}; {way_on}", err=True)
         raise typer.Exit(130)
     replace = writing.resume or writing.overwrite
     typer.echo(stage.write(writing.output, fitted, held=writing.run_dir, replace=replace, start=start))
