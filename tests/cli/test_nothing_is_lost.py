@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
@@ -17,7 +18,7 @@ from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
-from voxpick.io import atomic, mrc, star
+from voxpick.io import atomic, formats, mrc, star
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
 from voxpick.io.mrc import read_mrc
@@ -496,21 +497,66 @@ def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     """What it has written is known to be its own, though it never came to its end."""
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
     words = [command, "good.mrc", "second.mrc", *PICKERS[command].split(), "-o", "picks"]
-    write, calls = detect_output.write_picks, []
+    writers, calls = detect_output.picks_writers, []
 
     def dies(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return write(*arguments, **options)
+        return writers(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(detect_output, "write_picks", dies)
+        patched.setattr(detect_output, "picks_writers", dies)
         assert run(patched, capsys, copy, *words)[0] == 130
     assert (copy / "picks" / "good.csv").exists() and not (copy / "picks" / "second.csv").exists()
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
     record = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())
     assert list(record["tomograms"]) == ["good", "second"] and (copy / "picks" / "second.csv").exists()
+
+
+def test_picks_and_their_record_are_replaced_together(monkeypatch, capsys, copy):
+    """A format that fails left the record of the new settings beside picks of the old ones."""
+    words = ["match", "good.mrc", "--method", "dog", "-o", "picks", "--format", "csv,imod,copick", "--radius"]
+    assert run(monkeypatch, capsys, copy, *words, "30")[0] == 0
+    before = contents(copy / "picks")
+
+    def fails(*arguments, **options):
+        raise VoxpickError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setitem(formats.FORMATS, "imod", replace(formats.FORMATS["imod"], write=fails))
+        assert run(patched, capsys, copy, *words, "40")[0] == 2
+    assert contents(copy / "picks") == before
+    assert run(monkeypatch, capsys, copy, *words, "40")[0] == 0
+    assert contents(copy / "picks").keys() == before.keys()
+    assert yaml.safe_load((copy / "picks" / "match.yaml").read_text())["settings"]["radius"] == 40
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_call_does_not_relabel_what_earlier_ones_made(monkeypatch, capsys, copy):
+    """The record told of all picks in the folder what the last call made its own with."""
+    shutil.copy(copy / "good.mrc", copy / "second.mrc")
+    words = ["--method", "dog", "-o", "picks", "--radius"]
+
+    def otherwise(*arguments):
+        assert run(monkeypatch, capsys, copy, "match", *arguments)[0] == 0
+        record = yaml.safe_load((copy / "picks" / "match.yaml").read_text())
+        groups = {each["settings"]["radius"]: each["files"] for each in record.get("made_otherwise", [])}
+        return record["settings"]["radius"], groups
+
+    three = ["good.csv", "good.star", "good.txt"]
+    assert otherwise("good.mrc", *words, "30") == (30, {})
+    assert otherwise("second.mrc", *words, "30") == (30, {})
+    assert otherwise("second.mrc", *words, "40") == (40, {30: three})
+    assert otherwise("second.mrc", *words, "50", "--format", "csv") == (
+        50,
+        {30: three, 40: ["second.star", "second.txt"]},
+    )
+    assert otherwise("good.mrc", *words, "40") == (40, {50: ["second.csv"]})
+    assert otherwise("second.mrc", *words, "40") == (40, {})
 
 
 def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, copy):
