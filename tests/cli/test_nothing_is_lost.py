@@ -1,6 +1,8 @@
 """No command writes over what it reads, or over files of another origin that it was not told to replace."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ import mrcfile
 import numpy as np
 import pytest
 import starfile
+import torch
 import yaml
 from bad_files import refused, run
 
@@ -21,6 +24,7 @@ from voxpick.errors import VoxpickError
 from voxpick.io import atomic, formats, mrc, star
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
+from voxpick.io.model import load_models, save_models
 from voxpick.io.mrc import read_mrc
 from voxpick.simulate.shrec20 import simulate_shrec20
 
@@ -252,6 +256,27 @@ def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
     (copy / "mine" / "model_0" / "my_notes.txt").write_text("notes")
     code, lines, _ = run(monkeypatch, capsys, copy, *["demo", "-o", "mine"])
     assert code == 2 and "not of an earlier demo" in lines[-1]
+    assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
+
+
+def test_one_demo_at_a_time_runs_in_a_folder(monkeypatch, capsys, copy):
+    monkeypatch.setattr("voxpick.io.alone.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("voxpick.cli.demo.simulate_tomogram", None)
+    with alone_in(copy / "mine", use="runs a demo"):
+        code, lines, _ = run(monkeypatch, capsys, copy, "demo", "-o", "mine")
+    assert code == 2 and "mine: another process runs a demo there" in lines[-1]
+
+
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+def test_a_model_folder_between_two_renames_is_still_there(monkeypatch, capsys, copy, command):
+    """Its process was killed; the folder was as good as gone."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old = copy / "mine" / f".model_0.{ended.pid}.old"
+    old.mkdir(parents=True)
+    (old / "my_notes.txt").write_text("notes")
+    words = {"simulate": ["simulate", "shrec20", "mine"], "demo": ["demo", "-o", "mine"]}[command]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 2
     assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
 
 
@@ -490,6 +515,30 @@ def test_one_stray_pick_does_not_move_picks_in_angstrom(monkeypatch, capsys, pla
 def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
     with pytest.raises(VoxpickError, match="stays as it is; name a file with --output"):
         calibrate_command("vp-detector", [tmp_path])
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_calibrating_keeps_what_is_trained_meanwhile(monkeypatch, capsys, copy, changed):
+    """The file was written as it had been read, so that a stage trained meanwhile was gone."""
+    path = copy / "model.pt"
+    stage, model = next(iter(load_models(path).items()))
+
+    def calibrate(models, folders, **options):
+        models[stage].detection = {**models[stage].detection, "threshold": 0.625}
+        if changed:
+            with torch.no_grad():
+                next(iter(model.network.parameters())).add_(1.0)
+        save_models(path, {stage: model, "later": model})
+
+    monkeypatch.setattr("voxpick.cli.calibrate.calibrate", calibrate)
+    monkeypatch.setattr("voxpick.cli.calibrate.print_fit", lambda found: None)
+    save_models(path, {stage: model})
+    code, lines, _ = run(monkeypatch, capsys, copy, "calibrate", "model.pt", "nowhere")
+    found = load_models(path)
+    assert list(found) == [stage, "later"]
+    assert code == (2 if changed else 0)
+    assert (found[stage].detection.get("threshold") == 0.625) != changed
+    assert not changed or f"its {stage} was trained anew" in lines[-1]
 
 
 @pytest.mark.parametrize("command", ["detect", "match"])
