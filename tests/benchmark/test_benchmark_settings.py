@@ -41,6 +41,7 @@ def test_refused_data(bench, sets, complaint):
     ({"minute": 3}, "unknown key 'minute'"),
     ({"sweep": {"seed": 3, "snr": [0.1]}}, "seed 3 is in test as well"),
     ({"sweep": {"seed": 4, "snr": [0.1, 0.1]}}, "differ from each other"),
+    ({"sweep": {"seed": 4, "tilt_limit": [50, 95]}}, "sweep: recipe: tilt_limit = 95.0: Input should be less than 90"),
     ({"seeds": [1, 1]}, "each once"),
     ({"order": ["x"]}, "no entry 'x'"),
 ])  # fmt: skip

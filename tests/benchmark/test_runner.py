@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -469,6 +470,42 @@ def test_only_what_was_run_counts_as_failed(bench):
     assert bench_command(bench) == 1
     assert bench_command(bench, ["vp"]) == 0
     assert bench_command(bench, ["umc"]) == 1
+
+
+COUNTS_SIGTERM = """
+import pathlib, signal, sys, time
+asked = []
+signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+pathlib.Path(sys.argv[1]).write_text("ready")
+until = time.monotonic() + 60
+while time.monotonic() < until:
+    time.sleep(0.1)
+    if asked and until > time.monotonic() + 3:
+        until = time.monotonic() + 3
+pathlib.Path(sys.argv[1]).write_text(str(len(asked)))
+"""
+
+
+def test_the_command_of_a_killed_benchmark_is_asked_once_to_end(tmp_path):
+    """A training that is asked twice ends at once, without its checkpoint."""
+    note = tmp_path / "asked"
+    code = (
+        "import sys; from pathlib import Path; from voxpick.benchmark.launch import launch\n"
+        "launch([sys.executable, '-I', '-S', '-c', *sys.argv[2:]], Path(sys.argv[1]))"
+    )
+    benchmark = subprocess.Popen([sys.executable, "-c", code, tmp_path / "log", COUNTS_SIGTERM, note])
+    wait_for(lambda: note.exists() and note.read_text() == "ready")
+    benchmark.kill()
+    benchmark.wait()
+    wait_for(lambda: note.read_text() not in ("", "ready"))
+    assert note.read_text() == "1"
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_a_killed_command_took_its_time(tmp_path):

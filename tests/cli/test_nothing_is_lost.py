@@ -1,13 +1,17 @@
 """No command writes over what it reads, or over files of another origin that it was not told to replace."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
 import starfile
+import torch
 import yaml
 from bad_files import refused, run
 
@@ -17,9 +21,10 @@ from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
 from voxpick.cli.tomograms import Failures, check_tomograms
 from voxpick.errors import VoxpickError
-from voxpick.io import atomic, mrc, star
+from voxpick.io import atomic, formats, mrc, star
 from voxpick.io.alone import alone_in
 from voxpick.io.formats import read_particles
+from voxpick.io.model import load_models, save_models
 from voxpick.io.mrc import read_mrc
 from voxpick.simulate.shrec20 import simulate_shrec20
 
@@ -251,6 +256,27 @@ def test_a_demo_keeps_what_no_demo_made(monkeypatch, capsys, copy):
     (copy / "mine" / "model_0" / "my_notes.txt").write_text("notes")
     code, lines, _ = run(monkeypatch, capsys, copy, *["demo", "-o", "mine"])
     assert code == 2 and "not of an earlier demo" in lines[-1]
+    assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
+
+
+def test_one_demo_at_a_time_runs_in_a_folder(monkeypatch, capsys, copy):
+    monkeypatch.setattr("voxpick.io.alone.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("voxpick.cli.demo.simulate_tomogram", None)
+    with alone_in(copy / "mine", use="runs a demo"):
+        code, lines, _ = run(monkeypatch, capsys, copy, "demo", "-o", "mine")
+    assert code == 2 and "mine: another process runs a demo there" in lines[-1]
+
+
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+def test_a_model_folder_between_two_renames_is_still_there(monkeypatch, capsys, copy, command):
+    """Its process was killed; the folder was as good as gone."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    old = copy / "mine" / f".model_0.{ended.pid}.old"
+    old.mkdir(parents=True)
+    (old / "my_notes.txt").write_text("notes")
+    words = {"simulate": ["simulate", "shrec20", "mine"], "demo": ["demo", "-o", "mine"]}[command]
+    assert run(monkeypatch, capsys, copy, *words)[0] == 2
     assert (copy / "mine" / "model_0" / "my_notes.txt").read_text() == "notes"
 
 
@@ -491,26 +517,95 @@ def test_calibrating_a_model_of_the_package_needs_another_file(tmp_path):
         calibrate_command("vp-detector", [tmp_path])
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_calibrating_keeps_what_is_trained_meanwhile(monkeypatch, capsys, copy, changed):
+    """The file was written as it had been read, so that a stage trained meanwhile was gone."""
+    path = copy / "model.pt"
+    stage, model = next(iter(load_models(path).items()))
+
+    def calibrate(models, folders, **options):
+        models[stage].detection = {**models[stage].detection, "threshold": 0.625}
+        if changed:
+            with torch.no_grad():
+                next(iter(model.network.parameters())).add_(1.0)
+        save_models(path, {stage: model, "later": model})
+
+    monkeypatch.setattr("voxpick.cli.calibrate.calibrate", calibrate)
+    monkeypatch.setattr("voxpick.cli.calibrate.print_fit", lambda found: None)
+    save_models(path, {stage: model})
+    code, lines, _ = run(monkeypatch, capsys, copy, "calibrate", "model.pt", "nowhere")
+    found = load_models(path)
+    assert list(found) == [stage, "later"]
+    assert code == (2 if changed else 0)
+    assert (found[stage].detection.get("threshold") == 0.625) != changed
+    assert not changed or f"its {stage} was trained anew" in lines[-1]
+
+
 @pytest.mark.parametrize("command", ["detect", "match"])
 def test_a_batch_that_was_killed_goes_on(monkeypatch, capsys, copy, command):
     """What it has written is known to be its own, though it never came to its end."""
     shutil.copy(copy / "good.mrc", copy / "second.mrc")
     words = [command, "good.mrc", "second.mrc", *PICKERS[command].split(), "-o", "picks"]
-    write, calls = detect_output.write_picks, []
+    writers, calls = detect_output.picks_writers, []
 
     def dies(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return write(*arguments, **options)
+        return writers(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(detect_output, "write_picks", dies)
+        patched.setattr(detect_output, "picks_writers", dies)
         assert run(patched, capsys, copy, *words)[0] == 130
     assert (copy / "picks" / "good.csv").exists() and not (copy / "picks" / "second.csv").exists()
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
     record = yaml.safe_load((copy / "picks" / f"{command}.yaml").read_text())
     assert list(record["tomograms"]) == ["good", "second"] and (copy / "picks" / "second.csv").exists()
+
+
+def test_picks_and_their_record_are_replaced_together(monkeypatch, capsys, copy):
+    """A format that fails left the record of the new settings beside picks of the old ones."""
+    words = ["match", "good.mrc", "--method", "dog", "-o", "picks", "--format", "csv,imod,copick", "--radius"]
+    assert run(monkeypatch, capsys, copy, *words, "30")[0] == 0
+    before = contents(copy / "picks")
+
+    def fails(*arguments, **options):
+        raise VoxpickError("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setitem(formats.FORMATS, "imod", replace(formats.FORMATS["imod"], write=fails))
+        assert run(patched, capsys, copy, *words, "40")[0] == 2
+    assert contents(copy / "picks") == before
+    assert run(monkeypatch, capsys, copy, *words, "40")[0] == 0
+    assert contents(copy / "picks").keys() == before.keys()
+    assert yaml.safe_load((copy / "picks" / "match.yaml").read_text())["settings"]["radius"] == 40
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_call_does_not_relabel_what_earlier_ones_made(monkeypatch, capsys, copy):
+    """The record told of all picks in the folder what the last call made its own with."""
+    shutil.copy(copy / "good.mrc", copy / "second.mrc")
+    words = ["--method", "dog", "-o", "picks", "--radius"]
+
+    def otherwise(*arguments):
+        assert run(monkeypatch, capsys, copy, "match", *arguments)[0] == 0
+        record = yaml.safe_load((copy / "picks" / "match.yaml").read_text())
+        groups = {each["settings"]["radius"]: each["files"] for each in record.get("made_otherwise", [])}
+        return record["settings"]["radius"], groups
+
+    three = ["good.csv", "good.star", "good.txt"]
+    assert otherwise("good.mrc", *words, "30") == (30, {})
+    assert otherwise("second.mrc", *words, "30") == (30, {})
+    assert otherwise("second.mrc", *words, "40") == (40, {30: three})
+    assert otherwise("second.mrc", *words, "50", "--format", "csv") == (
+        50,
+        {30: three, 40: ["second.star", "second.txt"]},
+    )
+    assert otherwise("good.mrc", *words, "40") == (40, {50: ["second.csv"]})
+    assert otherwise("second.mrc", *words, "40") == (40, {})
 
 
 def test_picks_wait_for_those_that_another_process_writes(monkeypatch, capsys, copy):

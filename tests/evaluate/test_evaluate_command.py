@@ -106,6 +106,19 @@ def test_picks_of_two_tomograms_are_compared_with_a_warning(folder):
         assert ("of_TS_02.csv: says its picks are of 'TS_02', not 'TS_01'" in output) == told
 
 
+@pytest.mark.parametrize("name", ["rec_TS_01.star", "mine.star", "rec_TS_01.txt"])
+def test_the_tomogram_that_picks_name_is_looked_for_in_the_truth(folder, name):
+    """As 'detect' names its files, or as they were renamed; SHREC's text holds no name."""
+    picks, truth = folder.parent / name, folder.parent / "all.csv"
+    one = Particles(np.full((1, 3), 40.0), ["1s3x"], tomograms=np.array(["TS_01"], dtype=object))
+    other = Particles(np.full((1, 3), 90.0), ["1s3x"], tomograms=np.array(["TS_02"], dtype=object))
+    write_particles(picks, one, voxel_size=10.0, shape=(20, 20, 28))
+    write_particles(truth, joined([other, one]))
+    for first, second in ((picks, truth), (truth, picks)):
+        told = scores(folder, first, second, "--radius", 5)["localisation"]
+        assert (told["TP"], told["FP"], told["FN"]) == (1, 0, 0)
+
+
 def test_bad_input_names_file_and_value(folder):
     picks = folder.parent / "picks.csv"
     with pytest.raises(VoxpickError, match="--benchmark is 'shrec18'"):

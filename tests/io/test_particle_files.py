@@ -424,3 +424,55 @@ def test_shifts_of_relion_3_are_in_pixels_of_its_images(tmp_path):
     file.write_text(camera + "TS_01 10 20 30 1 -2 0.5 5.0 0\n")
     with pytest.raises(VoxpickError, match="rlnMagnification of the particle table is 0"):
         read_star(file, voxel_size=8.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("Tomograms/TS_01/TS_01.mrc", "TS_01"),
+        ("TS_01.tomostar", "TS_01"),
+        ("rec_TS_01.mrc.gz", "TS_01"),
+        ("job/rec_TS_01.rec", "TS_01"),
+        ("TS_01.ST", "TS_01"),
+        ("Tomograms/TS_01.v2", "TS_01.v2"),
+        ("TS_01.v2", "TS_01.v2"),
+        ("rec_TS_01", "rec_TS_01"),
+    ],
+)
+def test_tomograms_that_are_named_by_files(tmp_path, written, name):
+    """As RELION 3 and Warp name them."""
+    file = tmp_path / "old.star"
+    file.write_text(RELION_3 + f"{written} 10 20 30 0 0 0\nTomograms/TS_02.mrc 10 20 30 0 0 0\n")
+    assert read_star(file, voxel_size=8.0).tomograms.tolist() == [name, "TS_02"]
+
+
+def test_tomograms_of_two_folders_stay_two(tmp_path):
+    file = tmp_path / "old.star"
+    file.write_text(RELION_3 + "a/TS_01.mrc 10 20 30 0 0 0\nb/TS_01.mrc 10 20 30 0 0 0\n")
+    assert read_star(file, voxel_size=8.0).tomograms.tolist() == ["a/TS_01.mrc", "b/TS_01.mrc"]
+
+
+@pytest.mark.parametrize("name", ["p.star", "p.cbox"])
+def test_a_temporary_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch, name):
+    write_particles(tmp_path / name, table(1), voxel_size=VOXEL, shape=SHAPE)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(VoxpickError, match=r"gone: cannot be written to .*set TMPDIR to another folder"):
+        read_particles(tmp_path / name, voxel_size=VOXEL, shape=SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("voxel_size", "shape", "told"),
+    [(VOXEL, SHAPE, 0), (VOXEL * 1.001, SHAPE, 0), (2 * VOXEL, (6, 10, 14), 0), (VOXEL * 1.1, (120, 200, 280), 1)],
+)
+def test_picks_read_under_another_voxel_size_are_told(tmp_path, recwarn, voxel_size, shape, told):
+    written = SHAPE if told == 0 else (120, 200, 280)
+    write_star(tmp_path / "p.star", table(3), voxel_size=VOXEL, shape=written)
+    read_star(tmp_path / "p.star", voxel_size=voxel_size, shape=shape)
+    assert len([each for each in recwarn if "was written of a tomogram of 2195.2 x 1568" in str(each.message)]) == told
+
+
+def test_one_size_of_several_tomograms_is_enough(tmp_path, recwarn):
+    picks = table(2).with_columns(tomograms=np.array(["a", "b"], dtype=object))
+    write_star(tmp_path / "p.star", picks, voxel_size=VOXEL, shape={"a": SHAPE, "b": (120, 200, 280)})
+    read_star(tmp_path / "p.star", voxel_size=VOXEL, shape=SHAPE)
+    assert not len(recwarn)

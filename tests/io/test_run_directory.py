@@ -62,3 +62,36 @@ def test_a_resumed_log_keeps_columns_that_the_next_row_lacks(tmp_path):
     again.log({"step": 3, "loss": 0.4})
     lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
     assert lines == ["step,loss,validation_score", "1.0,0.5,", "2.0,,0.9", "3,0.4,"]
+
+
+@pytest.mark.parametrize("cut", ["2", "2,0.2", "2,0.25,", "2,0.25,1.5e", "2\n", "2\n2,0.25\n"])
+def test_a_row_that_a_full_disk_cut_off_is_dropped(tmp_path, cut):
+    """Of row 25 what was left looked like row 2."""
+    first = RunDirectory(tmp_path / "run")
+    first.log({"step": 1, "loss": 0.5, "rate": 3.0})
+    first.save_checkpoint({"progress": {"step": 30}})
+    with (tmp_path / "run" / "log.csv").open("a") as file:
+        file.write(cut)
+    again = RunDirectory(tmp_path / "run")
+    again.load_checkpoint()
+    again.log({"step": 31, "loss": 0.25, "rate": 2.0})
+    lines = (tmp_path / "run" / "log.csv").read_text().splitlines()
+    assert lines == ["step,loss,rate", "1.0,0.5,3.0", "31,0.25,2.0"]
+
+
+def test_a_resumed_run_takes_back_tensorboards_later_steps(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for steps in ((1, 2, 3), (2, 3)):
+        run = RunDirectory(tmp_path / "run", tensorboard=True)
+        if steps[0] == 2:
+            run.load_checkpoint()
+        for step in steps:
+            run.log({"step": step, "loss": float(len(steps))})
+        run.save_checkpoint({"progress": {"step": 1}})
+        run.close()
+        first = next((tmp_path / "run").glob("events*"))
+        first.rename(first.with_name(first.name.replace("tfevents.", "tfevents.0")))  # before the second, in one second
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 3.0), (2, 2.0), (3, 2.0)]

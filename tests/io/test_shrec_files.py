@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from voxpick.errors import VoxpickError
 from voxpick.geometry import swap_axes, uniform_rotations_zyx
+from voxpick.io.atomic import write_text
 from voxpick.io.shrec import read_locations, round_half_away, write_locations, write_submission
 from voxpick.io.shrec_model import atomic_directory, open_model, write_model
 from voxpick.particles import Particles
@@ -236,3 +238,42 @@ def test_what_killed_processes_left_of_a_directory_is_removed(tmp_path):
     with atomic_directory(tmp_path / "model_0") as folder:
         (folder / "a").write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {"model_0", others.name, busy.name}
+
+
+def test_a_folder_whose_replacement_was_killed_gets_its_name_back(tmp_path: Path) -> None:
+    """Between the two renames there is no folder of the name; killed a moment later, both."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    target, old = tmp_path / "model_0", tmp_path / f".model_0.{ended.pid}.old"
+    old.mkdir()
+    (old / "a").write_text("first")
+    with pytest.raises(VoxpickError, match="exists already"), atomic_directory(target):
+        pass
+    assert (target / "a").read_text() == "first" and not old.exists()
+    old.mkdir()
+    with atomic_directory(target, overwrite=True) as folder:
+        (folder / "a").write_text("second")
+    assert (target / "a").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "model_0"
+    with pytest.raises(VoxpickError, match="model_0: exists already"), atomic_directory(target) as folder:
+        (folder / "a").write_text("mine")
+        target.mkdir()
+        (target / "a").write_text("theirs")
+    assert (target / "a").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["model_0"]
+
+
+def test_files_that_killed_processes_left_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    number, busy = ended.pid, os.getppid()
+    left = [f".p.{number}.partial.star", f"..p.{number}.partial.{number}.partial.star"]
+    others = [f".p.{number}.partial.csv", f".pp.{number}.partial.star", f".p.{busy}.partial.star", ".p.partial.star"]
+    for name in (*left, *others):
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "p.star", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"p.star", *others}

@@ -72,6 +72,19 @@ def test_picks_are_written_with_orientations(folder, tmp_path, template, extra):
         assert kept["volumes"] == kept["volumes_for_residual"] > 1 and kept["voxels_between_places"] in (1, 1.5)
 
 
+def test_what_came_of_each_search_is_noted_and_makes_no_other_settings_of_them(folder, tmp_path):
+    second = tmp_path / "again.mrc"
+    second.write_bytes((folder / "tomo.mrc").read_bytes())
+    words = ["-o", tmp_path / "out", "-t", "1bxn", "--number", 2, *QUICK]
+    assert run(folder / "tomo.mrc", second, *words).exit_code == 0
+    noted = yaml.safe_load((tmp_path / "out" / "match.yaml").read_text())
+    assert noted["search"]["tomo"] == noted["search"]["again"] and "made_otherwise" not in noted
+    assert run(second, *words, "--set", "volumes=3", "--overwrite").exit_code == 0
+    noted = yaml.safe_load((tmp_path / "out" / "match.yaml").read_text())
+    assert noted["search"]["again"]["1bxn"]["volumes"] == 3 < noted["search"]["tomo"]["1bxn"]["volumes"]
+    assert [group["files"] for group in noted["made_otherwise"]] == [["tomo.csv", "tomo.star", "tomo.txt"]]
+
+
 def test_volumes_that_keep_too_little_are_told_with_how_many_would_do(folder, tmp_path):
     words = [folder / "tomo.mrc", "-o", tmp_path, "-t", "1bxn", "-t", "1s3x", "--number", 2, *QUICK]
     said = run(*words, "--set", "volumes=3").output.replace("\n", " ")

@@ -1,5 +1,7 @@
 """An endless stream of specimens: which ones a step sees, and that an interruption leaves no trace."""
 
+import subprocess
+import sys
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 
 import numpy as np
@@ -123,6 +125,55 @@ def test_a_lost_worker_leaves_a_checkpoint(one_thread, asked):
         with pytest.raises(VoxpickError, match="go on with --resume"):
             run()
     assert [state["progress"]["step"] for state in states] == [8]
+
+
+class Endless(Now):
+    """An executor that makes some specimens at once and others never."""
+
+    def __init__(self, whole):
+        self.whole, self.asked = whole, 0
+
+    def submit(self, make, number):
+        self.asked += 1
+        return super().submit(make, number) if number < self.whole else Future()
+
+
+@pytest.mark.parametrize(("whole", "steps"), [(0, []), (2, [4])])
+def test_a_run_that_waits_for_specimens_can_be_stopped(one_thread, whole, steps):
+    """Pools of 2 change every 4 steps: with 2 specimens it waits after the first pool, with none at once."""
+    settings = make_settings({"patch": 8, "batch": 2, "steps": 14, "checkpoint_seconds": 1000.0})
+    network, states = torch.nn.Conv3d(1, 2, 3, padding=1), []
+
+    def train(volumes, **options):
+        loss = torch.nn.functional.cross_entropy
+        return fit(network, make_sampler(volumes, settings), loss, settings, **options)
+
+    worker = Endless(whole)
+    fitted = train_on_stream(
+        train, SpecimenStream(toy_specimen, worker, pool=2, every=4), checkpoint_seconds=1000.0,
+        save=states.append, stop=lambda: worker.asked >= whole + 2,
+    )  # fmt: skip
+    assert [state["progress"]["step"] for state in states] == steps
+    assert (fitted.step, fitted.interrupted) == (2 * whole, True)
+
+
+SLOW = """
+import time
+from voxpick.methods.specimens import background_worker
+if __name__ == "__main__":
+    with background_worker("cpu") as worker:
+        for _ in range(3):
+            worker.submit(time.sleep, 600).cancel()
+        worker.submit(time.sleep, 600)
+        time.sleep(1)
+    print("left")
+"""
+
+
+def test_a_specimen_that_is_being_made_does_not_hold_up_the_end(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    ended = subprocess.run([sys.executable, tmp_path / "slow.py"], timeout=100, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "left\n", "")
 
 
 def test_another_stream_is_another_run(one_thread):

@@ -115,6 +115,34 @@ def test_training_from_given_weights_begins_there_and_says_so(data, tmp_path):
     assert after.provenance["started_from"] == before.provenance
 
 
+def test_a_run_goes_on_with_the_weights_it_began_with_alone(data, tmp_path):
+    """The model would tell of weights that it never began with."""
+    small = ("--set", "patch=12", *SMALL)
+    starts = [tmp_path / name for name in ("a.pt", "b.pt")]
+    for seed, path in enumerate(starts):
+        run(data / "model_0", "--output", path, "--steps", 1, "--seed", seed, *small)
+    words = [data / "model_0", "--output", tmp_path / "c.pt", "--steps", 2, *small]
+    run(*words, "--from", starts[0])
+    for other in (["--from", starts[1]], []):
+        with pytest.raises(VoxpickError, match="the run began with other weights than these of --from, or with none"):
+            run(*words, *other, "--resume")
+    run(*words, "--from", starts[0], "--resume")
+    record = tmp_path / "c_localizer_run" / "training_data.yaml"
+    marks = yaml.safe_load(record.read_text())
+    assert marks.pop("start") != "none"
+    record.write_text(yaml.safe_dump(marks))  # as earlier versions wrote it
+    run(*words, "--resume")
+
+
+def test_a_run_that_begins_anew_drops_tensorboards_events(data, tmp_path):
+    words = [data / "model_0", "--output", tmp_path / "a.pt", "--steps", 2, "--set", "patch=12", *SMALL]
+    run(*words)
+    (first,) = (tmp_path / "a_localizer_run").glob("events.out.tfevents.*")
+    earlier = first.rename(first.with_name("events.out.tfevents.1.of_the_first"))
+    run(*words, "--overwrite")
+    assert not earlier.exists() and len(list((tmp_path / "a_localizer_run").glob("events.out.tfevents.*"))) == 1
+
+
 def test_a_model_keeps_the_spectrum_of_its_tomograms_and_that_of_weights_it_began_with(tmp_path):
     write_toy_model(tmp_path / "model_0", seed=0, shape=(48, 56, 60), thickness=52)
     small = ("--steps", 1, "--set", "patch=12", *SMALL)

@@ -16,7 +16,7 @@ from voxpick.cli.training_marks import bank_mark
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.simulate.bank import load_bank
 from voxpick.train.targets import IGNORE
 
@@ -205,6 +205,17 @@ def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):
     assert (model.provenance["steps"], model.provenance["settings"]["stream"]["every"]) == (5, 2)
     assert model.provenance["settings"]["stream"]["size"] == [200, 256, 256]
     assert model.provenance["simulated"] is True
+
+
+def test_picks_outside_the_tomogram_are_told(data, tmp_path, capsys):
+    """Those within were learnt from, and nobody heard of the others."""
+    table = read_training_volume(data / "model_0").particles
+    one = table[:1].with_columns(centers_zyx=np.array([[60.0, 60.0, 5000.0]]))
+    for name, picks, told in (("all", joined([table, one]), "1 of 11 picks lie outside"), ("in", table, "")):
+        write_particles(tmp_path / f"{name}.csv", picks)
+        gather([data / "TS_0.mrc"], picks=[tmp_path / f"{name}.csv"], radius=["30"], partial=None)
+        warned = capsys.readouterr().err
+        assert told in warned and ("picks lie outside" in warned) == bool(told)
 
 
 def test_other_labels_of_the_same_particles_are_other_data(data, tmp_path):

@@ -111,6 +111,19 @@ def test_a_run_is_resumed_on_its_own_specimens_alone(specimens, tmp_path):
         train_stages(plan(), other, tmp_path / "work", resume=True, device=device, stop=lambda: False)
 
 
+def test_a_refused_run_keeps_its_settings(specimens, tmp_path):
+    """They were those of the refused call, by which --config would have repeated another run."""
+    device, work = torch.device("cpu"), tmp_path / "work"
+    assert not train_stages(plan(), specimens, work, resume=False, device=device, stop=stopping_after(3))
+    settings = work / "segmenter" / "settings.yaml"
+    before = settings.read_text()
+    with pytest.raises(VoxpickError, match="batch was 4, now 2"):
+        train_stages(plan(batch=2), specimens, work, resume=True, device=device, stop=lambda: False)
+    assert settings.read_text() == before
+    assert train_stages(plan(log_steps=3), specimens, work, resume=True, device=device, stop=lambda: False)
+    assert yaml.safe_load(settings.read_text())["log_steps"] == 3
+
+
 def test_a_trained_stage_is_kept_under_its_own_options_alone(specimens, tmp_path):
     """It was taken for one of the present options, and the card then told these."""
     device, go_on = torch.device("cpu"), {"resume": True, "device": torch.device("cpu"), "stop": lambda: False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 SETS = ("training", "validation", "test")
 
@@ -67,8 +67,14 @@ class Data(Strict):
     test: DataSet
 
     def recipe_of(self, part: DataSet, **changes: Any) -> Recipe:
-        """The recipe of a set: data.recipe, then the set's own, then changes."""
-        return Recipe(**{**self.recipe.model_dump(), **part.recipe, **changes})
+        """The recipe of a set: data.recipe, then the set's own, then changes. Raises ValueError where it is none."""
+        try:
+            return Recipe(**{**self.recipe.model_dump(), **part.recipe, **changes})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = f"; known: {', '.join(Recipe.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            raise ValueError(f"recipe: {name} = {first['input']!r}: {first['msg']}{known}") from error
 
     @model_validator(mode="after")
     def _apart(self) -> Data:

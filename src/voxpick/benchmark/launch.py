@@ -16,21 +16,23 @@ from pathlib import Path
 LAUNCHER = """
 import json, os, resource, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, lambda number, frame: None)
-parent, begin = os.getppid(), time.monotonic()
-child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
+parent, begin = int(sys.argv[2]), time.monotonic()
+child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL)
 while True:
     try:
         child.wait(0.5)
         break
     except subprocess.TimeoutExpired:
-        if os.getppid() != parent:
+        if parent and os.getppid() != parent:
             child.terminate()
+            parent = None
 seconds, peak = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 with open(sys.argv[1], "w") as file:
     json.dump({"code": child.returncode, "seconds": seconds, "peak": peak}, file)
 """
 """Starts the command from a small interpreter: a process forked from a large one counts the large one's memory.
-It passes over Ctrl-C, which the command itself has to answer, and ends the command when the benchmark is gone."""
+It passes over Ctrl-C, which the command itself has to answer, and asks the command to end when the benchmark, whose
+process id it is given, is gone: once, as a training takes a second signal for leave to drop its checkpoint."""
 
 
 DEVICE_MEMORY = "VOXPICK_DEVICE_MEMORY"
@@ -73,7 +75,7 @@ def launch(command: Sequence[str], log: Path) -> Outcome:
     for file in (note, device_note):
         file.unlink(missing_ok=True)
     begin = time.monotonic()
-    starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), *command]
+    starter = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(note.absolute()), str(os.getpid()), *command]
     with log.open("wb") as output:
         process = subprocess.Popen(
             starter, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,

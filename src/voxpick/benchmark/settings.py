@@ -116,6 +116,11 @@ class Benchmark(Strict):
         for name in SETS:
             if self.sweep and getattr(self.data, name).seed == self.sweep.seed:
                 raise ValueError(f"sweep: seed {self.sweep.seed} is in {name} as well; keep them apart")
+        for what, value in self.sweep.points() if self.sweep else []:
+            try:
+                self.data.recipe_of(self.data.test, **{what: value})
+            except ValueError as error:
+                raise ValueError(f"sweep: {error}") from error
         return self
 
 

@@ -63,12 +63,13 @@ def calibrate_command(
     from voxpick.cli.fit_confidence import check_aim
     from voxpick.cli.outputs import files_of, keep_existing, keep_inputs
     from voxpick.cli.threads import set_threads
+    from voxpick.cli.training_marks import weights_mark
     from voxpick.io.atomic import require_file_place
-    from voxpick.io.model import save_models, stored_dtype
     from voxpick.precision import choose_device
 
     set_threads(threads)
     path, models = read_parts(model)
+    marks = {stage: weights_mark(part) for stage, part in models.items()}
     if output is None and path != Path(model):
         raise VoxpickError(f"{model} is a model in the package, which stays as it is; name a file with --output")
     written = output or path
@@ -79,9 +80,31 @@ def calibrate_command(
     check_aim(aim, beta)
     where = str(choose_device(device))
     found = calibrate(models, tomograms, aim=aim, beta=beta, threshold=threshold, device=where)
-    save_models(written, models, dtype=stored_dtype(path))
     print_fit(found)
+    _write(written, path, models, marks)
     typer.echo(f"{written}: scores are calibrated on {', '.join(str(path) for path in tomograms)}")
+
+
+def _write(written: Path, path: Path, models: dict[str, Model], marks: dict[str, str]) -> None:
+    """Write the calibrated parts; of `path` itself, stages that were trained into it meanwhile are kept.
+
+    marks: of the weights that were calibrated. Raises VoxpickError where the file holds other ones by now.
+    """
+    from voxpick.cli.training_marks import weights_mark
+    from voxpick.io.alone import alone_in
+    from voxpick.io.model import load_models, save_models, stored_dtype
+
+    with alone_in(written.absolute().parent, use="writes", patience=60):
+        if written.exists() and written.samefile(path):
+            now = load_models(path)
+            for stage, part in models.items():
+                if stage not in now or weights_mark(now[stage]) != marks[stage]:
+                    raise VoxpickError(
+                        f"{path}: its {stage} was trained anew while the earlier one was calibrated; calibrate again"
+                    )
+                now[stage].detection, now[stage].provenance = part.detection, part.provenance
+            models = now
+        save_models(written, models, dtype=stored_dtype(path))
 
 
 def calibrate(

@@ -35,22 +35,30 @@ def demo(
     device: option.Device = "auto",
 ) -> None:
     """Simulate a tomogram never seen in training, find and name its particles, score them, and write a report."""
+    from voxpick.cli.threads import set_threads
+    from voxpick.io.alone import alone_in
+    from voxpick.io.atomic import require_writable
+
+    set_threads(threads)
+    require_writable(output)
+    with alone_in(output, use="runs a demo"):
+        _keep_other_data(output)
+        _demo(output, seed, device)
+
+
+def _demo(output: Path, seed: int | None, device: str) -> None:
     from voxpick.cli.detect_output import write_picks
     from voxpick.cli.progress import step_bars
     from voxpick.cli.score_tables import print_shrec
-    from voxpick.cli.threads import set_threads
     from voxpick.cli.truth import read_truth, told
     from voxpick.evaluate.shrec import score_shrec
-    from voxpick.io.atomic import require_writable, write_text
+    from voxpick.io.atomic import write_text
     from voxpick.io.model import builtin_model_path, load_models
     from voxpick.io.shrec_model import open_model
     from voxpick.methods.catalogue import find_method, method_of
     from voxpick.precision import choose_device
     from voxpick.report.page import build_report
 
-    set_threads(threads)
-    _keep_other_data(output)
-    require_writable(output)
     start = time.perf_counter()
     models = load_models(builtin_model_path(DEFAULT_METHOD))
     where = str(choose_device(device))
@@ -105,8 +113,10 @@ def _keep_other_data(output: Path) -> None:
     """Refuse to replace a folder model_0 that no demo made, or results where no demo made one."""
     from voxpick.cli.outputs import keep_existing
     from voxpick.cli.simulation_notes import read_simulation
+    from voxpick.io.abandoned import restore_folder
 
     folder = output / "model_0"
+    restore_folder(folder)
     if not folder.exists():
         way_out = "no demo made it, as there is no model_0 beside it; give another --output"
         keep_existing([output / name for name in RESULTS], overwrite=False, way_out=way_out)

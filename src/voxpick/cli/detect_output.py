@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from voxpick.detect.pipeline import Detection
     from voxpick.particles import Particles
     from voxpick.volume import Volume
+
+Writer = Callable[[Path], object]
 
 SUFFIXES = {
     "star": ".star", "csv": ".csv", "shrec": ".txt", "dynamo": ".tbl", "cbox": ".cbox", "imod": ".mod",
@@ -65,34 +69,46 @@ class PicksFolder:
 
     def write(
         self, name: str, tomogram: Path, detection: Detection, about: dict[str, Any], *,
-        labelled: Volume | None = None, page: str | None = None,
+        labelled: Volume | None = None, page: str | None = None, search: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Note what the picks are of and which files, before they are written: a later call knows them as its own.
+        """Write the picks and note what they are of and made with, together: a later call knows them as its own.
 
-        Other processes that write into the folder are waited for, so that none drops what another has noted.
-        labelled: the class of every voxel, for NAME_segmentation.mrc. page: HTML for NAME.html, which comes first, so
-        that no record lists a page that could not be written.
+        What files of earlier calls were made with is kept. Other processes that write into the folder are waited for,
+        so that none drops what another has noted. labelled: the class of every voxel, for NAME_segmentation.mrc.
+        page: HTML for NAME.html. search: what came of this tomogram's search, noted beside how it was made.
         """
         import yaml
 
         from voxpick import __version__
-        from voxpick.cli.outputs import recorded_files, recorded_tomograms
+        from voxpick.cli.outputs import (
+            OTHERWISE,
+            SEARCH,
+            recorded_files,
+            recorded_otherwise,
+            recorded_searches,
+            recorded_tomograms,
+        )
         from voxpick.io.alone import alone_in
-        from voxpick.io.atomic import write_text
+        from voxpick.io.atomic import write_text, write_together
         from voxpick.io.mrc import write_mrc
 
-        record, volume = self.path / self.record, detection.volume
+        record, volume, stem = self.path / self.record, detection.volume, self.path / name
         with alone_in(self.path, use="writes picks", patience=WRITING_SECONDS):
+            patterns = [pattern.format(name) for pattern in self._patterns()]
+            notes = {"voxpick": __version__, **about, "settings": detection.settings}
+            otherwise = recorded_otherwise(record, notes, patterns)
+            searches = recorded_searches(record, name, search or {})
+            notes["tomograms"] = recorded_tomograms(record, {name: tomogram})
+            notes["written"] = recorded_files(record, name, tomogram, patterns)
+            notes |= {key: value for key, value in ((SEARCH, searches), (OTHERWISE, otherwise)) if value}
+            writers: dict[Path, Writer] = {record: partial(write_text, text=yaml.safe_dump(notes, sort_keys=False))}
+            picks = picks_writers(stem, detection.particles, self.formats, volume.voxel_size, volume.shape)
             if page is not None:
-                write_text(self.path / f"{name}.html", page)
-            held = recorded_tomograms(record, {name: tomogram})
-            files = recorded_files(record, name, tomogram, [pattern.format(name) for pattern in self._patterns()])
-            made_with = {"voxpick": __version__, **about, "settings": detection.settings}
-            notes = {**made_with, "tomograms": held, "written": files}
-            write_text(record, yaml.safe_dump(notes, sort_keys=False))
-            write_picks(self.path / name, detection.particles, self.formats, volume.voxel_size, volume.shape)
+                writers[self.path / f"{name}.html"] = partial(write_text, text=page)
             if labelled is not None:
-                write_mrc(self.path / f"{name}_segmentation.mrc", labelled)
+                writers[self.path / f"{name}_segmentation.mrc"] = partial(write_mrc, data=labelled)
+            write_together(writers | picks)
+            _remove_other_copick(stem, picks, self.formats)
             if "star" in self.formats:
                 write_import_list(self.path)
 
@@ -122,31 +138,51 @@ def write_picks(
     stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
 ) -> None:
     """One file a format, named after `stem`; of copick one a class. voxel_size (A), shape: of the tomogram."""
+    from voxpick.io.atomic import write_together
+
+    writers = picks_writers(stem, particles, formats, voxel_size, shape)
+    write_together(writers)
+    _remove_other_copick(stem, writers, formats)
+
+
+def picks_writers(
+    stem: Path, particles: Particles, formats: list[str], voxel_size: float, shape: tuple[int, int, int]
+) -> dict[Path, Writer]:
+    """What writes each file of `write_picks` to a path it is given."""
     from voxpick.io.formats import write_particles
 
+    writers: dict[Path, Writer] = {}
     for name in formats:
         if name == COPICK:
-            _write_copick(stem, particles, voxel_size)
+            writers |= _copick_writers(stem, particles, voxel_size)
             continue
         path = stem.with_name(stem.name + SUFFIXES[name])
-        write_particles(path, particles, voxel_size=voxel_size, shape=shape, format=name)
+        writers[path] = partial(write_particles, particles=particles, voxel_size=voxel_size, shape=shape, format=name)
+    return writers
 
 
-def _write_copick(stem: Path, particles: Particles, voxel_size: float) -> None:
-    """The picks as run NAME of a copick project in the folder; objects of earlier picks that were not found now go."""
+def _copick_writers(stem: Path, particles: Particles, voxel_size: float) -> dict[Path, Writer]:
+    """The picks as run NAME of a copick project in the folder."""
     import numpy as np
 
     from voxpick.io.copick import file_name, write_copick
 
-    run = stem.parent / COPICK_RUN.format(stem.name)
-    written = set()
+    folder = stem.parent / COPICK_RUN.format(stem.name) / "Picks"
+    writers: dict[Path, Writer] = {}
     for name in sorted({str(name) for name in particles.classes}):
         here = particles[np.array([str(each) == name for each in particles.classes])]
-        path = run / "Picks" / file_name(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_copick(path, here, voxel_size=voxel_size, run=stem.name)
-        written.add(path)
-    for path in run.glob("Picks/" + file_name("*")):
+        writers[folder / file_name(name)] = partial(
+            write_copick, particles=here, voxel_size=voxel_size, run=stem.name
+        )  # fmt: skip
+    return writers
+
+
+def _remove_other_copick(stem: Path, written: Container[Path], formats: list[str]) -> None:
+    """Remove objects of earlier picks that were not found now."""
+    from voxpick.io.copick import file_name
+
+    folder = stem.parent / COPICK_RUN.format(stem.name) / "Picks"
+    for path in folder.glob(file_name("*")) if COPICK in formats else []:
         if path not in written:
             path.unlink()
 

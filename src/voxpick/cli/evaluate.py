@@ -163,7 +163,7 @@ def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
     from voxpick.cli.score_tables import print_confidence, print_pairing
-    from voxpick.cli.truth import read_picks, the_tomogram, warn_of_another
+    from voxpick.cli.truth import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
@@ -173,8 +173,9 @@ def _against_picks(
         raise VoxpickError(f"{truth_path}: no such file or folder; give a SHREC model folder or a pick file")
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
-    truth = read_picks(truth_path, tomogram=picks_path.stem, voxel_size=voxel_size)
-    picks = read_picks(picks_path, tomogram=truth_path.stem, voxel_size=voxel_size, allow_empty=True)
+    all_true, all_picked = (read_all_picks(path, voxel_size=voxel_size) for path in (truth_path, picks_path))
+    truth = picks_of(truth_path, all_true, _names(picks_path, all_picked))
+    picks = picks_of(picks_path, all_picked, _names(truth_path, all_true), allow_empty=True)
     _warn_of_none(picks, picks_path)
     if (name := the_tomogram(truth_path, truth)) is not None:
         warn_of_another(picks_path, picks, name)
@@ -184,6 +185,14 @@ def _against_picks(
     calibration = confidence(picks, score.hit_ids, truth.classes)
     print_confidence(calibration)
     return {**score.to_dict(), "calibration": calibration}
+
+
+def _names(path: Path, picks: Particles) -> list[str]:
+    """What the tomogram of a file of picks may be called: as the picks say, then as the file is, without rec_ too."""
+    from voxpick.cli.truth import the_tomogram
+
+    said = the_tomogram(path, picks)
+    return [*([] if said is None else [said]), path.stem, path.stem.removeprefix("rec_")]
 
 
 def _warn_of_numbers(*files: tuple[Path, Particles]) -> None:

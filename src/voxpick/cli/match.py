@@ -153,11 +153,7 @@ def _match(
     files = folder.prepare(volumes, overwrite=overwrite)
     where = str(choose_device(device))
     templates = {} if method == "dog" else {"templates": names or "the twelve built-in structures"}
-    searches: dict[str, dict[str, Any]] = {}
-    about = {
-        "method": method, **templates, **({} if namer is None else {"classifier": classifier}), "device": where,
-        **({} if method == "dog" else {"search": searches}),
-    }  # fmt: skip
+    about = {"method": method, **templates, **({} if namer is None else {"classifier": classifier}), "device": where}
     found: dict[str, Particles] = {}
     failures = Failures(len(volumes))
     with warnings_on_one_line():
@@ -174,9 +170,9 @@ def _match(
                     if namer is not None:
                         detection = named_by(detection, namer, changes=changes, device=where, progress=progress)
                 typer.echo(searched(detection), err=True)
-                searches[name] = {template: _kept(matched) for template, matched in found_of.items()}
+                search = {template: _kept(matched) for template, matched in found_of.items()}
                 page = _page(detection, found_of, method) if with_report else None
-                folder.write(name, path, detection, about, page=page)
+                folder.write(name, path, detection, about, page=page, search=search)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)

@@ -14,6 +14,11 @@ OVERWRITE = "add --overwrite to replace it, or give another --output"
 BY_DEFAULT = (".star", ".csv", ".txt")
 """What commands that pick write of a tomogram, where their record, of an earlier version, does not say."""
 
+OTHERWISE = "made_otherwise"
+"""What a record says of files that earlier calls made with another model or other settings."""
+SEARCH = "search"
+"""What a record says of each tomogram's search, by name: what came of it, not how it was made."""
+
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None], *, option: str = "--output") -> None:
     """Raise VoxpickError when a file to be written, which the option names, is one that is read."""
@@ -49,10 +54,43 @@ def recorded_files(record: Path, name: str, tomogram: Path, written: Iterable[st
     Of NAME itself earlier files are kept if they were of the same tomogram.
     """
     found = read_notes(record)
-    noted = found.get("written")
-    earlier = {str(each): sorted(_own(found, str(each))) for each in noted} if isinstance(noted, dict) else {}
+    earlier = {str(each): sorted(_own(found, str(each))) for each in _files_by_name(found)}
     same = _tomograms(found).get(name) == str(tomogram.resolve()) or _notes_no_tomogram(found)
     return {**earlier, name: sorted({*written, *(_own(found, name) if same else ())})}
+
+
+def recorded_searches(record: Path, name: str, search: Mapping[str, Any]) -> dict[str, Any]:
+    """What came of the search of each tomogram, by name, when that of NAME is added to its `record`."""
+    earlier = read_notes(record).get(SEARCH)
+    kept = {key: value for key, value in earlier.items() if key != name} if isinstance(earlier, dict) else {}
+    return {**kept, name: dict(search)} if search else kept
+
+
+def recorded_otherwise(record: Path, made_with: Mapping[str, Any], written: Iterable[str]) -> list[dict[str, Any]]:
+    """What a record holds of files that were made with something else than `made_with`, which is now to be on top.
+
+    One group for each way of making, with its `files`. written: the paths that are written now.
+    """
+    import yaml
+
+    found, now = read_notes(record), set(written)
+    noted = found.get(OTHERWISE)
+    groups = [dict(each) for each in noted if isinstance(each, dict)] if isinstance(noted, list) else []
+    told = {str(file) for group in groups for file in _files(group)}
+    names = {*_tomograms(found), *map(str, _files_by_name(found))}
+    before = {key: value for key, value in found.items() if key not in ("tomograms", "written", OTHERWISE, SEARCH)}
+    if "voxpick" in before:
+        groups.append({**before, "files": sorted({file for name in names for file in _own(found, name)} - told)})
+    made, kept = yaml.safe_load(yaml.safe_dump(dict(made_with))), list[dict[str, Any]]()
+    for group in groups:
+        how = {key: value for key, value in group.items() if key != "files"}
+        files = sorted({str(file) for file in _files(group)} - now)
+        same = next((each for each in kept if {**each, "files": None} == {**how, "files": None}), None)
+        if same is not None:
+            same["files"] = sorted({*same["files"], *files})
+        elif files and how != made:
+            kept.append({**how, "files": files})
+    return kept
 
 
 def keep_other_picks(
@@ -120,8 +158,19 @@ def _notes_no_tomogram(found: dict[str, Any]) -> bool:
     return "voxpick" in found and "tomograms" not in found
 
 
+def _files_by_name(found: dict[str, Any]) -> dict[Any, Any]:
+    """What a record says was written, by the name of the tomogram."""
+    noted = found.get("written")
+    return noted if isinstance(noted, dict) else {}
+
+
+def _files(group: dict[str, Any]) -> list[Any]:
+    """The files of a group of `recorded_otherwise`."""
+    files = group.get("files")
+    return files if isinstance(files, list) else []
+
+
 def _own(found: dict[str, Any], name: str) -> set[str]:
     """What a record says was written of tomogram NAME; where it does not say, what is written by default."""
-    noted = found.get("written")
-    files = noted.get(name) if isinstance(noted, dict) else None
+    files = _files_by_name(found).get(name)
     return {str(file) for file in files} if isinstance(files, list) else {f"{name}{suffix}" for suffix in BY_DEFAULT}

@@ -123,7 +123,10 @@ def _keep_folders(folders: list[Path], *, overwrite: bool, resume: bool) -> None
     """Raise VoxpickError for a folder that exists already, unless it is to be replaced or kept."""
     if overwrite and resume:
         raise VoxpickError("--resume keeps model folders and --overwrite replaces them; give one of the two")
+    from voxpick.io.abandoned import restore_folder
+
     for folder in folders:
+        restore_folder(folder)
         if folder.exists() and not (overwrite or resume):
             raise VoxpickError(
                 f"{folder}: exists already; choose another folder, or add --overwrite, or --resume to keep it"

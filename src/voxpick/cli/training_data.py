@@ -95,12 +95,9 @@ def stream(settings: TrainSettings, structures: Path | None, *, device: torch.de
     make = specimen_maker(bank, chosen, device=str(device))
 
     def run(train: Train, **options: Any) -> Fitted:
-        worker = background_worker(str(device))
-        try:
+        with background_worker(str(device)) as worker:
             pool = SpecimenStream(make, worker, pool=chosen.pool, every=chosen.every)
             return train_on_stream(train, pool, **options)
-        finally:
-            worker.shutdown(wait=False, cancel_futures=True)
 
     marks = {"mark": bank_mark(bank)}
     return TrainingData(list(bank), make.recipe.voxel_size, ["simulated on the fly"], run, marks, simulated=True)
@@ -144,7 +141,7 @@ def _from_picks(
             f"{times} tomograms are called {name}, so one file of picks cannot tell them apart; give a file of picks "
             "for each, or rename them"
         )
-    found = [_picks_of(volume, index, len(volumes), picks) for index, volume in enumerate(volumes)]
+    found = [_picks_of(volume, tomograms, index, picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
         raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
@@ -187,10 +184,11 @@ def _with_balls(
     return partly_labelled(result, shell=partial, background=particles.centers_zyx[marked], radius=empty)
 
 
-def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> Particles:
-    """The picks of one tomogram: of the file in its place, or of the only file, by the tomogram's name."""
-    from voxpick.cli.truth import read_picks, warn_of_another
+def _picks_of(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequence[Path]) -> Particles:
+    """The picks of one of the tomograms: of the file in its place, or of the only file, by the tomogram's name."""
+    from voxpick.cli.truth import read_picks, warn_of_strays
 
+    count = len(tomograms)
     if len(files) not in (1, count):
         raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
     path = files[index] if len(files) == count else files[0]
@@ -198,7 +196,7 @@ def _picks_of(volume: Volume, index: int, count: int, files: Sequence[Path]) -> 
     names: np.ndarray | None = particles.tomograms
     if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
         raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")
-    warn_of_another(path, particles, volume.name)
+    warn_of_strays(path, particles, volume, tomograms[index], fate=", so nothing is learnt from them")
     return particles
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 UNVALIDATED = "none"
 """Mark of the validation of a run without one."""
+UNTRAINED = "none"
+"""Mark of what a run began with that was given no weights."""
 
 
 def data_mark(volumes: Sequence[TrainingVolume]) -> str:

@@ -69,15 +69,15 @@ def train_stage(
     source = read(where)
     model = _untrained(settings, source, start)
     held_out = _held_out(validation, side, data, source)
-    stage = StageTraining(settings, preset, source, model, earlier, held_out, where)
+    stage = StageTraining(settings, preset, source, model, earlier, held_out, where, start)
     if held_out is not None and stage.validate is None:
         typer.echo(f"the {settings.stage} finds no particles by itself, so it is not validated")
 
     with alone_in(writing.run_dir, use="trains"):
-        _run(stage, writing, start)
+        _run(stage, writing)
 
 
-def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
+def _run(stage: StageTraining, writing: Writing) -> None:
     """Train in the run folder, and write the model once the budget is spent."""
     from voxpick.cli.training_stop import stopping_on_signals
 
@@ -89,10 +89,12 @@ def _run(stage: StageTraining, writing: Writing, start: Model | None) -> None:
         fitted = stage.run(run, state, title=f"the {name}", stop=stop, save=run.save_checkpoint)
     run.write_settings(stage.written)
     if fitted.interrupted:
-        typer.echo(f"stopped at step {fitted.step}; go on with the same command and --resume", err=True)
+        begun = run.checkpoint_path.exists()
+        way_on = "go on with the same command and --resume" if begun else "the same command begins anew"
+        typer.echo(f"stopped at step {fitted.step}; {way_on}", err=True)
         raise typer.Exit(130)
     replace = writing.resume or writing.overwrite
-    typer.echo(stage.write(writing.output, fitted, held=writing.run_dir, replace=replace, start=start))
+    typer.echo(stage.write(writing.output, fitted, held=writing.run_dir, replace=replace))
 
 
 def _untrained(settings: TrainSettings, source: TrainingData, start: Model | None) -> Model:
@@ -123,17 +125,16 @@ def _held_out(validation: Path | None, side: int, data: list[Path], source: Trai
 
 def _opened(stage: StageTraining, writing: Writing) -> tuple[RunDirectory, dict[str, Any] | None]:
     """The run folder, and the checkpoint to go on from. Raises VoxpickError where an earlier run is in the way."""
-    from voxpick.io.run_directory import LOG_FILE, RunDirectory
+    from voxpick.io.run_directory import RunDirectory, is_run
 
     run = RunDirectory(writing.run_dir, tensorboard=writing.tensorboard)
-    if not writing.resume and run.checkpoint_path.exists():
-        if not writing.overwrite:
-            raise VoxpickError(
-                f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, drop it by "
-                "--overwrite, or give another --run-dir"
-            )
-        for path in (run.checkpoint_path, run.path / LOG_FILE):
-            path.unlink(missing_ok=True)
+    if not writing.resume and run.checkpoint_path.exists() and not writing.overwrite:
+        raise VoxpickError(
+            f"{writing.run_dir}: holds the checkpoint of an earlier run; go on from it with --resume, drop it by "
+            "--overwrite, or give another --run-dir"
+        )
+    if not writing.resume and is_run(run.path):
+        run.remove_earlier()
     state = run.load_checkpoint() if writing.resume else None
     if state is None:
         run.write_settings(stage.written)

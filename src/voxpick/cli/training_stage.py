@@ -32,7 +32,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class StageTraining:
-    """A stage whose `model` is to be trained in place. earlier: other stages of the model file, by name."""
+    """A stage whose `model` is to be trained in place. earlier: other stages of the model file, by name.
+
+    start: the trained weights that the model begins with, if any.
+    """
 
     settings: TrainSettings
     preset: str
@@ -41,6 +44,7 @@ class StageTraining:
     earlier: dict[str, Model]
     held_out: HeldOut | None
     device: torch.device
+    start: Model | None = None
 
     @cached_property
     def validate(self) -> Validate | None:
@@ -84,11 +88,12 @@ class StageTraining:
 
     def note_data(self, directory: RunDirectory, *, resumed: bool) -> None:
         """Write down what the run learns from. Raises VoxpickError where a resumed one began on something else."""
-        from voxpick.cli.training_marks import UNVALIDATED, validation_mark
+        from voxpick.cli.training_marks import UNTRAINED, UNVALIDATED, validation_mark, weights_mark
 
         judged = self.held_out if self.validate else None
         mark = UNVALIDATED if judged is None else validation_mark(judged.volume, side=judged.side)
-        marks = {**self.source.marks, "validation": mark, **self._earlier_mark()}
+        begun = UNTRAINED if self.start is None else weights_mark(self.start)
+        marks = {**self.source.marks, "validation": mark, "start": begun, **self._earlier_mark()}
         if resumed:
             directory.require_same_data(marks)
         else:
@@ -136,12 +141,10 @@ class StageTraining:
             earlier=self.earlier, **options,
         )  # fmt: skip
 
-    def write(
-        self, output: Path, fitted: Fitted, *, held: Path, replace: bool = True, start: Model | None = None
-    ) -> str:  # fmt: skip
+    def write(self, output: Path, fitted: Fitted, *, held: Path, replace: bool = True) -> str:
         """Put the trained stage into the model file; which file that is, and how the training went, in a few words.
 
-        held, replace: as of `training_model.write_stage`. start: what it began with, if that were trained weights.
+        held, replace: as of `training_model.write_stage`.
         """
         from voxpick.cli.training_model import describe, write_stage
         from voxpick.precision import device_name
@@ -149,7 +152,7 @@ class StageTraining:
         validation = None if self.held_out is None else self.held_out.folder
         describe(
             self.model, self.settings, self.preset, self.source.names, validation, fitted, device_name(self.device),
-            start, simulated=self.source.simulated,
+            self.start, simulated=self.source.simulated,
         )  # fmt: skip
         stage = self.settings.stage
         written = write_stage(output, self.settings.method, stage, self.model, replace=replace, held=held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,25 +116,38 @@ def read_picks(
     tomogram serve formats that count voxels; year 2019 reads text as zyx.
     Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
     """
-    import numpy as np
+    picks = read_all_picks(path, voxel_size=voxel_size, shape=shape, year=year)
+    return picks_of(path, picks, [tomogram, *([] if also is None else [also])], allow_empty=allow_empty)
 
+
+def read_all_picks(
+    path: Path, *, voxel_size: float | None, shape: tuple[int, int, int] | None = None, year: int = 2020
+) -> Particles:
+    """As `read_picks`, of all tomograms that the file names."""
     from voxpick.io.formats import read_particles
     from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
 
     if year == 2019 and path.suffix.lower() == ".txt":
-        picks = read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE, allow_empty=True)
-    else:
-        picks = read_particles(path, voxel_size=voxel_size, shape=shape)
+        return read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE, allow_empty=True)
+    return read_particles(path, voxel_size=voxel_size, shape=shape)
+
+
+def picks_of(path: Path, picks: Particles, tomograms: Sequence[str], *, allow_empty: bool = False) -> Particles:
+    """The picks of a tomogram: of the first of its names that is there, or all where the file has one tomogram.
+
+    Raises VoxpickError as `read_picks` does.
+    """
+    import numpy as np
+
     assert picks.tomograms is not None
     names = {str(name) for name in picks.tomograms}
     if len(names) > 1:
-        if tomogram not in names and also in names:
-            tomogram = also
-        if tomogram not in names:
+        tomogram = next((name for name in tomograms if name in names), None)
+        if tomogram is None:
             listed = ", ".join(sorted(names)[:5])
             raise VoxpickError(
-                f"{path}: holds picks of {len(names)} tomograms ({listed}), but none of {tomogram!r}; rename the file "
-                "or folder of that name after one of them, or leave the picks of one tomogram in this file"
+                f"{path}: holds picks of {len(names)} tomograms ({listed}), but none of {tomograms[0]!r}; rename the "
+                "file or folder of that name after one of them, or leave the picks of one tomogram in this file"
             )
         picks = picks[np.array([str(name) == tomogram for name in picks.tomograms])]
     if len(picks) == 0 and not allow_empty:

@@ -107,13 +107,15 @@ def _train_stage(
     training = StageTraining(settings, plan.preset, source, model, earlier, held_out, device)
     run = RunDirectory(work / stage)
     state = expand(run.load_checkpoint()) if run.checkpoint_path.is_file() else None
+    if state is None:
+        run.write_settings(training.written)
     training.note_data(run, resumed=state is not None)
-    run.write_settings(training.written)
 
     def save(whole: dict[str, Any]) -> None:
         run.save_checkpoint(compact(whole, limit=plan.limit))
 
     fitted = training.run(run, state, title=f"the {stage} of {plan.method}", stop=stop, save=save)
+    run.write_settings(training.written)
     if fitted.interrupted:
         typer.echo(f"{stage}: stopped at step {fitted.step}, {fitted.minutes:.1f} minutes; go on with --resume")
         return False

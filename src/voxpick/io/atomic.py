@@ -9,13 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from voxpick.errors import VoxpickError
+from voxpick.io.abandoned import remove_partial_files
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path with the same suffix; rename it to `path` on success, remove it on any failure.
 
-    A link stays one: what it points to is replaced.
+    A link stays one: what it points to is replaced. What killed processes left of the same file is removed.
     Raises VoxpickError when the folder cannot be made, the disk refuses the write, or there is a device or a pipe.
     """
     target = Path(path)
@@ -25,6 +26,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(target)
         yield temporary
         os.replace(temporary, target)
     except OSError as error:

@@ -85,6 +85,8 @@ def _table(path: str | Path) -> pd.DataFrame:
     text = read_text(path, "a CBOX file")
     try:
         blocks = blocks_of(text, [CLASS])
+    except VoxpickError:
+        raise
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable CBOX file ({reason})") from error

@@ -18,6 +18,8 @@ from voxpick.io.yaml_file import read_notes
 DATA_FILE = "training_data.yaml"
 SETTINGS_FILE = "settings.yaml"
 LOG_FILE = "log.csv"
+EVENT_FILES = "events.out.tfevents.*"
+"""TensorBoard's."""
 MADE_BY = "# Settings of a training by voxpick, all of them; --config takes them over."
 """First line of settings.yaml, by which a run is known that was stopped before its first checkpoint."""
 
@@ -27,6 +29,7 @@ DIFFERENT = {
     "picks, or masks); resume with those",
     "validation": "the run began with another validation, or none, so that its best score cannot be compared; resume "
     "with that one",
+    "start": "the run began with other weights than these of --from, or with none; resume with what it began with",
     "earlier": "the run began on the output of an earlier stage, which was trained anew since; begin this one anew",
 }
 """What is told of a mark that has changed."""
@@ -49,7 +52,7 @@ def is_run(folder: Path) -> bool:
 
 
 class RunDirectory:
-    """Writes what a run leaves behind; a resumed run drops the log lines after its checkpoint and goes on."""
+    """Writes what a run leaves behind; a resumed run drops log lines and events after its checkpoint and goes on."""
 
     def __init__(self, path: str | Path, *, tensorboard: bool = False) -> None:
         self.path = Path(path)
@@ -61,11 +64,17 @@ class RunDirectory:
         self.columns: list[str] = []
         self.tensorboard = tensorboard
         self.events: Any = None
+        self.gone_on_from: int | None = None
 
     @property
     def checkpoint_path(self) -> Path:
         """Where the checkpoint lies."""
         return self.path / "checkpoint.pt"
+
+    def remove_earlier(self) -> None:
+        """Remove what an earlier run in the folder has written and this one would not write anew."""
+        for path in (self.checkpoint_path, self.path / LOG_FILE, *self.path.glob(EVENT_FILES)):
+            path.unlink(missing_ok=True)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """The resolved settings as settings.yaml."""
@@ -106,11 +115,11 @@ class RunDirectory:
                 f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); delete it, or give another "
                 "--run-dir"
             ) from error
+        self.gone_on_from = int(step)
         log = self.path / LOG_FILE
         if log.is_file():
             try:
-                with log.open(newline="", encoding="utf-8") as file:
-                    rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+                rows = [{key: float(value) for key, value in row.items() if value} for row in _whole_rows(log)]
                 self.rows = [row for row in rows if row["step"] <= step]
             except (KeyError, TypeError, ValueError, csv.Error) as error:
                 raise VoxpickError(f"{log}: not a training log ({error}); move it away to resume without it") from error
@@ -134,7 +143,8 @@ class RunDirectory:
             from torch.utils.tensorboard import SummaryWriter
 
             try:
-                self.events = SummaryWriter(str(self.path))
+                after = None if self.gone_on_from is None else self.gone_on_from + 1
+                self.events = SummaryWriter(str(self.path), purge_step=after)
             except OSError as error:
                 raise VoxpickError(f"{self.path}: TensorBoard events cannot be written ({error.strerror})") from error
         for key, value in row.items():
@@ -161,3 +171,12 @@ class RunDirectory:
         """Flush TensorBoard."""
         if self.events is not None:
             self.events.close()
+
+
+def _whole_rows(log: Path) -> list[dict[str, str]]:
+    """The rows of a log, without a last one that a full disk has cut off."""
+    text = log.read_bytes().decode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
+    while rows and None in rows[-1].values():
+        rows.pop()
+    return rows

@@ -7,7 +7,6 @@ cubed), in which the specimen starts z_offset voxels up.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from voxpick.errors import VoxpickError
+from voxpick.io.abandoned import remove_partial_folders, restore_folder
 from voxpick.io.atomic import write_text
 from voxpick.io.mrc import read_labels, read_mrc, read_stack, write_mrc, write_stack
 from voxpick.io.mrc_header import MAX_ANISOTROPY, read_header, require_voxel_size
@@ -27,6 +27,7 @@ from voxpick.volume import Volume
 
 MASKS = ("class_mask", "class_bbox", "occupancy_mask", "occupancy_bbox")
 LOCATIONS = "particle_locations.txt"
+EXISTS = "exists already; choose another folder or remove it first"
 UNSET_SIZES = (0.0, 1.0)
 """A, in headers whose voxel size nobody set."""
 
@@ -193,19 +194,21 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
     """Yield a temporary folder beside `directory`; rename it on success, remove it on any failure.
 
     A folder that is overwritten is renamed away first and removed last, so that no moment leaves neither of the two.
-    What killed processes left of the same directory is removed.
-    Raises VoxpickError when the directory exists and overwrite is False, or the disk refuses the write.
+    What killed processes left of the same directory is removed, or gets its name back where it is all there is.
+    Raises VoxpickError when the directory exists and overwrite is False, also where another process has made it
+    meanwhile, or when the disk refuses the write.
     """
     target = Path(directory)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    restore_folder(target)
     if target.exists() and not overwrite:
-        raise VoxpickError(f"{target}: exists already; choose another folder or remove it first")
+        raise VoxpickError(f"{target}: {EXISTS}")
     try:
-        _remove_abandoned(target)
+        remove_partial_folders(target)
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same number
         temporary.mkdir(parents=True)
         yield temporary
-        _swap(temporary, target)
+        _swap(temporary, target, overwrite=overwrite)
     except OSError as error:
         raise VoxpickError(f"{target}: cannot be written ({error.strerror or error})") from error
     except VoxpickError as error:
@@ -214,32 +217,16 @@ def atomic_directory(directory: str | Path, *, overwrite: bool = False) -> Itera
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remove_abandoned(target: Path) -> None:
-    """Remove the temporary folders of a directory whose processes have ended."""
-    if os.name != "posix" or not target.parent.is_dir():  # elsewhere signal 0 would end the process
+def _swap(new: Path, target: Path, *, overwrite: bool) -> None:
+    if not (overwrite and target.exists()):
+        try:
+            os.replace(new, target)
+        except OSError as error:
+            if target.exists():  # by now
+                raise VoxpickError(f"{target}: {EXISTS}") from error
+            raise
         return
-    form = re.compile(rf"\.{re.escape(target.name)}\.([0-9]{{1,9}})\.partial")
-    for path in target.parent.iterdir():
-        found = form.fullmatch(path.name)
-        if found and not _runs(int(found[1])):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _swap(new: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if not target.exists():
-        os.replace(new, target)
-        return
     try:
         os.replace(target, old)
         os.replace(new, target)

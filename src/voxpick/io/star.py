@@ -10,6 +10,7 @@ number or a path: one that began with a name such as data_1 or _1 would be read 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ import starfile
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences
+from voxpick.io.mrc_header import MAX_ANISOTROPY
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.io.star_tables import (
     ANGLES,
@@ -38,12 +40,12 @@ from voxpick.io.star_tables import (
     SIZES,
     SIZES_BLOCK,
     SUBTOMOGRAM_ANGLES,
-    TOMOGRAM_COLUMNS,
     above_zero,
     number_columns,
     one_of_each,
     read_tables,
     text_column,
+    tomogram_names,
 )
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
@@ -144,7 +146,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size. Refined
     shifts (rlnOrigin*Angst, or RELION 3.0's rlnOrigin* in pixels) are applied, and rlnTomoSubtomogram* angles combined
     with rlnAngle*. Figures of merit outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName
-    or rlnClassNumber.
+    or rlnClassNumber. Tomograms that are named by files are called after those, without folder, suffix and rec_.
     A table without rows is no particles. Raises VoxpickError for a missing or foreign file, missing columns, and values
     that are not finite numbers.
     """
@@ -170,7 +172,7 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
         location_scores=_scores(frame, LOCATION_SCORE, path),
         class_scores=_scores(frame, CLASS_SCORE, path),
         rotations=rotations,
-        tomograms=text_column(frame, TOMOGRAM_COLUMNS),
+        tomograms=tomogram_names(frame),
     )
 
 
@@ -200,7 +202,9 @@ def _centers_xyz(
     centred = number_columns(frame, CENTRED, path)
     if centred is not None:
         if voxel_size is not None and shape is not None:
-            return centred + np.array(shape[::-1]) * voxel_size / 2
+            size = np.array(shape[::-1]) * voxel_size
+            _warn_of_another_tomogram(sizes, size, voxel_size, path)
+            return centred + size / 2
         if all(name in sizes for name in SIZES):
             return centred + _of_tomogram(frame, sizes, path) / 2
         raise VoxpickError(
@@ -215,6 +219,23 @@ def _centers_xyz(
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
     return pixels * voxel_size
+
+
+def _warn_of_another_tomogram(sizes: pd.DataFrame, size: np.ndarray, voxel_size: float, path: str | Path) -> None:
+    """A warning where no size that voxpick wrote into the file is that of the tomogram (A, x first).
+
+    What binning drops is less than a voxel.
+    """
+    if not len(sizes) or any(name not in sizes for name in SIZES):
+        return
+    stored = sizes[SIZES].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not (np.abs(stored - size) <= MAX_ANISOTROPY * size + voxel_size).all(axis=1).any():
+        said, now = (" x ".join(f"{length:g}" for length in lengths) for lengths in (stored[0], size))
+        warnings.warn(
+            f"{path}: was written of a tomogram of {said} A (x, y, z), but this one has {now} A; if its voxel size is "
+            "another now, so are the places of the picks: take the voxel size that they were picked with",
+            stacklevel=2,
+        )
 
 
 def _origins(frame: pd.DataFrame, path: str | Path, voxel_size: float | None) -> np.ndarray | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import linecache
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
 SIZES_BLOCK = "voxpick"
+FILE_SUFFIXES = (".mrc.gz", ".mrc", ".rec", ".tomostar", ".st")
+"""Of the files by which RELION 3 and Warp name tomograms."""
 
 
 def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -44,6 +47,8 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
     try:
         blocks = blocks_of(text, strings)
+    except VoxpickError:
+        raise
     except Exception as error:  # the parser raises whatever its parts raise
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
@@ -69,23 +74,61 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
 
 
 def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
-    """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does.
+    """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does,
+    and VoxpickError where there is no room for a temporary file.
 
     Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
     """
     ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
     lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "plain.star"
-        plain.write_text("\n".join(lines), encoding="utf-8")
+    with _temporary_file("\n".join(lines)) as plain:
         linecache.clearcache()  # starfile reads through it
         return starfile.read(plain, always_dict=True, parse_as_string=strings)
+
+
+@contextmanager
+def _temporary_file(text: str) -> Iterator[Path]:
+    """A file of the text, as starfile reads files alone. Raises VoxpickError where none can be made."""
+    with ExitStack() as stack:
+        try:
+            folder = tempfile.gettempdir()
+            plain = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder))) / "plain.star"
+            plain.write_text(text, encoding="utf-8")
+        except OSError as error:
+            place = tempfile.tempdir or "no temporary folder"
+            raise VoxpickError(
+                f"{place}: cannot be written to ({error.strerror or error}), and reading STAR and CBOX files needs a "
+                "temporary file; make room there, or set TMPDIR to another folder"
+            ) from error
+        yield plain
 
 
 def text_column(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | None:
     """The first of the columns that is there, as strings."""
     found = next((name for name in columns if name in frame), None)
     return None if found is None else np.array([str(value) for value in frame[found]], dtype=object)
+
+
+def tomogram_names(frame: pd.DataFrame) -> np.ndarray | None:
+    """The names of the particles' tomograms, those that are files (RELION 3, Warp) as `io.mrc.tomogram_name` has them.
+
+    They stay as they are where two of them would become one.
+    """
+    found = text_column(frame, TOMOGRAM_COLUMNS)
+    if found is None:
+        return None
+    bare = {name: _bare(name) for name in set(found)}
+    return found if len(set(bare.values())) < len(bare) else np.array([bare[name] for name in found], dtype=object)
+
+
+def _bare(name: str) -> str:
+    """TS_01 of Tomograms/TS_01/rec_TS_01.mrc or TS_01.tomostar; a name without folder and suffix itself."""
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    suffix = next((suffix for suffix in FILE_SUFFIXES if last.lower().endswith(suffix)), "")
+    if last == name and not suffix:
+        return name
+    stem = last[: len(last) - len(suffix)]
+    return stem.removeprefix("rec_") or stem or name
 
 
 def number_columns(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:

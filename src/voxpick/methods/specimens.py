@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 
 import numpy as np
@@ -97,18 +98,42 @@ def specimen_maker(structures: dict[str, BeadModel], settings: StreamSettings, *
     return SpecimenMaker(structures, recipe, Variation() if settings.vary else None, settings.seed, device)
 
 
-def background_worker(device: str) -> Executor:
-    """Where specimens are made while a network is trained: on a GPU beside it, on a CPU in a process of its own."""
+@contextmanager
+def background_worker(device: str) -> Iterator[Executor]:
+    """Where specimens are made while a network is trained: on a GPU beside it, on a CPU in a process of its own.
+
+    The process is ended with the context, whatever it is making: the interpreter would wait minutes for it at its exit.
+    """
     if torch.device(device).type != "cpu":
-        return ThreadPoolExecutor(1, thread_name_prefix="specimens")
+        with ThreadPoolExecutor(1, thread_name_prefix="specimens") as threads:
+            try:
+                yield threads
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+        return
+    others = active_children()
+    worker = _started()
+    own = [process for process in active_children() if process not in others]
+    try:
+        yield worker
+    finally:
+        worker.shutdown(wait=False, cancel_futures=True)  # first, so that what was cancelled is not told of its end
+        for process in own:
+            process.kill()
+
+
+def _started() -> ProcessPoolExecutor:
+    """One process; a signal to the whole group is the training's to answer."""
     worker = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_work_quietly)
-    if threading.current_thread() is threading.main_thread():  # a signal to the whole group is the training's to answer
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            worker.submit(os.getpid)  # starts the process, which keeps on ignoring them
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    if threading.current_thread() is not threading.main_thread():
+        worker.submit(os.getpid)  # starts the process
+        return worker
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker.submit(os.getpid)  # and the process keeps on ignoring them
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return worker
 
 

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voxpick.errors import VoxpickError, wrong_setting
+from voxpick.train.checkpoint import Progress
 from voxpick.train.fit import Fitted
 from voxpick.train.settings import TrainSettings
 from voxpick.train.targets import TrainingVolume
 
 Make = Callable[[int], TrainingVolume]
+Stop = Callable[[], bool]
+
+POLL_SECONDS = 0.2
+"""How often a training that waits for specimens asks whether to stop: one takes minutes to make."""
 
 
 class StreamSettings(BaseModel):
@@ -57,15 +62,20 @@ class SpecimenStream:
         self.pool, self.every = pool, every
         self.coming: dict[int, Future[TrainingVolume]] = {}
 
-    def volumes(self, step: int) -> list[TrainingVolume]:
-        """The pool at a step; waits for specimens that are not made yet."""
+    def volumes(self, step: int, stop: Stop = lambda: False) -> list[TrainingVolume] | None:
+        """The pool at a step; waits for specimens that are not made yet. None where stop() says so meanwhile."""
         first = step // self.every
         for number in [number for number in self.coming if not first <= number <= first + self.pool]:
             self.coming.pop(number).cancel()
         for number in range(first, first + self.pool + 1):
             if number not in self.coming:
                 self.coming[number] = self.executor.submit(self.make, number)
-        return [self.coming[number].result() for number in range(first, first + self.pool)]
+        pool = [self.coming[number] for number in range(first, first + self.pool)]
+        for future in pool:
+            while not wait([future], timeout=POLL_SECONDS).done:
+                if stop():
+                    return None
+        return [future.result() for future in pool]
 
     def changes_at(self, step: int) -> int:
         """The first step after `step` at which the pool is another one."""
@@ -79,20 +89,21 @@ def train_on_stream(
     checkpoint_seconds: float,
     resume: dict[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = lambda: False,
     **options: Any,
 ) -> Fitted:
     """Train as `train(volumes, resume=, save=, stop=, **options)` does, going on with the next pool when it changes.
 
     train: of a method, with all but these given; it goes on from a checkpoint as if it had not stopped (`train.fit`),
-    so the steps on one pool are a run that is interrupted and resumed. Time spent waiting for specimens counts.
+    so the steps on one pool are a run that is interrupted and resumed. Time spent waiting for specimens counts. A run
+    that is stopped while it waits for its first specimens has no checkpoint, and is interrupted at step 0.
     """
     state, fitted, due = resume, None, _Due(save, checkpoint_seconds)
     while True:
         step = 0 if state is None else int(state["progress"]["step"])
         begun = time.monotonic()
         try:
-            volumes = stream.volumes(step)
+            volumes = stream.volumes(step, stop)
         except BrokenExecutor as error:
             if save is not None and state is not None and state is not resume:
                 save(state)
@@ -103,6 +114,10 @@ def train_on_stream(
             ) from error
         if state is not None and state is not resume:
             state["progress"]["minutes"] += (time.monotonic() - begun) / 60
+        if volumes is None:
+            if state is not None and state is not resume:
+                due.keep(state, now=True)
+            return _stopped_at(state)
         turn = _Turn(stream.changes_at(step) - step, stop, due)
         fitted = train(volumes, resume=state, save=turn.keep, stop=turn.over, **options)
         state = turn.state
@@ -111,6 +126,15 @@ def train_on_stream(
             due.keep(state, now=ended)
         if ended:
             return fitted
+
+
+def _stopped_at(state: dict[str, Any] | None) -> Fitted:
+    """What is told of a run that was stopped between two pools, at a checkpoint or before the first."""
+    progress = Progress() if state is None else Progress(**state["progress"])
+    return Fitted(
+        step=progress.step, minutes=progress.minutes, best_score=progress.best_score, best_step=progress.best_step,
+        best_validation=progress.best_validation, interrupted=True, sampling_share=progress.sampling_share,
+    )  # fmt: skip
 
 
 class _Due:
@@ -129,7 +153,7 @@ class _Due:
 class _Turn:
     """The steps on one pool: stops after so many, or when asked to, and keeps the checkpoint."""
 
-    def __init__(self, steps: int, stop: Callable[[], bool], due: _Due) -> None:
+    def __init__(self, steps: int, stop: Stop, due: _Due) -> None:
         self.left, self.ask, self.due = steps, stop, due
         self.stopped = False
         self.state: dict[str, Any] | None = None
