@@ -10,6 +10,7 @@ import typer
 
 from voxpick.cli import detect_options as option
 from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.match_words import energy_in_words, say_search, search_notes
 from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.errors import VoxpickError
 
@@ -170,7 +171,7 @@ def _match(
                     if namer is not None:
                         detection = named_by(detection, namer, changes=changes, device=where, progress=progress)
                 typer.echo(searched(detection), err=True)
-                search = {template: _kept(matched) for template, matched in found_of.items()}
+                search = {template: search_notes(matched) for template, matched in found_of.items()}
                 page = _page(detection, found_of, method) if with_report else None
                 folder.write(name, path, detection, about, page=page, search=search)
                 found[name] = detection.particles
@@ -208,7 +209,7 @@ def _detection(
     found: dict[str, Matched] = {}
 
     def tell(name: str, matched: Matched) -> None:
-        _say(name, matched)
+        say_search(name, matched)
         found[name] = matched
 
     return match(volume, templates, settings, device=device, progress=progress, report=tell), found
@@ -220,7 +221,7 @@ def _page(detection: Detection, found: dict[str, Matched], method: str) -> str:
 
     volume, settings = detection.volume, {"method": method, **detection.settings}
     histograms = {name: matched.histogram for name, matched in found.items()}
-    charts = score_charts(histograms, {name: _said_of_energy(matched) for name, matched in found.items()})
+    charts = score_charts(histograms, {name: energy_in_words(matched) for name, matched in found.items()})
     return build_report(volume, detection.particles, title=volume.name, settings=settings, charts=charts)
 
 
@@ -257,39 +258,3 @@ def _tilts(text: str) -> list[float] | str:
     except ValueError as error:
         raise VoxpickError(f"--tilt-range {text}: give the lowest and highest tilt, such as -60:60, or off") from error
     return [low, high]
-
-
-def _say(name: str, matched: Matched) -> None:
-    peaks, kept = matched.peaks, "; " + _said_of_energy(matched) if matched.volumes else ""
-    if not len(peaks):
-        typer.echo(f"{name}: no candidate scores above {matched.lowest:.3f}{kept}", err=True)
-        return
-    typer.echo(
-        f"{name}: {len(peaks)} candidates, scores {peaks.scores[-1]:.3f} to {peaks.scores[0]:.3f}, noise "
-        f"{matched.noise:.3f}{kept}",
-        err=True,
-    )
-
-
-def _said_of_energy(matched: Matched) -> str:
-    """How much of the templates' energy the search kept, in words."""
-    if not matched.volumes:
-        return "every orientation by itself"
-    mean, least = matched.energy
-    between = "" if matched.sampling.every else f", at every {matched.sampling.spacing:g} voxels"
-    kept = f"the search kept {mean:.1%} of the templates' energy, {least:.1%} at least"
-    return f"{kept}, with {matched.volumes} volumes{between}"
-
-
-def _kept(matched: Matched) -> dict[str, Any]:
-    """The same for match.yaml."""
-    mean, least = matched.energy
-    kept: dict[str, Any] = {"candidates": len(matched.peaks), "energy_kept": round(mean, 4)}
-    if matched.volumes:
-        kept |= {
-            "least_energy_kept": round(least, 4),
-            "volumes": matched.volumes,
-            "volumes_for_residual": matched.needed,
-        }
-        kept["voxels_between_places"] = matched.sampling.spacing
-    return kept
