@@ -1,11 +1,11 @@
 """Is what one picking alone found the same kind of particle? DeepFinder's check (Moebel et al. 2018, section 3.3).
 
 Three averages tell: A, of the picks in doubt; A_ref, of as many picks drawn from those that both pickings share; and
-A_random, of as many boxes at random positions. Correlation grows with number, so all three are of equally many boxes
-(the paper's are of 356 each): picks that leave no box are not counted, and where the sure picks are fewer, that many are
-drawn from the others. All start from the same reference, read to the first low-pass only. A
-part of false picks, or of noise turned to fit the reference, comes out like A_random, a part of true particles like
-A_ref. The paper draws random positions without saying where; here they keep away from all picks.
+A_random, of as many boxes at random positions. Correlation grows with number, so all three are of equally many boxes:
+picks that leave no box are not counted, and where the sure picks are fewer, that many are drawn from the others. All
+start from the same reference, read to the first low-pass only. A part of false picks, or of noise turned to fit the
+reference, comes out like A_random, a part of true particles like A_ref. The paper draws random positions without saying
+where; here they keep away from all picks.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ def targets_command(
     keep_existing(written, overwrite=overwrite)
     require_writable(output)
     volume = read_tomogram(tomogram, voxel_size)
-    particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    particles = read_picks(
+        picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="mark"
+    )
     warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):

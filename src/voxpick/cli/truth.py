@@ -108,11 +108,13 @@ def read_picks(
     year: int = 2020,
     allow_empty: bool = False,
     also: str | None = None,
+    purpose: str = "score",
 ) -> Particles:
     """The picks of a file in the order of the file; of several tomograms in it, those of the one named.
 
     also: another name of the tomogram, taken where the first is not there. voxel_size (A) and shape (z, y, x) of the
     tomogram serve formats that count voxels; year 2019 reads text as zyx.
+    purpose: what they are read to do, for what is told where there are none.
     Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
     """
     import numpy as np
@@ -137,7 +139,7 @@ def read_picks(
             )
         picks = picks[np.array([str(name) == tomogram for name in picks.tomograms])]
     if len(picks) == 0 and not allow_empty:
-        raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
+        raise VoxpickError(f"{path}: holds no picks, so there is nothing to {purpose}")
     return picks
 
 
