@@ -102,7 +102,7 @@ def join(parts: Sequence[Subtomograms]) -> Subtomograms:
     require_one_voxel_size(parts)
     for part in parts:
         if part.box != first.box:
-            raise VoxpickError(f"boxes of {first.box} and {part.box} voxels do not go together; cut them alike")
+            raise VoxpickError(f"boxes of {first.box} and {part.box} voxels cannot be averaged together; cut alike")
     return Subtomograms(
         np.concatenate([part.data for part in parts]),
         joined([part.particles for part in parts]),
