@@ -3,10 +3,11 @@ import json
 import mrcfile
 import numpy as np
 import pytest
-from bead_particle import beads
+from bead_particle import beads, observed
 from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
+from voxpick.average.pasted import otsu
 from voxpick.cli import build_app
 from voxpick.cli.averaging import in_box
 from voxpick.errors import VoxpickError
@@ -68,6 +69,40 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     from voxpick.cli.training_data import read_training_volume
 
     assert len(read_training_volume(folder).particles) == 6
+
+
+def test_masks_from_positions_alone_cover_the_particles_that_were_there(tmp_path):
+    """The whole chain through files, as a person goes it: 12 positions to the voxel, averaged from nothing, and pasted.
+
+    Centres, orientations or outlines of another frame would show: the same outlines unturned overlap by less than half.
+    """
+    shape, box, rng = (32, 92, 124), 28, np.random.default_rng(0)
+    centers = np.array([[16, y, x] for y in (16, 46, 76) for x in (16, 46, 76, 106)]) + rng.uniform(-1, 1, (12, 3))
+    rotations = uniform_rotations_zyx(12, rng)
+    within = soft_sphere((box,) * 3, radius=10, edge=0) > 0
+    level = otsu(beads(box, sigma=1.9)[within])
+    density, truth = np.zeros(shape), np.zeros(shape, dtype=bool)
+    for center, rotation in zip(centers, rotations, strict=True):
+        nearest = np.rint(center).astype(int)
+        window = tuple(slice(n - box // 2, n + box // 2) for n in nearest)
+        particle = beads(box, rotation, center - nearest, sigma=1.9)
+        density[window] += particle
+        truth[window] |= particle > level
+    write_mrc(tmp_path / "tomo.mrc", -observed(density, tilts=(-60, 60), noise=0.05, rng=rng), voxel_size=10.0)
+    write_particles(tmp_path / "picks.csv", Particles(np.rint(centers) * 10, np.full(12, "1bxn")))
+    run("average", tmp_path / "picks.csv", tmp_path / "tomo.mrc", "-o", tmp_path / "out", "--radius", 90, "--box", box,
+        "--iterations", 3, "--step", 30)  # fmt: skip
+    overlap = {}
+    for name in ("aligned", "unturned"):
+        picks = read_particles(tmp_path / "out" / "picks.star")
+        if name == "unturned":
+            picks = picks.with_columns(rotations=np.tile(picks.rotations[0], (12, 1, 1)))
+        write_particles(tmp_path / f"{name}.star", picks, voxel_size=10.0, shape=shape)
+        run("targets", tmp_path / "tomo.mrc", tmp_path / f"{name}.star", "-o", tmp_path / name, "--shape", "pasted",
+            "--map", f"1bxn={tmp_path / 'out' / 'map.mrc'}", "--radius", 100)  # fmt: skip
+        found = read_labels(tmp_path / name / "class_mask.mrc") > 0
+        overlap[name] = (found & truth).sum() / (found | truth).sum()
+    assert overlap["aligned"] > 0.85 and overlap["unturned"] < 0.6
 
 
 def test_picks_of_one_particle_in_both_half_sets_are_told(place):
