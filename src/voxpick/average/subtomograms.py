@@ -75,7 +75,7 @@ def extract(
     if len(rows) == 0:
         raise VoxpickError(
             f"{volume.name}: all {len(particles)} boxes of {box} voxels reach over an edge of the volume of shape "
-            f"{volume.shape} (z, y, x); take a smaller box, or pad at edges"
+            f"{volume.shape} (z, y, x); take a smaller --box, or --edges pad"
         )
     data = np.empty((len(rows), box, box, box), dtype=np.float32)
     offsets = voxels[rows] - nearest[rows]
