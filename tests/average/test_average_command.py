@@ -7,7 +7,6 @@ from bead_particle import beads, observed
 from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
-from voxpick.average.pasted import otsu
 from voxpick.cli import build_app
 from voxpick.cli.averaging import in_box
 from voxpick.errors import VoxpickError
@@ -79,15 +78,13 @@ def test_masks_from_positions_alone_cover_the_particles_that_were_there(tmp_path
     shape, box, rng = (32, 92, 124), 28, np.random.default_rng(0)
     centers = np.array([[16, y, x] for y in (16, 46, 76) for x in (16, 46, 76, 106)]) + rng.uniform(-1, 1, (12, 3))
     rotations = uniform_rotations_zyx(12, rng)
-    within = soft_sphere((box,) * 3, radius=10, edge=0) > 0
-    level = otsu(beads(box, sigma=1.9)[within])
     density, truth = np.zeros(shape), np.zeros(shape, dtype=bool)
     for center, rotation in zip(centers, rotations, strict=True):
         nearest = np.rint(center).astype(int)
         window = tuple(slice(n - box // 2, n + box // 2) for n in nearest)
         particle = beads(box, rotation, center - nearest, sigma=1.9)
         density[window] += particle
-        truth[window] |= particle > level
+        truth[window] |= particle > 0.12
     write_mrc(tmp_path / "tomo.mrc", -observed(density, tilts=(-60, 60), noise=0.05, rng=rng), voxel_size=10.0)
     write_particles(tmp_path / "picks.csv", Particles(np.rint(centers) * 10, np.full(12, "1bxn")))
     run("average", tmp_path / "picks.csv", tmp_path / "tomo.mrc", "-o", tmp_path / "out", "--radius", 90, "--box", box,
@@ -427,6 +424,8 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
                            (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
                            (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
                            (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
+                           (["--radius", "90", "--extend", "1"], "--extend 1: is that of outlines of maps"),
+                           (["--radius", "90", "--shape", "pasted", "--extend", "-1"], "--extend is -1; it must be"),
                            (["--shape", "point", "--radius", "90"], "--radius 90: points have none")):  # fmt: skip
         with pytest.raises(VoxpickError, match=message):
             run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "no", *extra)
