@@ -1,6 +1,9 @@
-"""Write the tables of docs/averaging.md from what averaging.py and masks.py measured.
+"""Write the tables of docs/averaging.md from what averaging.py, masks.py and agreement.py measured.
 
 python benchmarks/accuracy/averaging_tables.py
+
+A resolution that a result lacks is read from its curve: results older than the rule of `ShellCorrelation.resolution`
+gave none of a curve that is below the threshold in the coarsest shell alone.
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
+
+from voxpick.average.fsc import ShellCorrelation
 from voxpick.benchmark.machine import commit_in_words
 from voxpick.shrec_classes import SHREC20_SIZE_GROUPS
 
@@ -21,6 +27,10 @@ KINDS = {
     "pasted": "averages pasted, from positions alone",
     "sphere": "spheres of the class's volume",
 }
+DASH = (
+    "–: below the threshold in each of the three coarsest shells, those of details as large as the particle's radius "
+    "or larger."
+)
 
 
 def main() -> None:
@@ -51,18 +61,17 @@ def averaging_table(result: dict[str, Any]) -> list[str]:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
-        halves, density = row["half_maps"]["resolution_A"], row["against_density"]["resolution_A"]
+        halves, density = ((row[key]["resolution_A"], row[key]) for key in ("half_maps", "against_density"))
         lines.append(
-            f"| {row['class']} | {row['start']} | {row['particles']} | {_length(halves['0.143'])} | "
-            f"{_length(halves['0.5'])} | {_beyond(row):.2f} | {_length(density['0.5'])} | {row['seconds']:.0f} |"
+            f"| {row['class']} | {row['start']} | {row['particles']} | {_fine(*halves, 0.143)} | "
+            f"{_fine(*halves, 0.5)} | {_beyond(row):.2f} | {_fine(*density, 0.5)} | {row['seconds']:.0f} |"
         )
     first = {row["class"]: f"{row['low_pass_first_A']:.0f} A" for row in result["rows"]}
     read = ", ".join(f"{name}: {value}" for name, value in first.items())
     return [
         *lines, "",
         f"A reference is read to the first low-pass ({read}). Just beyond: mean correlation of the half maps from "
-        "there to a detail one and a half times finer, which no reference has shaped. –: below the threshold from the "
-        "coarsest shell on.",
+        f"there to a detail one and a half times finer, which no reference has shaped. {DASH}",
     ]  # fmt: skip
 
 
@@ -119,17 +128,21 @@ def parts_table(result: dict[str, Any]) -> list[str]:
         if row["averaged"] is None:
             lines.append(f"| {title} | {counts} | too few | | | |")
             continue
-        fine = row["resolution_A"]
+        halves = row["resolution_A"], row["half_maps"]
         beyond = _beyond({**row, "low_pass_first_A": result["low_pass_first_A"]})
         lines.append(
-            f"| {title} | {counts} | {row['averaged']} | {_length(fine['0.143'])} | {_length(fine['0.5'])} | "
+            f"| {title} | {counts} | {row['averaged']} | {_fine(*halves, 0.143)} | {_fine(*halves, 0.5)} | "
             f"{beyond:.2f} |"
         )
-    return lines
+    return [*lines, "", DASH] if any("–" in line for line in lines) else lines
 
 
-def _length(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+def _fine(resolution: dict[str, float | None], curve: dict[str, Any], threshold: float) -> str:
+    """Where a curve falls below a threshold, in A; boxes are 3 radii, of which `begins` is the default."""
+    known = resolution[f"{threshold:g}"]
+    if known is None:
+        known = ShellCorrelation(np.array(curve["frequency"]), np.array(curve["correlation"])).resolution(threshold)
+    return "–" if np.isnan(known) else f"{known:.1f}"
 
 
 def _size(data: dict[str, Any]) -> str:

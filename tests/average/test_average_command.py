@@ -1,8 +1,9 @@
 import json
 
+import mrcfile
 import numpy as np
 import pytest
-from bead_particle import beads
+from bead_particle import beads, observed
 from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
@@ -69,6 +70,38 @@ def test_average_writes_maps_table_and_picks_and_targets_make_training_data(plac
     assert len(read_training_volume(folder).particles) == 6
 
 
+def test_masks_from_positions_alone_cover_the_particles_that_were_there(tmp_path):
+    """The whole chain through files, as a person goes it: 12 positions to the voxel, averaged from nothing, and pasted.
+
+    Centres, orientations or outlines of another frame would show: the same outlines unturned overlap by less than half.
+    """
+    shape, box, rng = (32, 92, 124), 28, np.random.default_rng(0)
+    centers = np.array([[16, y, x] for y in (16, 46, 76) for x in (16, 46, 76, 106)]) + rng.uniform(-1, 1, (12, 3))
+    rotations = uniform_rotations_zyx(12, rng)
+    density, truth = np.zeros(shape), np.zeros(shape, dtype=bool)
+    for center, rotation in zip(centers, rotations, strict=True):
+        nearest = np.rint(center).astype(int)
+        window = tuple(slice(n - box // 2, n + box // 2) for n in nearest)
+        particle = beads(box, rotation, center - nearest, sigma=1.9)
+        density[window] += particle
+        truth[window] |= particle > 0.12
+    write_mrc(tmp_path / "tomo.mrc", -observed(density, tilts=(-60, 60), noise=0.05, rng=rng), voxel_size=10.0)
+    write_particles(tmp_path / "picks.csv", Particles(np.rint(centers) * 10, np.full(12, "1bxn")))
+    run("average", tmp_path / "picks.csv", tmp_path / "tomo.mrc", "-o", tmp_path / "out", "--radius", 90, "--box", box,
+        "--iterations", 3, "--step", 30)  # fmt: skip
+    overlap = {}
+    for name in ("aligned", "unturned"):
+        picks = read_particles(tmp_path / "out" / "picks.star")
+        if name == "unturned":
+            picks = picks.with_columns(rotations=np.tile(picks.rotations[0], (12, 1, 1)))
+        write_particles(tmp_path / f"{name}.star", picks, voxel_size=10.0, shape=shape)
+        run("targets", tmp_path / "tomo.mrc", tmp_path / f"{name}.star", "-o", tmp_path / name, "--shape", "pasted",
+            "--map", f"1bxn={tmp_path / 'out' / 'map.mrc'}", "--radius", 100)  # fmt: skip
+        found = read_labels(tmp_path / name / "class_mask.mrc") > 0
+        overlap[name] = (found & truth).sum() / (found | truth).sum()
+    assert overlap["aligned"] > 0.85 and overlap["unturned"] < 0.6
+
+
 def test_picks_of_one_particle_in_both_half_sets_are_told(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     twice = picks[[0, 1, 2, 3, 4, 5, 2]]
@@ -121,6 +154,77 @@ def test_agreement_averages_the_parts_and_shows_them(place):
             place / "membrane.mrc", "--tomogram", place / "tomo.mrc")  # fmt: skip
 
 
+def test_agreement_tells_how_many_picks_at_edges_its_averages_leave_out(place):
+    """They were dropped in silence, and a part of them alone had too few particles for no reason that was told."""
+    picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE).with_columns(rotations=None)
+    at_edges = np.array([[160, 160, 20], [160, 620, 460.0]])
+    more = Particles(np.concatenate([picks.centers_zyx, at_edges]), tomograms=np.full(8, "tomo"))
+    write_particles(place / "more.csv", more)
+    write_particles(place / "fewer.csv", more[[0, 1, 2, 3, 4, 6]])
+    words = ["agreement", place / "more.csv", place / "fewer.csv", "--radius", 30, "--tomogram", place / "tomo.mrc",
+             "--particle-radius", 90, "--iterations", 1]  # fmt: skip
+    text = run(*words, "-o", place / "dropped")
+    left = "1 of 6 in both.csv, 1 of 2 in only_picks.csv; --edges pad keeps those at edges"
+    assert f"dropped: averages leave out picks without a whole box in their tomogram: {left}" in text
+    numbers = json.loads((place / "dropped" / "agreement.json").read_text())
+    assert numbers["without_box"] == {"both": 1, "only_picks": 1, "only_other": 0}
+    assert numbers["averages"]["both"]["particles"] == 5 and numbers["averages"]["only_picks"] is None
+    page = (place / "dropped" / "report.html").read_text()
+    assert "too few particles: of 2 picks 1 leave a whole box" in page and "1 of 6 both, 1 of 2 only more.csv" in page
+    assert "leave out" not in run(*words, "-o", place / "padded", "--edges", "pad")
+    numbers = json.loads((place / "padded" / "agreement.json").read_text())
+    assert numbers["averages"]["both"]["particles"] == 6 and numbers["averages"]["only_picks"]["particles"] == 2
+    with pytest.raises(VoxpickError, match="--edges is 'wrap'"):
+        run(*words, "-o", place / "no", "--edges", "wrap")
+
+
+def test_agreement_names_its_two_radii_and_refuses_frames_that_differ(place):
+    words = ["agreement", place / "picks.star", place / "picks.star", "-o", place / "no"]
+    tomogram = ["--tomogram", place / "tomo.mrc"]
+    with pytest.raises(VoxpickError, match=r"^--radius is 0; give how far apart, in A, two picks may lie"):
+        run(*words, "--radius", 0)
+    with pytest.raises(VoxpickError, match=r"^--particle-radius is 0; it must be a positive number of A"):
+        run(*words, "--radius", 30, *tomogram, "--particle-radius", 0)
+    data = read_mrc(place / "tomo.mrc").data
+    write_mrc(place / "finer.mrc", data, voxel_size=8.0)
+    with pytest.raises(VoxpickError, match="10 A and 8 A voxels cannot be averaged together"):
+        run(*words, "--radius", 30, *tomogram, "--tomogram", place / "finer.mrc")
+    labels = np.ones(SHAPE, dtype=np.int8)
+    for size in (8.0, 10.05, 1.0):
+        write_mrc(place / f"mask_{size}.mrc", labels, voxel_size=size)
+    with mrcfile.new(place / "mask_0.0.mrc") as file:
+        file.set_data(labels)
+    near = ["--radius", 30, *tomogram, "--particle-radius", 90, "--iterations", 1, "--overwrite", "--near"]
+    with pytest.raises(VoxpickError, match=r"mask_8\.0\.mrc: has voxels of 8 A, the tomogram 10 A"):
+        run(*words, *near, place / "mask_8.0.mrc")
+    words[-1] = place / "near"
+    for size in (10.05, 1.0, 0.0):
+        assert "6 picks in both" in run(*words, *near, place / f"mask_{size}.mrc")
+    assert "6 picks in both" in run(*words, *near, place / "mask_8.0.mrc", "--voxel-size", 10)
+
+
+@pytest.mark.parametrize("edges", ["drop", "pad"])
+def test_picks_that_all_lie_at_edges_are_told_the_two_ways_out(place, edges):
+    at_edges = Particles(np.array([[160, 160, 20], [160, 620, 460.0]]), rotations=np.tile(np.eye(3), (2, 1, 1)))
+    write_particles(place / "edges.csv", at_edges)
+    words = ["average", place / "edges.csv", place / "tomo.mrc", "-o", place / f"edges_{edges}", "--box", 28,
+             "--iterations", 0, "--edges", edges]  # fmt: skip
+    if edges == "pad":
+        assert "2 particles (0 dropped, 2 padded at edges)" in run(*words)
+        return
+    with pytest.raises(VoxpickError, match=r"edges\.csv: nothing to average \(tomo: no box of 28 voxels of its 2 picks"
+                       r" lies within it\); take a smaller --box, or --edges pad$"):  # fmt: skip
+        run(*words)
+
+
+def test_no_picks_are_nothing_to_average_and_nothing_to_mark(place):
+    write_particles(place / "none.csv", Particles(np.empty((0, 3))))
+    with pytest.raises(VoxpickError, match=r"none\.csv: holds no picks, so there is nothing to average"):
+        run("average", place / "none.csv", place / "tomo.mrc", "-o", place / "no")
+    with pytest.raises(VoxpickError, match=r"none\.csv: holds no picks, so there is nothing to mark"):
+        run("targets", place / "tomo.mrc", place / "none.csv", "-o", place / "no", "--radius", "50")
+
+
 def test_tomograms_without_a_usable_pick_are_left_out(place):
     """TS_03 has no pick, TS_02 one at its edge; the table of sizes in a STAR file holds for both."""
     tomogram = read_mrc(place / "tomo.mrc")
@@ -137,7 +241,8 @@ def test_tomograms_without_a_usable_pick_are_left_out(place):
     assert "6 particles (1 dropped" in text
     assert "left out: TS_02: no box of 28 voxels of its 1 picks lies within it; TS_03: no picks" in text
     assert "its orientations are kept or only refined" in text
-    with pytest.raises(VoxpickError, match=r"nothing to average \(TS_02: no box .*; TS_03: no picks\)"):
+    several = r"nothing to average \(TS_02: no box .*; TS_03: no picks\); take a smaller --box, or --edges pad; with"
+    with pytest.raises(VoxpickError, match=several):
         run("average", place / "series.star", *files[1:], *options, "--overwrite")
 
 
@@ -237,6 +342,7 @@ def test_averages_of_parts_need_picks_of_the_tomograms_and_tomograms(place):
         (["--particle-radius", "90"], "--particle-radius 90.0"),
         (["--iterations", "4"], "--iterations 4"),
         (["--seed", "1"], "--seed 1"),
+        (["--edges", "pad"], "--edges pad"),
     ],
 )
 def test_options_of_averages_need_a_tomogram(place, extra, told):
@@ -264,8 +370,18 @@ def test_spheres_have_the_class_s_radius(place):
     [
         (["--class", "4cr2"], "no picks of class '4cr2'"),
         (["--box", "40"], "box of 40 voxels does not fit"),
-        (["--voxel-size", "1", "--box", "20"], "6 boxes of 20 voxels reach|picks lie outside .* check the voxel size"),
+        (
+            ["--voxel-size", "1", "--box", "20", "--radius", "9"],
+            "6 boxes of 20 voxels reach|picks lie outside .* check the voxel size",
+        ),
         (["--edges", "wrap"], "--edges is 'wrap'"),
+        (
+            ["--radius", "500", "--box", "28"],
+            "--box 28 is 280 A wide, .* mask of --radius 500.* at least 100 voxels",
+        ),
+        (["--radius", "0"], "--radius is 0; it must be a positive number"),
+        (["--max-shift", "140.5", "--box", "28"], "--max-shift 140.5 is more than half the box, 140 A"),
+        (["--local", "--step", "360"], "--step 360: --local searches around .* at most 90 degrees"),
         (["--mask", "cube"], "--mask is 'cube'"),
         (["--step", "1"], "step of 1 degrees makes 14851067 rotations.*smallest step that fits is"),
         (["--tilts", "60", "-60"], "tilt range 60 to -60 degrees; give two limits in order"),
@@ -310,6 +426,8 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
                            (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
                            (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
                            (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
+                           (["--radius", "90", "--extend", "1"], "--extend 1: is that of outlines of maps"),
+                           (["--radius", "90", "--shape", "pasted", "--extend", "-1"], "--extend is -1; it must be"),
                            (["--shape", "point", "--radius", "90"], "--radius 90: points have none")):  # fmt: skip
         with pytest.raises(VoxpickError, match=message):
             run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "no", *extra)

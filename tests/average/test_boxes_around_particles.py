@@ -101,7 +101,7 @@ def test_two_tomograms_join_when_their_voxels_agree():
     [
         (np.empty((0, 3)), 8, "no picks"),
         ([[100, 120, 200]], 21, "box of 21 voxels does not fit"),
-        ([[0, 0, 0], [190, 230, 350]], 8, "all 2 boxes of 8 voxels reach over an edge"),
+        ([[0, 0, 0], [190, 230, 350]], 8, "all 2 boxes of 8 voxels .* take a smaller --box, or --edges pad"),
         ([[1000, 1200, 2000], [100, 120, 200], [1500, 0, 0]], 8, "2 of 3 picks lie outside .* check the voxel size"),
     ],
 )

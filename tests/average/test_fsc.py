@@ -68,6 +68,48 @@ def test_resolution_is_interpolated_between_shells():
     assert frame["resolution"].tolist() == pytest.approx([np.inf, 100, 50, 100 / 3])
 
 
+@pytest.mark.parametrize(
+    ("correlation", "threshold", "expected"),
+    [
+        ([0.341, 0.684, 0.724, 0.842, 0.764, 0.391, 0.1], 0.5, 360 / 5.708),
+        ([0.012, 0.252, 0.559, 0.748, 0.681, 0.361, -0.038], 0.143, 360 / 6.546),
+        ([-0.189, 0.141, 0.306, 0.478, 0.545, 0.379, 0.055], 0.143, 360 / 6.728),
+        ([-0.029, 0.341, 0.648, 0.722, 0.535, 0.089, 0.013], 0.5, 360 / 5.078),
+        ([0.1, 0.6, 0.7, 0.8, 0.9, 0.8, 0.7], 0.5, 360 / 7),
+        ([0.8, 0.4, 0.7, 0.2, 0.1, 0.0, 0.0], 0.5, 360 / 1.75),
+    ],
+)
+def test_a_poor_coarsest_shell_does_not_hide_where_the_curve_falls(correlation, threshold, expected):
+    """The first curves are of docs/averaging.md, which had no resolution as shell 1 alone was below."""
+    fsc = ShellCorrelation(np.arange(8) / 360, np.array([0, *correlation]))
+    assert fsc.resolution(threshold) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0.143, 0.5])
+@pytest.mark.parametrize("spike", [4, 9, 15])
+def test_a_spike_of_noise_in_a_fine_shell_is_no_resolution(threshold, spike):
+    rng = np.random.default_rng(spike)
+    correlation = np.concatenate([[0], rng.uniform(-0.2, 0.14, 19)])
+    assert np.isnan(ShellCorrelation(np.arange(20) / 360, correlation).resolution(threshold))
+    correlation[spike] = 0.7
+    assert np.isnan(ShellCorrelation(np.arange(20) / 360, correlation).resolution(threshold))
+    correlation[2] = 0.6
+    assert ShellCorrelation(np.arange(20) / 360, correlation).resolution(threshold) > 120
+
+
+def test_a_curve_may_begin_in_any_shell_that_is_no_finer_than_the_mask_s_radius():
+    """In a box many times the particle, the shells coarser than its diameter say next to nothing of it."""
+    shape = (48, 48, 48)
+    a, b, small = noise(13, shape), noise(14, shape), soft_sphere(shape, radius=6, edge=0)
+    masked = shell_correlation(a, b, voxel_size=10, mask=small)
+    assert masked.begins == 7
+    assert shell_correlation(a, b, voxel_size=10).begins == 3
+    assert shell_correlation(a, b, voxel_size=10, mask=soft_sphere(shape, radius=20, edge=3)).begins == 3
+    curve = np.array([0, *[0.3] * 6, 0.8, 0.8, 0.2])
+    assert ShellCorrelation(np.arange(10) / 480, curve, begins=7).resolution(0.5) == pytest.approx(480 / 8.5)
+    assert np.isnan(ShellCorrelation(np.arange(10) / 480, curve, begins=6).resolution(0.5))
+
+
 def test_a_mask_hides_what_differs_outside_it():
     shape = (24, 28, 32)
     a = noise(7, shape)

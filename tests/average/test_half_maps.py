@@ -65,6 +65,9 @@ def test_the_table_holds_all_four_curves():
     frame = found.to_frame()
     assert list(frame) == ["frequency", "resolution", "correlation", "masked", "unmasked", "randomised"]
     k = 12
+    assert found.begins == shell_correlation(*halves(0.3), voxel_size=10, mask=mask).begins == 3
+    small = soft_sphere((BOX,) * 3, radius=4, edge=2)
+    assert half_map_correlation(*halves(0.3), voxel_size=10, mask=small, rng=np.random.default_rng(0)).begins == 6
     expected = (found.masked[k] - max(found.randomised[k], 0)) / (1 - max(found.randomised[k], 0))
     assert frame["correlation"][k] == pytest.approx(expected)
 

@@ -83,7 +83,7 @@ def test_noise_averages_away(simulate):
     assert of_all > 0.9 > of_few + 0.1
 
 
-def test_random_positions_give_no_structure(simulate):
+def test_noise_at_known_poses_and_particles_at_wrong_ones_give_no_structure(simulate):
     known = poses(48, seed=9)
     noise = simulate(known.rotations, known.shifts_zyx, noise=1.0, empty=True)
     assert np.abs(correlation(average(noise, known).data, beads(28))[2:9]).mean() < 0.2

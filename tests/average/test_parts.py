@@ -3,7 +3,8 @@ import pytest
 from bead_particle import beads
 
 from voxpick.average.align import Alignment
-from voxpick.average.parts import Averaging, average_part, average_picks, random_positions, require_inside
+from voxpick.average.parts import Averaging, average_part, average_picks, has_box, random_positions, require_inside
+from voxpick.average.subtomograms import extract
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.match.rotations import rotation_grid
@@ -42,6 +43,40 @@ def test_a_part_of_true_particles_agrees_with_the_sure_ones_and_not_with_chance(
     assert fit["part"] == pytest.approx(fit["sure"], abs=0.1)
     assert fit["chance"] < 0.5 * fit["part"]
     assert found.part.fsc.correlation[1:5].mean() > found.chance.fsc.correlation[1:5].mean() + 0.2
+
+
+def test_the_three_averages_of_a_part_are_of_equally_many_boxes(world):
+    """Numbers were counted before picks at edges were dropped, and a large part was held against fewer sure picks."""
+    volume, real, false = world
+    whole = Averaging(HOW.alignment, BOX, 1, HOW.rotations, edges="drop")
+    everything = Particles(np.concatenate([real.centers_zyx, false.centers_zyx]))
+    at_edges = np.array([[150, 5, 300], [150, 950, 500], [5, 400, 400.0]])
+    part = Particles(np.concatenate([real.centers_zyx[6:11], at_edges]))
+
+    def counts(part, sure, how):
+        found = average_part([volume], part, sure, everything, how, reference=beads(BOX), rng=seeded())
+        return found.count, *(each and len(each.particles) for each in (found.part, found.sure, found.chance))
+
+    assert counts(part, real[:6], whole) == (5, 5, 5, 5)
+    few = Particles(np.concatenate([real.centers_zyx[:3], at_edges]))
+    assert counts(part, few, whole) == (3, 3, 3, 3)
+    assert counts(part, few, HOW) == (6, 6, 6, 6)
+    assert counts(part, few[2:], whole) == (5, 5, None, 5)
+    assert counts(Particles(at_edges), few, whole) == (0, None, None, None)
+
+
+def test_which_picks_leave_a_box_is_what_extract_keeps(world):
+    volume, _, _ = world
+    whole = Averaging(HOW.alignment, BOX, 1, HOW.rotations, edges="drop")
+    rng = np.random.default_rng(4)
+    picks = Particles(rng.uniform(-30, np.array(SHAPE) * 10 + 30.0, (300, 3)), tomograms=np.full(300, "tomo"))
+    twin = Volume(volume.data, 10.0, name="twin")
+    for how in (HOW, whole):
+        kept = extract(volume, picks, box=BOX, edges=how.edges).particles.centers_zyx
+        assert np.array_equal(picks.centers_zyx[has_box([volume], picks, how)], kept)
+        names = np.array(["tomo", "twin", "other"], dtype=object)[rng.integers(0, 3, 300)]
+        found = has_box([volume, twin], picks.with_columns(tomograms=names), how)
+        assert np.array_equal(found, has_box([volume], picks, how) & (names != "other"))
 
 
 def test_random_positions_keep_away_from_picks_and_faces(world):

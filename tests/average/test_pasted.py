@@ -13,7 +13,7 @@ SHAPE = (32, 36, 44)
 
 def test_a_map_is_pasted_in_position_and_orientation():
     rotation = uniform_rotations_zyx(1, np.random.default_rng(1))[0]
-    outline = outline_of_map(Volume(beads(28).astype(np.float32), 10.0), radius=110, threshold=0.15)
+    outline = outline_of_map(Volume(beads(28).astype(np.float32), 10.0), radius=110, threshold=0.15, extend=0)
     particles = Particles(np.array([[160.0, 180, 220]]), ["a"], rotations=rotation[None])
     made = paste(particles, {"a": outline}, {"a": 3}, shape=SHAPE, voxel_size=10.0)
     expected = np.zeros(SHAPE, dtype=bool)
@@ -70,10 +70,37 @@ def test_only_the_part_around_the_centre_is_kept():
     data = np.zeros((20, 20, 20), dtype=np.float32)
     data[8:13, 8:13, 8:13] = 1
     data[2:4, 2:4, 2:4] = 1
-    outline = outline_of_map(Volume(data, 10.0), radius=150)
-    made = paste(Particles(np.full((1, 3), 150.0), ["a"], rotations=np.eye(3)[None]), {"a": outline}, {"a": 1},
-                 shape=(30, 30, 30), voxel_size=10)  # fmt: skip
-    assert made.class_mask.sum() == 125
+    assert pasted(data, extend=0).sum() == 125
+
+
+def pasted(data, *, radius=150, **how):
+    """The outline of a map as it is: bool of the map's shape, about the same centre."""
+    outline = outline_of_map(Volume(data, 10.0), radius=radius, **how)
+    center = Particles(np.array([[n // 2 * 10.0 for n in data.shape]]), ["a"], rotations=np.eye(3)[None])
+    return paste(center, {"a": outline}, {"a": 1}, shape=data.shape, voxel_size=10).class_mask > 0
+
+
+def test_an_outline_is_moved_out_by_voxels_and_not_past_the_radius():
+    shape = (34, 36, 38)
+    distance = np.sqrt(sum((np.arange(n) - n // 2).reshape(-1, *[1] * (2 - k)) ** 2.0 for k, n in enumerate(shape)))
+    data = (distance <= 8).astype(np.float32)
+    for extend in (0, 1, 2.5):
+        found = pasted(data, extend=extend)
+        assert found[distance <= 7.5 + extend].all() and not found[distance > 8.8 + extend].any()
+    assert np.array_equal(pasted(data), pasted(data, extend=1))
+    assert distance[pasted(data, radius=100, extend=4)].max() <= 10
+
+
+def test_what_a_shell_holds_belongs_to_the_particle():
+    """Where coarse contrast is missing, the outline of a large particle at Otsu's threshold is a shell with slits."""
+    shape = (40, 40, 40)
+    distance = np.linalg.norm(np.indices(shape) - 20, axis=0)
+    data = ((distance <= 12) & (distance >= 8)).astype(np.float32)
+    assert pasted(data, extend=0)[distance <= 12].all()
+    data[:, 19:21, 20:] = 0
+    assert not pasted(data, extend=0)[20, 20, 20] and pasted(data)[distance <= 12].all()
+    data[:, 18:22, 20:] = 0
+    assert not pasted(data)[20, 20, 20], "what a wide slit leads to is outside"
 
 
 def test_mistakes_are_named():

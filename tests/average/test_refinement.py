@@ -83,13 +83,43 @@ def test_a_half_does_not_see_the_other(simulate):
     assert np.abs(second.halves[1].data - first.halves[1].data).max() > 1e-2
 
 
+def test_from_nothing_a_half_gives_the_other_its_place_and_nothing_else(simulate):
+    """Half 2 is laid onto half 1 as a rigid body: with other particles in half 1, half 2 turns and moves as one."""
+    rotations, shifts = truth(8)
+    a = simulate(rotations, shifts, noise=0.2)
+    first = refine(a, SETTINGS, iterations=1, rng=seeded(), rotations=GRID)
+    replaced = simulate(*truth(8, seed=11), noise=0.2, seed=5).data
+    for changed in (0, 1):
+        data = a.data.copy()
+        data[first.half_set == changed] = replaced[first.half_set == changed]
+        second = refine(type(a)(data, a.particles, 10.0, a.offsets_zyx), SETTINGS, iterations=1, rng=seeded(),
+                        rotations=GRID)  # fmt: skip
+        kept = first.half_set != changed
+        before, after = first.poses[kept], second.poses[kept]
+        turn = before.rotations.transpose(0, 2, 1) @ after.rotations
+        move = np.einsum("nji,nj->ni", before.rotations, after.shifts_zyx - before.shifts_zyx)
+        assert turn == pytest.approx(np.broadcast_to(turn[0], turn.shape), abs=1e-5)
+        assert move == pytest.approx(np.broadcast_to(move[0], move.shape), abs=1e-4)
+        assert after.scores == pytest.approx(before.scores, abs=1e-6)
+        if changed == 1:
+            assert turn[0] == pytest.approx(np.eye(3), abs=1e-6) and np.abs(move).max() < 1e-6
+            assert second.halves[0].data == pytest.approx(first.halves[0].data, abs=1e-6)
+        else:
+            assert angles_deg(turn[:1], np.eye(3)[None])[0] > 1
+
+
 def test_random_positions_agree_only_where_the_reference_was_read(simulate):
-    """Noise turned to fit a reference looks like it up to the first low-pass (60 A), and not beyond."""
+    """Noise turned to fit a reference looks like it up to the first low-pass (60 A), and not beyond.
+
+    Nor does what it agrees on allow finer detail in the next iterations, which would make noise agree on that as well.
+    """
     rotations, shifts = truth(24)
     noise = simulate(rotations, shifts, noise=1.0, empty=True)
-    refined = refine(noise, SETTINGS, iterations=1, rng=seeded(), rotations=GRID, reference=beads(28))
+    refined = refine(noise, SETTINGS, iterations=4, rng=seeded(), rotations=GRID, reference=beads(28))
+    assert len(refined.low_passes) == 4 and min(refined.low_passes) > 45
     beyond = refined.fsc.frequencies > 1.3 / 60
     assert np.abs(refined.fsc.correlation[beyond]).mean() < 0.15
+    assert refined.fsc.resolution(0.143) > 45
     assert refined.fsc.resolution(0.5) > 55 or np.isnan(refined.fsc.resolution(0.5))
 
 

@@ -110,10 +110,15 @@ def test_the_page_of_two_pickings_with_and_without_averages(refined):
     near = {name: {"edges_A": [0, 50, 100], "counts": [3, 1]} for name in ("both", "only_picks")}
     near["only_other"] = {"edges_A": [0, 50], "counts": [0]}
     averages = {"both": refined, "only_picks": refined, "only_picks: as many random places": None}
-    full = build_agreement_report({**RESULT, "distance_to_mask": near}, averages)
+    without = {"both": 0, "only_picks": 9, "only_other": 20}
+    full = build_agreement_report({**RESULT, "distance_to_mask": near, "without_box": without}, averages)
     charts = drawings(full)
     assert len(charts) == 4 and all(inside(chart) for chart in charts)
     assert "only network.csv: as many random places" in full and full.count("too few particles") == 1
+    reason = "of 10 picks 1 leave a whole box in their tomogram, and it takes two"
+    assert f"too few particles: {reason}<" in full and f"too few: {reason}<" in full
+    left = "Left out, as they leave no whole box in their tomogram: 9 of 10 only network.csv, 20 of 20 only expert.csv."
+    assert left in full
     assert full.count("<img ") == 6
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -14,24 +14,37 @@ THRESHOLDS = (0.143, 0.5)
 """Of the correlation between half maps: 0.143 (Rosenthal and Henderson, doi:10.1016/j.jmb.2003.07.013) and 0.5."""
 
 
+BEGINS = 3
+"""Shells past 0 in one of which a curve has to reach a threshold: of a box of 3 radii, those coarser than a radius."""
+
+
 @dataclass(frozen=True)
 class ShellCorrelation:
-    """frequencies: of the shells in 1/A, rising from 0 to Nyquist's. correlation: in [-1, 1], of the same length."""
+    """frequencies: of the shells in 1/A, rising from 0 to Nyquist's. correlation: in [-1, 1], of the same length.
+
+    begins: the number of the last shell in which a curve may first reach a threshold.
+    """
 
     frequencies: np.ndarray
     correlation: np.ndarray
+    begins: int = field(default=BEGINS, kw_only=True)
 
     def resolution(self, threshold: float = THRESHOLDS[0]) -> float:
-        """Where the correlation first falls below a threshold, in A, linear between shells.
+        """Where the correlation falls below a threshold for the first time after it was not, in A, linear in between.
 
-        Twice the voxel size when it never does, NaN when the first shell past 0 is below already.
+        Shells coarser than what the mask lets through hold few coefficients, and those smeared by the mask: a curve may
+        be below in them and still be that of good maps. It begins at the first of the shells 1 to `begins` that is not
+        below. Where all of these are, it is NaN, whatever noise does in finer ones. Twice the voxel size for a curve
+        that never falls.
         """
-        below = np.flatnonzero(self.correlation[1:] < threshold) + 1
+        reached = np.flatnonzero(self.correlation[1 : self.begins + 1] >= threshold) + 1
+        if len(reached) == 0:
+            return float("nan")
+        first = int(reached[0])
+        below = np.flatnonzero(self.correlation[first:] < threshold) + first
         if len(below) == 0:
             return float(1 / self.frequencies[-1])
         k = int(below[0])
-        if k == 1:
-            return float("nan")
         high, low = self.correlation[k - 1], self.correlation[k]
         step = (high - threshold) / (high - low)
         return float(1 / (self.frequencies[k - 1] + step * (self.frequencies[k] - self.frequencies[k - 1])))
@@ -50,7 +63,8 @@ def shell_correlation(
 
     Shells lie 1 / min(shape) cycles a voxel apart; a coefficient between two counts for each by its nearness. The
     coefficients are those of a real transform, halved along x; shell 0 is the mean alone. mask: multiplies both maps,
-    whose means inside the mask are taken off first. voxel_size: A. A shell without power has correlation 0.
+    whose means inside the mask are taken off first. voxel_size: A. A shell without power has correlation 0. Curves
+    begin (`ShellCorrelation.resolution`) among the shells no finer than the radius of a ball of the mask's volume.
     Raises VoxpickError when shapes differ.
     """
     for what, other in (("second map", b), ("mask", mask)):
@@ -69,7 +83,16 @@ def shell_correlation(
             total += np.bincount(shell, weight * product, minlength=shells)
     scale = np.sqrt(power_a * power_b)
     correlation = np.divide(cross, scale, out=np.zeros(shells), where=scale > 1e-12 * scale.max())
-    return ShellCorrelation(np.arange(shells) / (min(a.shape) * voxel_size), correlation)
+    frequencies = np.arange(shells) / (min(a.shape) * voxel_size)
+    return ShellCorrelation(frequencies, correlation, begins=_last_beginning(a.shape, mask))
+
+
+def _last_beginning(shape: Sequence[int], mask: np.ndarray | None) -> int:
+    """The finest shell that is no finer than the radius of a ball of the mask's volume; at least BEGINS."""
+    if mask is None:
+        return BEGINS
+    radius = (3 * float(mask.sum()) / (4 * np.pi)) ** (1 / 3)
+    return max(BEGINS, int(min(shape) / radius))
 
 
 def frequency_grid(shape: Sequence[int]) -> np.ndarray:

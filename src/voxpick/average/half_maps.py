@@ -63,7 +63,7 @@ def half_map_correlation(
     corrected[beyond] = (masked.correlation[beyond] - noise) / (1 - noise)
     return HalfMapCorrelation(
         masked.frequencies, np.clip(corrected, -1, 1), masked.correlation, unmasked.correlation, randomised,
-        float(masked.frequencies[first]) if len(low) else float("inf"),
+        float(masked.frequencies[first]) if len(low) else float("inf"), begins=masked.begins,
     )  # fmt: skip
 
 

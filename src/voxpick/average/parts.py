@@ -1,9 +1,11 @@
 """Is what one picking alone found the same kind of particle? DeepFinder's check (Moebel et al. 2018, section 3.3).
 
 Three averages tell: A, of the picks in doubt; A_ref, of as many picks drawn from those that both pickings share; and
-A_random, of as many boxes at random positions. All start from the same reference, read to the first low-pass only. A
-part of false picks, or of noise turned to fit the reference, comes out like A_random, a part of true particles like
-A_ref. The paper draws random positions without saying where; here they keep away from all picks.
+A_random, of as many boxes at random positions. Correlation grows with number, so all three are of equally many boxes:
+picks that leave no box are not counted, and where the sure picks are fewer, that many are drawn from the others. All
+start from the same reference, read to the first low-pass only. A part of false picks, or of noise turned to fit the
+reference, comes out like A_random, a part of true particles like A_ref. The paper draws random positions without saying
+where; here they keep away from all picks.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Averaging:
 
 @dataclass(frozen=True)
 class PartAverages:
-    """A, A_ref and A_random of one part, each of `count` picks; None where there were not two boxes to average."""
+    """A, A_ref and A_random of one part, each of `count` boxes; None where there were not two to average."""
 
     count: int
     part: Refined | None
@@ -62,19 +64,22 @@ def average_part(
 ) -> PartAverages:
     """A of a part, with A_ref of as many of the sure picks, and A_random of places away from `everything`.
 
-    volumes: the tomograms; picks name theirs, unless there is one. reference: [box, box, box], bright. When there are
-    fewer sure picks than the part has, A_ref is of all of them.
+    volumes: the tomograms; picks name theirs, unless there is one. reference: [box, box, box], bright. Of each, as many
+    as both the part and the sure picks have boxes, drawn from them; where the sure ones have not two, there is no A_ref
+    and the others are of all of the part.
     """
-    drawn = sure[np.sort(rng.permutation(len(sure))[: len(part)])]
+    part, sure = (some[has_box(volumes, some, how)] for some in (part, sure))
+    count = len(part) if len(sure) < 2 else min(len(part), len(sure))
+    part, drawn = (some[np.sort(rng.permutation(len(some))[:count])] for some in (part, sure))
     places = [
-        random_positions(volume, picks_in(volume, everything, volumes), count, how, rng=rng)
+        random_positions(volume, picks_in(volume, everything, volumes), wanted, how, rng=rng)
         for volume in volumes
-        if (count := len(picks_in(volume, part, volumes)))
+        if (wanted := len(picks_in(volume, part, volumes)))
     ]
     found = []
     for name, some in (("part", part), ("sure", drawn), ("random", concatenated(places))):
         found.append(average_picks(volumes, some, how, reference=reference, rng=rng, report=_within(report, name)))
-    return PartAverages(len(part), *found)
+    return PartAverages(count, *found)
 
 
 def average_picks(
@@ -88,14 +93,14 @@ def average_picks(
 ) -> Refined | None:
     """The picks aligned and averaged from a reference or from nothing; None for fewer than two boxes.
 
-    reference: [z, y, x], as large as the boxes. Picks outside their tomogram are left out, few or many:
+    reference: [z, y, x], as large as the boxes. Picks that leave no box (`has_box`) are left out, few or many:
     `require_inside` is for all picks of a picking.
     """
     parts = []
     for volume in volumes:
         mine = picks_in(volume, picks, volumes).with_columns(rotations=None)
-        mine = mine[centred_within(volume, mine)]
-        if len(mine) and not leaves_no_box(volume, mine, how):
+        mine = mine[_kept(volume, mine, how)]
+        if len(mine):
             parts.append(extract(volume, mine, box=how.box, edges=how.edges, dark=how.dark))
     if sum(len(part) for part in parts) < 2:
         return None
@@ -154,13 +159,30 @@ def concatenated(tables: Sequence[Particles]) -> Particles:
     )
 
 
+def has_box(volumes: Sequence[Volume], picks: Particles, how: Averaging) -> np.ndarray:
+    """Which picks leave a box, bool (n,): those in a tomogram given, and not at its edge unless edges are padded."""
+    if len(volumes) == 1:
+        return _kept(volumes[0], picks, how)
+    found, names = np.zeros(len(picks), dtype=bool), np.asarray(picks.tomograms).astype(str)
+    for volume in volumes:
+        mine = names == volume.name
+        found[mine] = _kept(volume, picks[mine], how)
+    return found
+
+
 def leaves_no_box(volume: Volume, picks: Particles, how: Averaging) -> bool:
     """Whether picks that mostly lie in the volume leave no box; picks that do not are for `extract` to refuse."""
+    within = centred_within(volume, picks)
+    return bool(2 * within.sum() >= len(picks) and not _kept(volume, picks, how).any())
+
+
+def _kept(volume: Volume, picks: Particles, how: Averaging) -> np.ndarray:
+    """Which picks of one volume `extract` keeps: bool (n,)."""
     nearest, shape = np.rint(picks.voxels(volume.voxel_size)), np.array(volume.shape)
-    within = ((nearest >= 0) & (nearest < shape)).all(axis=1)
     starts = nearest - how.box // 2
-    whole = ((starts >= 0) & (starts + how.box <= shape)).all(axis=1)
-    return bool(2 * within.sum() >= len(picks) and not (whole if how.edges == "drop" else within).any())
+    low, high = (nearest, nearest + 1) if how.edges == "pad" else (starts, starts + how.box)
+    kept: np.ndarray = ((low >= 0) & (high <= shape)).all(axis=1)
+    return kept
 
 
 def _within(report: Progress | None, name: str) -> Progress | None:

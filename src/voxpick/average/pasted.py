@@ -7,6 +7,7 @@ the voxels within the particle's radius, is taken unless one is given, and the p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,10 @@ from voxpick.volume import Volume
 
 Inside = Callable[[np.ndarray], np.ndarray]
 """Whether points (3, n), in voxels from the reference's centre and in its frame, lie in the particle: bool (n,)."""
+
+
+EXTEND = 1.0
+"""Voxels by which outlines are moved out: Otsu's threshold lies at about half of the contrast, masks hold the rim."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,32 @@ class Outline:
     turns: bool = False
 
 
-def outline_of_map(average: Volume, *, radius: float, threshold: float | None = None) -> Outline:
+def outline_of_map(
+    average: Volume, *, radius: float, threshold: float | None = None, extend: float = EXTEND
+) -> Outline:
     """The voxels of a map above a threshold, within `radius` A of the box centre and joined to the part nearest it.
 
-    Where the box ends before the radius, the outline ends there. Raises VoxpickError when none are above it.
+    The outline is moved out by `extend` voxels, but not past the radius, and the cavities that are left are filled: the
+    CTF takes the coarse contrast away, and with it that of the inside of large particles. Where the box ends before the
+    radius, so does the outline, but for `extend`. Raises VoxpickError when no voxel is above the threshold.
     """
-    data = np.asarray(average.data, dtype=np.float64)
-    part, level, distance = central_part(average, radius=radius, threshold=threshold)
-    kept = ndimage.binary_dilation(part) & (distance <= radius / average.voxel_size)
-    field = np.where(kept, data, np.minimum(data, level - 1e-9 * max(abs(level), 1.0)))
-    half = np.array([n // 2 for n in data.shape])[:, None]
+    part, _, _ = central_part(average, radius=radius, threshold=threshold)
+    margin = math.ceil(max(extend, 0)) + 2
+    part = np.pad(part, margin)
+    depth = np.where(part, ndimage.distance_transform_edt(part) - 0.5, 0.5 - ndimage.distance_transform_edt(~part))
+    depth += extend
+    cavities = ndimage.binary_fill_holes(depth > 0) & (depth <= 0)
+    depth[cavities] = 0.5
+    half = np.array([n // 2 + margin for n in average.shape])
+    axes = np.meshgrid(*(np.arange(n) - h for n, h in zip(part.shape, half, strict=True)), indexing="ij", sparse=True)
+    distance = np.sqrt(sum(axis.astype(np.float64) ** 2 for axis in axes))
+    depth = np.minimum(depth, radius / average.voxel_size - distance)
 
     def inside(points: np.ndarray) -> np.ndarray:
-        values = ndimage.map_coordinates(field, points + half, order=1, mode="constant", cval=float(data.min()))
-        return values > level
+        found = ndimage.map_coordinates(depth, points + half[:, None], order=1, mode="constant", cval=-9e9)
+        return np.asarray(found > 0)
 
-    return Outline(inside, float(distance[kept].max()) + 1, turns=True)
+    return Outline(inside, float(distance[depth > 0].max()) + 1, turns=True)
 
 
 def central_part(

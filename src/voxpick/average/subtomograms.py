@@ -75,7 +75,7 @@ def extract(
     if len(rows) == 0:
         raise VoxpickError(
             f"{volume.name}: all {len(particles)} boxes of {box} voxels reach over an edge of the volume of shape "
-            f"{volume.shape} (z, y, x); take a smaller box, or pad at edges"
+            f"{volume.shape} (z, y, x); take a smaller --box, or --edges pad"
         )
     data = np.empty((len(rows), box, box, box), dtype=np.float32)
     offsets = voxels[rows] - nearest[rows]
@@ -99,12 +99,10 @@ def join(parts: Sequence[Subtomograms]) -> Subtomograms:
     first = parts[0]
     if len(parts) == 1:
         return first
+    require_one_voxel_size(parts)
     for part in parts:
-        if abs(part.voxel_size - first.voxel_size) > 1e-3 * first.voxel_size or part.box != first.box:
-            raise VoxpickError(
-                f"tomograms of {first.voxel_size:g} A and {part.voxel_size:g} A voxels cannot be averaged together; "
-                "give tomograms of one voxel size"
-            )
+        if part.box != first.box:
+            raise VoxpickError(f"boxes of {first.box} and {part.box} voxels cannot be averaged together; cut alike")
     return Subtomograms(
         np.concatenate([part.data for part in parts]),
         joined([part.particles for part in parts]),
@@ -113,6 +111,17 @@ def join(parts: Sequence[Subtomograms]) -> Subtomograms:
         dropped=sum(part.dropped for part in parts),
         padded=sum(part.padded for part in parts),
     )
+
+
+def require_one_voxel_size(things: Sequence[Volume | Subtomograms]) -> None:
+    """Raise VoxpickError where the voxel sizes of volumes or subtomograms differ by more than a thousandth."""
+    first = things[0].voxel_size
+    for thing in things:
+        if abs(thing.voxel_size - first) > 1e-3 * first:
+            raise VoxpickError(
+                f"tomograms of {first:g} A and {thing.voxel_size:g} A voxels cannot be averaged together; "
+                "give tomograms of one voxel size"
+            )
 
 
 def shifted(data: np.ndarray, shifts_zyx: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
     )
 
 
-WITH_TOMOGRAM = ("particle_radius", "reference", "iterations", "tilts", "bright", "seed", "device")
+WITH_TOMOGRAM = ("particle_radius", "edges", "reference", "iterations", "tilts", "bright", "seed", "device")
 """Options that say how to average, which needs tomograms."""
 
 
@@ -56,6 +56,10 @@ def agreement_command(
         ),
     ] = None,
     particle_radius: Annotated[float, typer.Option(help="With --tomogram: radius of the particle in A.")] = 100.0,
+    edges: Annotated[
+        str,
+        typer.Option(help="With --tomogram: boxes over its edge: drop, or pad with their mean."),
+    ] = "drop",
     reference: Annotated[
         str | None,
         typer.Option(
@@ -88,8 +92,8 @@ def agreement_command(
         from voxpick.cli.agreement_averages import AverageOptions
 
         options = AverageOptions(
-            tuple(tomograms), particle_radius, reference, iterations=iterations, tilts=tilts, bright=bright, seed=seed,
-            device=device,
+            tuple(tomograms), particle_radius, reference, edges=edges, iterations=iterations, tilts=tilts,
+            bright=bright, seed=seed, device=device,
         )  # fmt: skip
     compare_pickings(
         picks, other, output, radius=radius, near=near, voxel_size=voxel_size, only=only, averages=options,
@@ -125,6 +129,8 @@ def compare_pickings(
         raise VoxpickError(f"{other_path}: {reason}; agreement is that of two pick files")
     if radius is None:
         raise VoxpickError("--agreement needs --radius: how far apart, in A, two picks of one particle may lie")
+    if not 0 < radius < float("inf"):
+        raise VoxpickError(f"--radius is {radius:g}; give how far apart, in A, two picks may lie")
     written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
     keep_inputs(written, [picks_path, other_path, near, *given])
@@ -163,8 +169,10 @@ def _compare(
     if mask is not None and size is not None:
         result["distance_to_mask"] = _distances(parts, mask, size)
     maps = {} if plan is None else plan.average(parts)
+    without = {}
     if plan is not None:
         result["averages"] = {name: average_numbers(refined) for name, refined in maps.items()}
+        result["without_box"] = without = plan.without_box(parts)
     report = build_agreement_report(result, maps)
     writers: dict[Path, Callable[[Path], object]] = {
         **{folder / f"{name}.csv": partial(write_particles, particles=part) for name, part in parts.items()},
@@ -174,6 +182,10 @@ def _compare(
     }
     _replace(writers, written, folder / "averages")
     _tell(found, folder, *called)
+    if any(without.values()):
+        listed = ", ".join(f"{count} of {len(parts[name])} in {name}.csv" for name, count in without.items() if count)
+        way = "" if averages is not None and averages.edges == "pad" else "; --edges pad keeps those at edges"
+        typer.echo(f"{folder}: averages leave out picks without a whole box in their tomogram: {listed}{way}")
     return result
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from voxpick.average.fsc import THRESHOLDS
-from voxpick.average.parts import Averaging, average_part, average_picks, concatenated, require_inside
+from voxpick.average.parts import Averaging, average_part, average_picks, concatenated, has_box, require_inside
 from voxpick.average.refinement import Refined
-from voxpick.average.subtomograms import require_box
+from voxpick.average.subtomograms import require_box, require_one_voxel_size
 from voxpick.cli.averaging import make_averaging, read_reference
 from voxpick.cli.progress import step_bars
 from voxpick.cli.tomograms import read_tomogram
@@ -34,6 +34,7 @@ class AverageOptions:
     tomograms: tuple[Path, ...]
     radius: float
     reference: str | None
+    edges: str
     iterations: int
     tilts: tuple[float, float]
     bright: bool
@@ -45,12 +46,13 @@ class AverageOptions:
         return [*self.tomograms, *([] if self.reference is None else [Path(self.reference)])]
 
     def read(self, voxel_size: float | None) -> list[Volume]:
-        """The tomograms. Raises VoxpickError for two of one name."""
+        """The tomograms. Raises VoxpickError for two of one name, and for voxels of two sizes."""
         volumes = [read_tomogram(path, voxel_size) for path in self.tomograms]
         names = [volume.name for volume in volumes]
         for name in names:
             if names.count(name) > 1:
                 raise VoxpickError(f"two tomograms are called {name}; picks cannot tell them apart, rename one")
+        require_one_voxel_size(volumes)
         return volumes
 
     def plan(self, volumes: Sequence[Volume], pickings: Mapping[Path, Particles]) -> AveragePlan:
@@ -60,8 +62,8 @@ class AverageOptions:
         read.
         """
         how = make_averaging(
-            volumes[0].voxel_size, radius=self.radius, iterations=self.iterations, tilts=self.tilts,
-            bright=self.bright, device=self.device,
+            volumes[0].voxel_size, radius=self.radius, edges=self.edges, iterations=self.iterations, tilts=self.tilts,
+            bright=self.bright, device=self.device, radius_option="--particle-radius",
         )  # fmt: skip
         for volume in volumes:
             require_box(volume, how.box)
@@ -80,6 +82,10 @@ class AveragePlan:
     reference: np.ndarray | None
     everything: Particles
     seed: int
+
+    def without_box(self, parts: Mapping[str, Particles]) -> dict[str, int]:
+        """How many picks of each part leave no box, and are in no average."""
+        return {name: int((~has_box(self.volumes, part, self.how)).sum()) for name, part in parts.items()}
 
     def average(self, parts: Mapping[str, Particles]) -> dict[str, Refined | None]:
         """The part 'both', then each other part beside as many of both and as many random places; None for too few.

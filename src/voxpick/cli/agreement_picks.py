@@ -17,20 +17,32 @@ if TYPE_CHECKING:
     from voxpick.particles import Particles
     from voxpick.volume import Volume
 
+UNKNOWN_SIZE = 1.0
+"""A, in the headers of programs that do not know the voxel size."""
+
 
 def frame_of(
     near: Path | None, volumes: Sequence[Volume], voxel_size: float | None
 ) -> tuple[np.ndarray | None, float | None, tuple[int, int, int] | None]:
     """The mask [z, y, x], and voxel size (A) and shape of what the picks lie in, where a mask or a tomogram tells.
 
-    Raises VoxpickError for a mask of another shape than a tomogram's.
+    Raises VoxpickError for a mask of another shape or of other voxels than a tomogram's; of the voxels a mask may say
+    nothing, and voxel_size is right where header and tomogram are both wrong.
     """
     from voxpick.io.mrc import read_labels, read_voxel_size
+    from voxpick.io.mrc_header import read_header
 
     mask = None if near is None else read_labels(near)
     for volume in volumes:
         if mask is not None and mask.shape != volume.shape:
             raise VoxpickError(f"{near}: has shape {mask.shape} (z, y, x), the tomogram {volume.shape}; take one frame")
+    if near is not None and volumes and voxel_size is None and any(read_header(near).voxel_size_xyz):
+        size, other = read_voxel_size(near), volumes[0].voxel_size
+        if size != UNKNOWN_SIZE and abs(size - other) > 0.01 * other:
+            raise VoxpickError(
+                f"{near}: has voxels of {size:g} A, the tomogram {other:g} A; take one frame, or say "
+                "--voxel-size where a header is wrong"
+            )
     if volumes:
         return mask, volumes[0].voxel_size, volumes[0].shape
     if mask is None or near is None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from voxpick.particles import Particles
     from voxpick.volume import Volume
 
+WIDEST_LOCAL = 90.0
+"""Degrees between orientations beyond which a local search is none."""
+
 
 def make_averaging(
     voxel_size: float,
@@ -36,10 +39,33 @@ def make_averaging(
     tilts: tuple[float, float] = (-60.0, 60.0),
     bright: bool = False,
     device: str = "cpu",
+    radius_option: str = "--radius",
 ) -> Averaging:
-    """Settings from options; lengths in A. The box is 3 radii and even, unless it is given."""
+    """Settings from options; lengths in A. The box is 3 radii and even, unless it is given.
+
+    radius_option: what the command calls the radius. Raises VoxpickError for settings that make no sense together: a
+    mask that is wider than the box, shifts past half of it, and steps that are no angles.
+    """
     if edges not in ("drop", "pad"):
         raise VoxpickError(f"--edges is {edges!r}; choose drop or pad")
+    if not 0 < radius < float("inf"):
+        raise VoxpickError(f"{radius_option} is {radius:g}; it must be a positive number of A")
+    side = 2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box
+    if side * voxel_size < 2 * radius:
+        raise VoxpickError(
+            f"--box {side} is {side * voxel_size:g} A wide, which is less than the mask of {radius_option} {radius:g}, "
+            f"twice as wide as that; take at least {int(np.ceil(2 * radius / voxel_size))} voxels, or a smaller radius"
+        )
+    if max_shift is not None and max_shift > side * voxel_size / 2:
+        raise VoxpickError(
+            f"--max-shift {max_shift:g} is more than half the box, {side * voxel_size / 2:g} A: a centre would leave "
+            "it; take a smaller one, or a larger --box"
+        )
+    if local and not 0 < step <= WIDEST_LOCAL:
+        raise VoxpickError(
+            f"--step {step:g}: --local searches around the orientations that picks have; give at most {WIDEST_LOCAL:g} "
+            "degrees, or leave --local out"
+        )
     alignment = Alignment(
         radius=radius,
         low_pass=max(radius / 2, 3 * voxel_size) if low_pass is None else low_pass,
@@ -91,12 +117,17 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
     """The picks' boxes in all tomograms, those of class `only` if given.
 
     Of several tomograms, those without picks, or with none whose box fits, are left out with a warning.
-    Raises VoxpickError for two tomograms of one name, and where nothing is left.
+    Raises VoxpickError for two tomograms of one name, or of two voxel sizes, a box that does not fit into the only one,
+    and where nothing is left.
     """
     from voxpick.average.parts import leaves_no_box
+    from voxpick.average.subtomograms import require_box, require_one_voxel_size
 
     names = [volume.name for volume in volumes]
     _require_own_names(names)
+    require_one_voxel_size(volumes)
+    if len(volumes) == 1:
+        require_box(volumes[0], how.box)
     parts, lost, known = [], 0, set()
     left_out: dict[str, str] = {}
     for volume in volumes:
@@ -106,7 +137,7 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
             picks = picks[picks.classes == only]
         if len(picks) == 0:
             left_out[volume.name] = "no picks" if only is None else f"no picks of class {only!r}"
-        elif len(volumes) > 1 and leaves_no_box(volume, picks, how):
+        elif leaves_no_box(volume, picks, how):
             left_out[volume.name] = f"no box of {how.box} voxels of its {len(picks)} picks lies within it"
             lost += len(picks)
         else:
@@ -116,8 +147,9 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
         raise VoxpickError(f"{path}: holds no picks of class {only!r} in {', '.join(names)}, but {others}")
     why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
     if not parts:
-        more = "; with several tomograms, picks name theirs" if len(volumes) > 1 else ""
-        raise VoxpickError(f"{path}: nothing to average ({why}){more}")
+        ways = ["take a smaller --box, or --edges pad"] if lost else []
+        ways += ["with several tomograms, picks name theirs"] if len(volumes) > 1 else []
+        raise VoxpickError("; ".join([f"{path}: nothing to average ({why})", *ways]))
     if why:
         typer.echo(f"voxpick: warning: left out: {why}", err=True)
     found = join(parts)
@@ -140,7 +172,9 @@ def _picks_in(volume: Volume, path: Path, *, alone: bool) -> Particles:
     from voxpick.io.formats import read_particles
 
     if alone:
-        picks = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+        picks = read_picks(
+            path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="average"
+        )
         warn_of_another(path, picks, volume.name)
         return picks
     picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)

@@ -68,7 +68,9 @@ def cam_command(
     if truth is not None and voxel_size is None:
         voxel_size = open_model(truth).voxel_size
     tomogram = read_tomogram(volume, voxel_size)
-    particles = read_picks(picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape)
+    particles = read_picks(
+        picks, tomogram=tomogram.name, voxel_size=tomogram.voxel_size, shape=tomogram.shape, purpose="show"
+    )
     strays = outside(particles, tomogram)
     if strays.all():
         raise VoxpickError(f"{picks}: all {len(particles)} picks lie outside {volume}; check their unit and frame")

@@ -37,6 +37,9 @@ def targets_command(
         typer.Option(help="In A, for all classes, or CLASS=radius once a class: of spheres, or where maps end."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
+    extend: Annotated[
+        float | None, typer.Option(help="For pasted: voxels by which outlines of maps are moved out.", show_default="1")
+    ] = None,
     voxel_size: option.VoxelSize = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks and particle list that exist.")] = False,
 ) -> None:
@@ -60,13 +63,15 @@ def targets_command(
 
     if shape not in SHAPES:
         raise VoxpickError(f"--shape is {shape!r}; choose one of {', '.join(SHAPES)}")
-    _refuse_what_is_ignored(shape, maps=maps, radius=radius, threshold=threshold)
+    _refuse_what_is_ignored(shape, maps=maps, radius=radius, threshold=threshold, extend=extend)
     written = [output / name for name in ("class_mask.mrc", "occupancy_mask.mrc", "particle_locations.txt")]
     keep_inputs(written, [tomogram, picks])
     keep_existing(written, overwrite=overwrite)
     require_writable(output)
     volume = read_tomogram(tomogram, voxel_size)
-    particles = read_picks(picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    particles = read_picks(
+        picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="mark"
+    )
     warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):
@@ -79,8 +84,9 @@ def targets_command(
     require_known_classes(maps or [], known, "--map")
     names = sorted({str(name) for name in particles.classes})
     outlines = _outlines(
-        names, shape, radius=radius or [], maps=maps or [], threshold=threshold, voxel_size=volume.voxel_size
-    )
+        names, shape, radius=radius or [], maps=maps or [], threshold=threshold, extend=extend,
+        voxel_size=volume.voxel_size,
+    )  # fmt: skip
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     if len(made.hidden) == len(particles):
         raise VoxpickError(
@@ -100,31 +106,48 @@ def targets_command(
 
 
 def _refuse_what_is_ignored(
-    shape: str, *, maps: list[str] | None, radius: list[str] | None, threshold: float | None
+    shape: str, *, maps: list[str] | None, radius: list[str] | None, threshold: float | None, extend: float | None
 ) -> None:
     if maps and shape != "pasted":
         raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
     if threshold is not None and shape != "pasted":
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if extend is not None and shape != "pasted":
+        raise VoxpickError(f"--extend {extend:g}: is that of outlines of maps; add --shape pasted, or leave it out")
+    if extend is not None and not 0 <= extend < float("inf"):
+        raise VoxpickError(f"--extend is {extend:g}; it must be 0 or a positive number of voxels")
     if radius and shape == "point":
         raise VoxpickError(f"--radius {radius[0]}: points have none; take --shape sphere, or leave it out")
 
 
 def _outlines(
-    names: list[str], shape: str, *, radius: list[str], maps: list[str], threshold: float | None, voxel_size: float
+    names: list[str],
+    shape: str,
+    *,
+    radius: list[str],
+    maps: list[str],
+    threshold: float | None,
+    extend: float | None,
+    voxel_size: float,
 ) -> dict[str, Outline]:
     """The outline of each class, by what the options say of it."""
     from voxpick.cli.class_values import of_class
 
     radii = {name: of_class(radius, name, "--radius") for name in names}
     files = {name: of_class(maps, name, "--map") for name in names}
-    return {name: _outline(name, shape, radii[name], files[name], threshold, voxel_size) for name in names}
+    return {name: _outline(name, shape, radii[name], files[name], threshold, extend, voxel_size) for name in names}
 
 
 def _outline(
-    name: str, shape: str, radius: str | None, file: str | None, threshold: float | None, voxel_size: float
+    name: str,
+    shape: str,
+    radius: str | None,
+    file: str | None,
+    threshold: float | None,
+    extend: float | None,
+    voxel_size: float,
 ) -> Outline:
-    from voxpick.average.pasted import POINT, ball, outline_of_map
+    from voxpick.average.pasted import EXTEND, POINT, ball, outline_of_map
     from voxpick.io.mrc import read_mrc
 
     if shape == "point":
@@ -147,4 +170,4 @@ def _outline(
     average = read_mrc(Path(file))
     if abs(average.voxel_size - voxel_size) > 0.01 * voxel_size:
         raise VoxpickError(f"{file}: has voxels of {average.voxel_size:g} A, the tomogram {voxel_size:g} A; rescale it")
-    return outline_of_map(average, radius=length, threshold=threshold)
+    return outline_of_map(average, radius=length, threshold=threshold, extend=EXTEND if extend is None else extend)

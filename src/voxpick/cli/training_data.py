@@ -192,7 +192,9 @@ def _picks_of(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequ
     if len(files) not in (1, count):
         raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
     path = files[index] if len(files) == count else files[0]
-    particles = read_picks(path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape)
+    particles = read_picks(
+        path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="learn from"
+    )
     names: np.ndarray | None = particles.tomograms
     if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
         raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")

@@ -109,15 +109,18 @@ def read_picks(
     year: int = 2020,
     allow_empty: bool = False,
     also: str | None = None,
+    purpose: str = "score",
 ) -> Particles:
     """The picks of a file in the order of the file; of several tomograms in it, those of the one named.
 
     also: another name of the tomogram, taken where the first is not there. voxel_size (A) and shape (z, y, x) of the
     tomogram serve formats that count voxels; year 2019 reads text as zyx.
+    purpose: what they are read to do, for what is told where there are none.
     Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
     """
     picks = read_all_picks(path, voxel_size=voxel_size, shape=shape, year=year)
-    return picks_of(path, picks, [tomogram, *([] if also is None else [also])], allow_empty=allow_empty)
+    names = [tomogram, *([] if also is None else [also])]
+    return picks_of(path, picks, names, allow_empty=allow_empty, purpose=purpose)
 
 
 def read_all_picks(
@@ -132,7 +135,9 @@ def read_all_picks(
     return read_particles(path, voxel_size=voxel_size, shape=shape)
 
 
-def picks_of(path: Path, picks: Particles, tomograms: Sequence[str], *, allow_empty: bool = False) -> Particles:
+def picks_of(
+    path: Path, picks: Particles, tomograms: Sequence[str], *, allow_empty: bool = False, purpose: str = "score"
+) -> Particles:
     """The picks of a tomogram: of the first of its names that is there, or all where the file has one tomogram.
 
     Raises VoxpickError as `read_picks` does.
@@ -151,7 +156,7 @@ def picks_of(path: Path, picks: Particles, tomograms: Sequence[str], *, allow_em
             )
         picks = picks[np.array([str(name) == tomogram for name in picks.tomograms])]
     if len(picks) == 0 and not allow_empty:
-        raise VoxpickError(f"{path}: holds no picks, so there is nothing to score")
+        raise VoxpickError(f"{path}: holds no picks, so there is nothing to {purpose}")
     return picks
 
 

@@ -62,14 +62,15 @@ def build_agreement_report(result: Mapping[str, Any], averages: Mapping[str, Ref
         cards += card("Distance to the mask", distance_chart(found, colours) + key(list(found), colours), NEAR_HINT)
     known = {_title(name, names): refined for name, refined in averages.items()}
     colours = dict(zip(known, HUES, strict=False))
+    reasons = {_title(name, names): _why_too_few(name, result) for name in averages}
     curves_of = {name: refined.fsc for name, refined in known.items() if refined is not None}
     if curves_of:
-        chart = fsc_chart(curves_of, colours) + key(list(curves_of), colours) + _resolutions(known)
+        chart = fsc_chart(curves_of, colours) + key(list(curves_of), colours) + _resolutions(known, reasons)
         cards += card("Fourier shell correlation of the parts", chart, FSC_HINT)
     body = number_tiles(tiles) + f'<div class="charts">{cards}</div>'
     if known:
         maps = {name: None if refined is None else refined.map.data for name, refined in known.items()}
-        body += card("Averages of the parts", map_table(maps), AVERAGES_HINT)
+        body += card("Averages of the parts", map_table(maps, reasons), AVERAGES_HINT + _left_out(result, names))
     subtitle = f"{result['picks']} against {result['other']} · pairs within {result['radius_A']:g} Å"
     return page("Two pickings", subtitle, body, styles=["activation.css"])
 
@@ -172,12 +173,27 @@ def _shares(counts: Sequence[float]) -> list[float]:
     return [count / total for count in counts] if total else []
 
 
-def _resolutions(averages: Mapping[str, Refined | None]) -> str:
+def _why_too_few(name: str, result: Mapping[str, Any]) -> str:
+    """Why an average may be missing: how many picks of its part leave a box."""
+    part, _, rest = name.partition(": ")
+    of = "both" if "in both" in rest else part
+    count = result[of]
+    return f"of {count} picks {count - result['without_box'][of]} leave a whole box in their tomogram, and it takes two"
+
+
+def _left_out(result: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """A sentence on the picks that are in no average, where there are any."""
+    lost = {part: count for part, count in result["without_box"].items() if count}
+    listed = ", ".join(f"{count} of {result[part]} {names[part]}" for part, count in lost.items())
+    return f" Left out, as they leave no whole box in their tomogram: {listed}." if lost else ""
+
+
+def _resolutions(averages: Mapping[str, Refined | None], reasons: Mapping[str, str]) -> str:
     head = "".join(f"<th>{text}</th>" for text in ("", "particles", *(f"Å at {t:g}" for t in THRESHOLDS)))
     rows = ""
     for name, refined in averages.items():
         if refined is None:
-            rows += f'<tr><td>{escape(name)}</td><td colspan="3">too few</td></tr>'
+            rows += f'<tr><td>{escape(name)}</td><td colspan="3">too few: {escape(reasons[name])}</td></tr>'
             continue
         values = "".join(f"<td>{shown_resolution(refined.fsc.resolution(t))}</td>" for t in THRESHOLDS)
         rows += f"<tr><td>{escape(name)}</td><td>{len(refined.particles)}</td>{values}</tr>"

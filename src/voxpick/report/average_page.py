@@ -57,12 +57,13 @@ def build_average_report(refined: Refined, *, title: str = "Average", settings: 
     )  # fmt: skip
 
 
-def map_table(maps: Mapping[str, np.ndarray | None]) -> str:
-    """A row of three central sections for each map [z, y, x]; None has too few particles."""
+def map_table(maps: Mapping[str, np.ndarray | None], reasons: Mapping[str, str] | None = None) -> str:
+    """A row of three central sections for each map [z, y, x]; None has too few particles, for what reasons, by name."""
     rows = "<tr><th></th>" + "".join(f"<th>{plane}</th>" for plane in PLANES) + "</tr>"
     for name, data in maps.items():
         if data is None:
-            cells = '<td colspan="3">too few particles</td>'
+            reason = "" if reasons is None else f": {escape(reasons[name])}"
+            cells = f'<td colspan="3">too few particles{reason}</td>'
         else:
             low, high = np.percentile(data, (1, 99.9))
             cells = "".join(
