@@ -121,6 +121,9 @@ def join(kept: dict, earlier: dict) -> None:
     for key, table in kept["tables"].items():
         old = earlier["tables"].get(key, {"columns": [], "rows": []})
         own = [row for row in table["rows"] if not row["published"]]
+        if key == "claims":  # what this run has no pairs for, the earlier one tells
+            told = {row["name"] for row in old["rows"]}
+            own = [row for row in own if row["name"] not in told or compared(table, row)]
         for row in old["rows"]:
             if row["published"] or row["name"] in here | {new["name"] for new in own}:
                 continue
@@ -136,6 +139,12 @@ def join(kept: dict, earlier: dict) -> None:
         known = here | {item["title"] for item in kept.get(part, ())}
         kept[part] = [*kept.get(part, ()), *(item for item in earlier.get(part, ()) if item["title"] not in known)]
     kept["minutes"] = {**earlier["minutes"], **kept["minutes"]}
+
+
+def compared(table: dict, row: dict) -> bool:
+    """Whether a row of the claims' table rests on any pairs."""
+    shown: str = dict(zip(table["columns"], row["shown"], strict=True))["pairs"]
+    return shown != "0"
 
 
 def particles_of(kept: dict) -> float:
