@@ -199,7 +199,7 @@ def test_folders_of_one_specimen_are_refused(bench):
 @pytest.mark.parametrize(
     "name, entries",
     [
-        ("replica", 16),
+        ("replica", 19),
         ("zoo", 6),
         ("ablations", 10),
         ("robustness", 3),
