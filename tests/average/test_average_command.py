@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.cli import build_app
-from voxpick.cli.averaging import in_box
+from voxpick.cli.averaging import in_box, make_averaging
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.io.formats import read_particles, write_particles
@@ -395,6 +395,12 @@ def test_mistakes_of_averaging_are_named(place, extra, message):
     with pytest.raises(VoxpickError, match=message):
         run("average", place / "picks.star", place / "tomo.mrc", "-o", place / "no", "--radius", "90", *extra)
     assert not (place / "no" / "map.mrc").exists()
+
+
+def test_centres_move_by_a_quarter_of_the_radius_at_most_and_by_one_to_three_voxels():
+    moved = {radius: make_averaging(10.0, radius=radius).alignment.max_shift for radius in (25, 60, 100, 400)}
+    assert moved == {25: 10, 60: 15, 100: 25, 400: 30}
+    assert make_averaging(10.0, radius=25, max_shift=20).alignment.max_shift == 20
 
 
 def test_folders_of_tomograms_with_different_classes_train_together(place):
