@@ -80,6 +80,8 @@ def _masks(kind: str, training: Sequence[Path], work: Path) -> list[Path]:
             continue
         options = [f"--radius={name}={_reach(name) if maps else _ball_radius(name):.1f}" for name in SHREC20_CLASSES]
         options += [f"--map={name}={path}" for name, path in maps.items()]
+        if maps:  # both kinds know the volume
+            options += [f"--volume={name}={SHREC20_TABLE1[name].volume_nm3:g}" for name in SHREC20_CLASSES]
         source = work / "aligned.csv" if maps else picks
         shape = "pasted" if maps else "sphere"
         _voxpick("targets", tomogram, source, "--output", folder, "--shape", shape, *options)

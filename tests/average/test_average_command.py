@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.cli import build_app
-from voxpick.cli.averaging import in_box
+from voxpick.cli.averaging import in_box, make_averaging
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.io.formats import read_particles, write_particles
@@ -399,6 +399,12 @@ def test_mistakes_of_averaging_are_named(place, extra, message):
     assert not (place / "no" / "map.mrc").exists()
 
 
+def test_centres_move_by_a_quarter_of_the_radius_at_most_and_by_one_to_three_voxels():
+    moved = {radius: make_averaging(10.0, radius=radius).alignment.max_shift for radius in (25, 60, 100, 400)}
+    assert moved == {25: 10, 60: 15, 100: 25, 400: 30}
+    assert make_averaging(10.0, radius=25, max_shift=20).alignment.max_shift == 20
+
+
 def test_folders_of_tomograms_with_different_classes_train_together(place):
     """Each tomogram's classes were numbered by themselves, so that two folders gave one number to two classes."""
     from voxpick.cli.training_data import gather
@@ -426,11 +432,35 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
                            (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
                            (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
                            (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
+                           (["--radius", "90", "--volume", "9"], "--volume 9: is that of outlines of maps"),
+                           (["--radius", "90", "--shape", "pasted", "--volume", "9", "--threshold", "1"],
+                            "--volume 9: chooses the threshold, as --threshold does"),
+                           (["--radius", "90", "--volume", "x=9", "--shape", "pasted"], "no pick is of class 'x'"),
+                           (["--radius", "wide"], "--radius wide: is not a number of A"),
                            (["--radius", "90", "--extend", "1"], "--extend 1: is that of outlines of maps"),
                            (["--radius", "90", "--shape", "pasted", "--extend", "-1"], "--extend is -1; it must be"),
                            (["--shape", "point", "--radius", "90"], "--radius 90: points have none")):  # fmt: skip
         with pytest.raises(VoxpickError, match=message):
             run("targets", place / "tomo.mrc", place / "picks.star", "-o", place / "no", *extra)
+
+
+def test_an_outline_holds_at_most_the_volume_that_is_known(place):
+    """Particles that turned the wrong way make a blur, whose outline was many times too large and told of nothing."""
+    off = np.indices((28,) * 3) - np.reshape([14.31, 13.77, 14.13], (3, 1, 1, 1))
+    blur = np.exp(-(np.linalg.norm(off, axis=0) ** 2) / 72).astype(np.float32)
+    write_mrc(place / "blur.mrc", blur, voxel_size=10.0)
+    words = ["targets", place / "tomo.mrc", place / "picks.star", "--shape", "pasted", "--map", place / "blur.mrc",
+             "--radius", 110, "--extend", 0, "-o"]  # fmt: skip
+    run(*words, place / "wide")
+    wide = (read_labels(place / "wide" / "class_mask.mrc") > 0).sum()
+    text = run(*words, place / "known", "--volume", "1bxn=300")
+    assert f"blur.mrc: at Otsu's threshold its outline holds {wide / 1800:.1f} times the --volume of 1bxn" in text
+    assert (read_labels(place / "known" / "class_mask.mrc") > 0).sum() == pytest.approx(6 * 300, rel=0.1)
+    assert "at Otsu's" not in run(*words, place / "enough", "--volume", 5000)
+    assert (read_labels(place / "enough" / "class_mask.mrc") > 0).sum() == wide
+    for volume in ("0.5", "-3", "nan", "inf"):
+        with pytest.raises(VoxpickError, match=f"--volume {volume} nm3 is less than a voxel, or no volume"):
+            run(*words, place / "no", "--volume", volume)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 The first is how DeepFinder labels voxels (Moebel et al. 2018, Fig. 5): positions, average, threshold, and the mask
 pasted at every position in the orientation that alignment found. The paper does not say which threshold: Otsu's, over
-the voxels within the particle's radius, is taken unless one is given, and the part around the centre is kept.
+the voxels within the particle's radius, is taken unless one is given, or a higher one where that would hold more than
+the particle's known volume, and the part around the centre is kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Inside = Callable[[np.ndarray], np.ndarray]
 """Whether points (3, n), in voxels from the reference's centre and in its frame, lie in the particle: bool (n,)."""
 
 
+HALVINGS = 30
+"""Of the interval in which the threshold of a known volume lies."""
 EXTEND = 1.0
 """Voxels by which outlines are moved out: Otsu's threshold lies at about half of the contrast, masks hold the rim."""
 
@@ -73,6 +76,26 @@ def outline_of_map(
         return np.asarray(found > 0)
 
     return Outline(inside, float(distance[depth > 0].max()) + 1, turns=True)
+
+
+def level_of_volume(average: Volume, volume: float, *, radius: float) -> float:
+    """Otsu's threshold, or the lowest above it at which the central part holds at most `volume` A^3.
+
+    Where an average is poor, particles that turned the wrong way make it a blur that fills its radius, and Otsu's
+    threshold an outline many times too large.
+    """
+    part, low, distance = central_part(average, radius=radius)
+    most = volume / average.voxel_size**3
+    if part.sum() <= most:
+        return low
+    high = float(average.data[distance <= radius / average.voxel_size].max())
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if central_part(average, radius=radius, threshold=middle)[0].sum() > most:
+            low = middle
+        else:
+            high = middle
+    return high
 
 
 def central_part(

@@ -58,7 +58,8 @@ def average_command(
         ),
     ] = None,
     max_shift: Annotated[
-        float | None, typer.Option(help="How far, in A, a centre may move.", show_default="3 voxels")
+        float | None,
+        typer.Option(help="How far, in A, a centre may move.", show_default="a quarter of the radius, 1 to 3 voxels"),
     ] = None,
     tilts: Annotated[tuple[float, float], typer.Option(help="Lowest and highest tilt (deg): -60 60.")] = (-60.0, 60.0),
     bright: Annotated[bool, typer.Option("--bright", help="Particles are brighter than what is around them.")] = False,

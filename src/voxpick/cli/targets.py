@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from voxpick.average.pasted import Outline
 
 SHAPES = ("pasted", "sphere", "point")
+POOR = 1.5
+"""Times the volume of a particle in the outline of its average beyond which a person is told."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +39,14 @@ def targets_command(
         typer.Option(help="In A, for all classes, or CLASS=radius once a class: of spheres, or where maps end."),
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Of the maps.", show_default="Otsu's of each map")] = None,
+    volume_nm3: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--volume",
+            help="For pasted: in nm3, for all classes, or CLASS=volume once a class: what an outline holds at most, "
+            "before it is moved out; a higher threshold is taken. Protein has 1.21 nm3 a kDa.",
+        ),
+    ] = None,
     extend: Annotated[
         float | None, typer.Option(help="For pasted: voxels by which outlines of maps are moved out.", show_default="1")
     ] = None,
@@ -63,7 +73,7 @@ def targets_command(
 
     if shape not in SHAPES:
         raise VoxpickError(f"--shape is {shape!r}; choose one of {', '.join(SHAPES)}")
-    _refuse_what_is_ignored(shape, maps=maps, radius=radius, threshold=threshold, extend=extend)
+    _refuse_what_is_ignored(shape, maps=maps, radius=radius, threshold=threshold, volume=volume_nm3, extend=extend)
     written = [output / name for name in ("class_mask.mrc", "occupancy_mask.mrc", "particle_locations.txt")]
     keep_inputs(written, [tomogram, picks])
     keep_existing(written, overwrite=overwrite)
@@ -82,10 +92,11 @@ def targets_command(
     numbers = CLASS_IDS if all(name in CLASS_IDS for name in known) else {n: k for k, n in enumerate(known, start=1)}
     require_known_classes(radius or [], known, "--radius")
     require_known_classes(maps or [], known, "--map")
+    require_known_classes(volume_nm3 or [], known, "--volume")
     names = sorted({str(name) for name in particles.classes})
     outlines = _outlines(
-        names, shape, radius=radius or [], maps=maps or [], threshold=threshold, extend=extend,
-        voxel_size=volume.voxel_size,
+        names, shape, radius=radius or [], maps=maps or [], volume=volume_nm3 or [], threshold=threshold,
+        extend=extend, voxel_size=volume.voxel_size,
     )  # fmt: skip
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     if len(made.hidden) == len(particles):
@@ -106,12 +117,19 @@ def targets_command(
 
 
 def _refuse_what_is_ignored(
-    shape: str, *, maps: list[str] | None, radius: list[str] | None, threshold: float | None, extend: float | None
-) -> None:
+    shape: str, *, maps: list[str] | None, radius: list[str] | None, threshold: float | None,
+    volume: list[str] | None, extend: float | None,
+) -> None:  # fmt: skip
     if maps and shape != "pasted":
         raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
     if threshold is not None and shape != "pasted":
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if volume and shape != "pasted":
+        raise VoxpickError(f"--volume {volume[0]}: is that of outlines of maps; add --shape pasted, or leave it out")
+    if volume and threshold is not None:
+        raise VoxpickError(
+            f"--volume {volume[0]}: chooses the threshold, as --threshold does; leave one of the two out"
+        )
     if extend is not None and shape != "pasted":
         raise VoxpickError(f"--extend {extend:g}: is that of outlines of maps; add --shape pasted, or leave it out")
     if extend is not None and not 0 <= extend < float("inf"):
@@ -121,41 +139,30 @@ def _refuse_what_is_ignored(
 
 
 def _outlines(
-    names: list[str],
-    shape: str,
-    *,
-    radius: list[str],
-    maps: list[str],
-    threshold: float | None,
-    extend: float | None,
-    voxel_size: float,
-) -> dict[str, Outline]:
+    names: list[str], shape: str, *, radius: list[str], maps: list[str], volume: list[str], threshold: float | None,
+    extend: float | None, voxel_size: float,
+) -> dict[str, Outline]:  # fmt: skip
     """The outline of each class, by what the options say of it."""
+    from voxpick.average.pasted import EXTEND, POINT, ball
     from voxpick.cli.class_values import of_class
 
-    radii = {name: of_class(radius, name, "--radius") for name in names}
-    files = {name: of_class(maps, name, "--map") for name in names}
-    return {name: _outline(name, shape, radii[name], files[name], threshold, extend, voxel_size) for name in names}
-
-
-def _outline(
-    name: str,
-    shape: str,
-    radius: str | None,
-    file: str | None,
-    threshold: float | None,
-    extend: float | None,
-    voxel_size: float,
-) -> Outline:
-    from voxpick.average.pasted import EXTEND, POINT, ball, outline_of_map
-    from voxpick.io.mrc import read_mrc
-
     if shape == "point":
-        return POINT
-    try:
-        length = float(radius) if radius is not None else float("nan")
-    except ValueError as error:
-        raise VoxpickError(f"--radius {radius}: is not a number of A") from error
+        return dict.fromkeys(names, POINT)
+    lengths = {name: _length(name, shape, of_class(radius, name, "--radius"), voxel_size) for name in names}
+    if shape == "sphere":
+        return {name: ball(lengths[name], voxel_size=voxel_size) for name in names}
+    return {
+        name: _outline(
+            name, of_class(maps, name, "--map"), of_class(volume, name, "--volume"), radius=lengths[name],
+            threshold=threshold, extend=EXTEND if extend is None else extend, voxel_size=voxel_size,
+        )
+        for name in names
+    }  # fmt: skip
+
+
+def _length(name: str, shape: str, radius: str | None, voxel_size: float) -> float:
+    """The radius of a class, in A."""
+    length = _number(radius, "--radius", "A") if radius is not None else float("nan")
     if not 0 < length < float("inf"):
         raise VoxpickError(f"class {name!r}: --shape {shape} needs a positive --radius in A, or --radius {name}=A")
     if length < voxel_size:
@@ -163,11 +170,39 @@ def _outline(
             f"class {name!r}: --radius {length:g} A is less than a voxel of {voxel_size:g} A and may hold none; give a "
             "larger one, in A, or take --shape point"
         )
-    if shape == "sphere":
-        return ball(length, voxel_size=voxel_size)
+    return length
+
+
+def _outline(
+    name: str, file: str | None, volume: str | None, *, radius: float, threshold: float | None, extend: float,
+    voxel_size: float,
+) -> Outline:  # fmt: skip
+    """The outline of a class's map. radius: A; volume: nm3; extend: voxels."""
+    from voxpick.average.pasted import central_part, level_of_volume, outline_of_map
+    from voxpick.io.mrc import read_mrc
+
     if file is None:
         raise VoxpickError(f"class {name!r}: --shape pasted needs its average, --map {name}=map.mrc")
     average = read_mrc(Path(file))
     if abs(average.voxel_size - voxel_size) > 0.01 * voxel_size:
         raise VoxpickError(f"{file}: has voxels of {average.voxel_size:g} A, the tomogram {voxel_size:g} A; rescale it")
-    return outline_of_map(average, radius=length, threshold=threshold, extend=EXTEND if extend is None else extend)
+    if volume is not None:
+        most = 1000 * _number(volume, "--volume", "nm3")
+        if not voxel_size**3 <= most < float("inf"):
+            raise VoxpickError(f"class {name!r}: --volume {volume} nm3 is less than a voxel, or no volume; give nm3")
+        threshold = level_of_volume(average, most, radius=radius)
+        held = central_part(average, radius=radius)[0].sum() * voxel_size**3 / most
+        if held > POOR:
+            typer.echo(
+                f"voxpick: warning: {file}: at Otsu's threshold its outline holds {held:.1f} times the --volume of "
+                f"{name}, as that of a poor average does; --shape sphere may make better masks of it",
+                err=True,
+            )
+    return outline_of_map(average, radius=radius, threshold=threshold, extend=extend)
+
+
+def _number(text: str, option: str, unit: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise VoxpickError(f"{option} {text}: is not a number of {unit}") from error
