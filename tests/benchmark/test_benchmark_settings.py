@@ -200,7 +200,7 @@ def test_folders_of_one_specimen_are_refused(bench):
     "name, entries",
     [
         ("replica", 19),
-        ("zoo", 6),
+        ("zoo", 7),
         ("ablations", 10),
         ("robustness", 3),
         ("claims", 5),
