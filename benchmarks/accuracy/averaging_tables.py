@@ -54,17 +54,16 @@ def averaging_table(result: dict[str, Any]) -> list[str]:
     """A line for each class and start."""
     lines = [
         f"{len(result['data'])} specimens of {_size(result['data'][0])}, SNR setting {result['data'][0]['snr']}, "
-        f"{result['iterations']} iterations, {made_on(result)}, "
-        "one thread.",
+        f"{result['iterations']} iterations, {made_on(result)}.",
         "",
-        "| class | start | particles | half maps, A at 0.143 | at 0.5 | just beyond | with the density, A at 0.5 | s |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| class | start | particles | half maps, A at 0.143 | at 0.5 | just beyond | with the density, A at 0.5 |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
         halves, density = ((row[key]["resolution_A"], row[key]) for key in ("half_maps", "against_density"))
         lines.append(
             f"| {row['class']} | {row['start']} | {row['particles']} | {_fine(*halves, 0.143)} | "
-            f"{_fine(*halves, 0.5)} | {_beyond(row):.2f} | {_fine(*density, 0.5)} | {row['seconds']:.0f} |"
+            f"{_fine(*halves, 0.5)} | {_beyond(row):.2f} | {_fine(*density, 0.5)} |"
         )
     first = {row["class"]: f"{row['low_pass_first_A']:.0f} A" for row in result["rows"]}
     read = ", ".join(f"{name}: {value}" for name, value in first.items())
