@@ -59,10 +59,11 @@ def read_picking(
     """
     import numpy as np
 
+    from voxpick.cli.truth import read_all_picks
     from voxpick.io.formats import read_particles
     from voxpick.particles import joined
 
-    picks = read_particles(path, voxel_size=size, shape=shape)
+    picks = read_all_picks(path, voxel_size=size, shape=shape)
     names, wanted = np.asarray(picks.tomograms).astype(str), [volume.name for volume in volumes]
     if volumes and {*names} & {*wanted} and (len({*names}) > 1 or len(volumes) > 1):
         parts = []

@@ -127,7 +127,12 @@ def score_picks(picks: Path, truth_folder: Path) -> dict[str, Any]:
 
     truth = read_truth(truth_folder)
     particles = read_picks(
-        picks, tomogram=truth_folder.name, voxel_size=truth.voxel_size, shape=truth.tomogram_shape, allow_empty=True
+        picks,
+        tomogram=truth_folder.name,
+        voxel_size=truth.voxel_size,
+        shape=truth.tomogram_shape,
+        allow_empty=True,
+        place=False,
     )
     lenient, strict = (
         score_shrec(

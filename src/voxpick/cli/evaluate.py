@@ -146,6 +146,7 @@ def _against_model(
         shape=truth.tomogram_shape,
         year=2019 if benchmark == "shrec19" else 2020,
         allow_empty=True,
+        place=False,
     )
     _warn_of_none(picks, picks_path)
     result: dict[str, Any] = {}

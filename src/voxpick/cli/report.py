@@ -63,6 +63,7 @@ def report_command(
         shape=tomogram.shape,
         year=year,
         allow_empty=True,
+        place=known is None,
     )
     if frame == "tomogram":
         warn_of_strays(picks, particles, tomogram, volume)

@@ -110,29 +110,55 @@ def read_picks(
     allow_empty: bool = False,
     also: str | None = None,
     purpose: str = "score",
+    place: bool = True,
 ) -> Particles:
     """The picks of a file in the order of the file; of several tomograms in it, those of the one named.
 
     also: another name of the tomogram, taken where the first is not there. voxel_size (A) and shape (z, y, x) of the
     tomogram serve formats that count voxels; year 2019 reads text as zyx.
-    purpose: what they are read to do, for what is told where there are none.
+    purpose: what they are read to do, for what is told where there are none. place: as for `read_all_picks`.
     Raises VoxpickError for no picks (unless allow_empty), and for several tomograms of which none has the name.
     """
-    picks = read_all_picks(path, voxel_size=voxel_size, shape=shape, year=year)
+    picks = read_all_picks(path, voxel_size=voxel_size, shape=shape, year=year, place=place)
     names = [tomogram, *([] if also is None else [also])]
     return picks_of(path, picks, names, allow_empty=allow_empty, purpose=purpose)
 
 
 def read_all_picks(
-    path: Path, *, voxel_size: float | None, shape: tuple[int, int, int] | None = None, year: int = 2020
-) -> Particles:
-    """As `read_picks`, of all tomograms that the file names."""
+    path: Path, *, voxel_size: float | None, shape: tuple[int, int, int] | None = None, year: int = 2020,
+    place: bool = True,
+) -> Particles:  # fmt: skip
+    """As `read_picks`, of all tomograms that the file names.
+
+    place: bring the list of a SHREC model folder, whose z counts from the specimen, into the frame of the tomogram of
+    `shape`, and say so; scoring, which has its own rules for that, does not.
+    """
     from voxpick.io.formats import read_particles
     from voxpick.io.shrec import SHREC_VOXEL_SIZE, read_locations
 
     if year == 2019 and path.suffix.lower() == ".txt":
         return read_locations(path, year=2019, voxel_size=voxel_size or SHREC_VOXEL_SIZE, allow_empty=True)
-    return read_particles(path, voxel_size=voxel_size, shape=shape)
+    picks = read_particles(path, voxel_size=voxel_size, shape=shape)
+    return _placed(path, picks, voxel_size, shape) if place and voxel_size and shape else picks
+
+
+def _placed(path: Path, picks: Particles, voxel_size: float, shape: tuple[int, int, int]) -> Particles:
+    from voxpick.io.mrc_header import read_header
+    from voxpick.io.shrec_model import LOCATIONS
+
+    mask = path.absolute().with_name("occupancy_mask.mrc")
+    if path.name != LOCATIONS or not mask.is_file():
+        return picks
+    specimen = read_header(mask).shape
+    offset = (shape[0] - specimen[0]) // 2
+    if offset <= 0 or tuple(specimen[1:]) != tuple(shape[1:]):
+        return picks
+    typer.echo(
+        f"voxpick: {path}: counts z from its specimen of {specimen[0]} sections; {offset} were added, as the tomogram "
+        f"has {shape[0]}",
+        err=True,
+    )
+    return picks.with_columns(centers_zyx=picks.centers_zyx + [offset * voxel_size, 0, 0])
 
 
 def picks_of(
