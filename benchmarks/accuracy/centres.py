@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from fingerprint import described
 
 from voxpick.cli.truth import read_truth
 from voxpick.detect.one_stage import detect_in_one_stage
@@ -29,6 +31,9 @@ from voxpick.io.shrec_model import open_model
 from voxpick.methods import voxpick
 from voxpick.networks.model import Model
 from voxpick.networks.picknet import CENTRE_CHANNELS, STRIDE, PickNet
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from record import machine
 
 HEIGHTS = (0.2, 0.25, 0.3, 0.35, 0.4)
 THRESHOLDS = (0.5, 0.7, 0.9)
@@ -55,7 +60,8 @@ def main() -> None:
     parser.add_argument("tomograms", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    model = load_models(options.model)["picker"]
+    models = load_models(options.model)
+    model = models["picker"]
     rows = [row for folder in options.tomograms for row in _rows(folder, model)]
     best: dict[str, dict[str, Any]] = {}
     for way in dict.fromkeys(row["way"] for row in rows):
@@ -66,7 +72,8 @@ def main() -> None:
             means.append({"threshold": limit, **mean})
         best[way] = max(means, key=lambda mean: mean["f1"])
         print(f"{way:30} {json.dumps(best[way])}")
-    result = {"model": options.model.name, "torch": str(torch.__version__), "best": best, "rows": rows}
+    weights = described(models, source=str(options.model))
+    result = {"model": weights, "machine": machine(), "best": best, "rows": rows}
     write_text(options.output, json.dumps(result, indent=1) + "\n")
 
 

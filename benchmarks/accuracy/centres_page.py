@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from voxpick.benchmark.machine import commit_in_words
 from voxpick.io.atomic import write_text
 
 HERE = Path(__file__).resolve().parent
@@ -45,8 +46,17 @@ def main() -> None:
     lines += [
         f"| {way} | {best['threshold']:g} | {best['f1']:.3f} | {best['mean_class_f1']:.3f} |" for way, best in ranked
     ]
-    lines += ["", *verdict(ranked), "", f"Model {result['model']}, torch {result['torch']}."]
+    lines += ["", *verdict(ranked), "", _made_with(result)]
     write_text(options.page, "\n".join(lines) + "\n")
+
+
+def _made_with(result: dict[str, Any]) -> str:
+    """Weights, machine and commit."""
+    model, machine = result["model"], result["machine"]
+    return (
+        f"Weights {model['sha256'][:12]} (sha256) of {model['method']}; {machine['processor']}, torch "
+        f"{machine['versions']['torch']}, commit {commit_in_words(machine['commit'])}."
+    )
 
 
 def verdict(ranked: list[tuple[str, dict[str, Any]]]) -> list[str]:

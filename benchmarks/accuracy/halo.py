@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from fingerprint import described
 
 from voxpick.cli.truth import read_truth
 from voxpick.detect.locate import locate
@@ -27,6 +29,9 @@ from voxpick.io.shrec_model import open_model
 from voxpick.particles import Particles
 from voxpick.volume import intensity_statistics
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from record import machine
+
 
 def main() -> None:
     """Every tile with every halo, the reference first."""
@@ -37,7 +42,9 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, nargs="+", default=[128, 176])
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
-    model = load_models(options.model or builtin_model_path("vp-detector"))["localizer"]
+    source = options.model or builtin_model_path("vp-detector")
+    models = load_models(source)
+    model = models["localizer"]
     settings = make_settings([model])
     rows = []
     for folder in options.tomograms:
@@ -69,7 +76,10 @@ def main() -> None:
                 }
             )  # fmt: skip
             print(json.dumps(rows[-1]), flush=True)
-    result = {"threshold": settings.threshold, "threads": torch.get_num_threads(), "rows": rows}
+    result = {
+        "model": described(models, source=str(source)), "machine": machine(), "threads": torch.get_num_threads(),
+        "threshold": settings.threshold, "rows": rows,
+    }  # fmt: skip
     options.output.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,9 @@ from voxpick.io.shrec_model import open_model
 from voxpick.methods.catalogue import find_method, method_of
 from voxpick.particles import Particles
 from voxpick.precision import choose_dtype
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from record import machine
 
 WAYS = (
     ("torch, float32", "torch", torch.float32),
@@ -85,7 +89,7 @@ def main() -> None:
     largest = max(abs(row["difference"]) for row in rows)
     result = {
         "model": described(models, source=str(options.model)), "default_dtype": str(choose_dtype(torch.device("cpu"))),
-        "torch": str(torch.__version__), "threads": torch.get_num_threads(), "largest_difference": largest,
+        "machine": machine(), "threads": torch.get_num_threads(), "largest_difference": largest,
         "within": largest <= LARGEST_DIFFERENCE, "rows": rows,
     }  # fmt: skip
     options.output.write_text(json.dumps(result, indent=1) + "\n")

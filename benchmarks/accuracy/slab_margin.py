@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ import numpy as np
 from voxpick.cli.truth import read_truth
 from voxpick.detect.slab import find_slab, section_skewness
 from voxpick.io.shrec_model import open_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
+from record import machine
 
 
 def main() -> None:
@@ -48,7 +52,7 @@ def main() -> None:
     found = [max(row["short"]) for row in rows if row["short"]]
     result = {
         "benchmark": "slab_margin", "vacuum": options.vacuum, "tomograms": len(rows), "found": len(found),
-        "voxel_size": truth.voxel_size, "most_short": max(found, default=None), "rows": rows,
+        "machine": machine(), "voxel_size": truth.voxel_size, "most_short": max(found, default=None), "rows": rows,
     }  # fmt: skip
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{len(found)} of {len(rows)} found; at most {result['most_short']} sections short")

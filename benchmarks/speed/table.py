@@ -70,11 +70,19 @@ def _halo(path: Path) -> list[str]:
         "| tomogram | tile | halo | F1 | picks | largest difference | mean difference | s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    found = json.loads(path.read_text())
+    lines[5:5] = [*_made_with(found), ""]
     return lines + [
         f"| {row['tomogram']} | {row['tile']} | {row['halo']} | {row['f1']:.4f} | {row['picks']} | "
         f"{row['largest_difference']:.3f} | {row['mean_difference']:.4f} | {row['seconds']:.1f} |"
-        for row in json.loads(path.read_text())["rows"]
+        for row in found["rows"]
     ]
+
+
+def _made_with(found: dict[str, Any]) -> list[str]:
+    """Weights and machine of an accuracy script; files of earlier versions do not say them."""
+    parts = [_model(found["model"])] if isinstance(found.get("model"), dict) else []
+    return ["", " ".join([*(f"{part}." for part in parts), _machine(found["machine"])])] if "machine" in found else []
 
 
 def _paths(path: Path) -> list[str]:
@@ -128,6 +136,7 @@ def _slab(path: Path) -> list[str]:
         f"edges fell at most {max(short):.0f} sections short of",
         f"the outermost particle's centre, on average {sum(short) / len(short):.1f}. They are found to within 8",
         "sections; the margin is 8 sections and 120 A.",
+        *_made_with(found),
     ]
 
 
@@ -139,7 +148,9 @@ def _precision(path: Path) -> list[str]:
     lines = [
         "\n## What number formats change\n",
         f"By `benchmarks/accuracy/precision.py`, {_model(found['model'])}. A pick is the same when float32",
-        "has one of its class within a voxel.\n",
+        "has one of its class within a voxel.",
+        *_made_with(found),
+        "",
         "| tomogram | computed by | F1 | difference | mean class F1 | picks | same | s |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
