@@ -138,3 +138,19 @@ def test_too_few_particles_and_no_rotations_are_refused(simulate):
         refine(simulate(*truth(1)), SETTINGS, iterations=1, rng=seeded(), rotations=GRID)
     with pytest.raises(VoxpickError, match="have no orientations"):
         refine(simulate(*truth(3)), SETTINGS, iterations=1, rng=seeded())
+
+
+def test_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeypatch):
+    """The resolution reached made the bank of a later iteration too large, and the work of the first was lost."""
+    rotations, shifts = truth(12)
+    subtomograms = simulate(rotations, shifts, noise=0.1)
+    how = {"iterations": 4, "rotations": GRID, "reference": beads(28)}
+    free = refine(subtomograms, SETTINGS, rng=seeded(), **how).low_passes
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 600)
+    finest = SETTINGS.finest_low_pass(len(GRID), box=28, voxel_size=10.0)
+    assert free[1] < finest < SETTINGS.low_pass
+    narrow = refine(subtomograms, SETTINGS, rng=seeded(), **how).low_passes
+    assert narrow[0] == SETTINGS.low_pass and narrow[1] == pytest.approx(finest) and narrow[2] < finest
+    with pytest.raises(VoxpickError, match="there is room for"):
+        monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 60)
+        refine(subtomograms, SETTINGS, rng=seeded(), **how)

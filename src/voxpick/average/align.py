@@ -80,9 +80,18 @@ class Alignment:
         box: voxels along a side. How many coefficients there are is estimated: as many as half the sphere of
         frequencies up to low_pass holds, and of those the share of 180 degrees that the tilts cover.
         """
-        low, high = (-90.0, 90.0) if self.tilt_range_deg is None else self.tilt_range_deg
         reach = box * min(voxel_size / self.low_pass, 0.5)
-        self.require_bank(rotations, int(2 / 3 * math.pi * reach**3 * (high - low) / 180))
+        self.require_bank(rotations, int(self._measured_half_sphere() * reach**3))
+
+    def finest_low_pass(self, rotations: int, *, box: int, voxel_size: float) -> float:
+        """The finest detail, A, that a bank of so many rotations has room for, a tenth spared for the estimate."""
+        coefficients = 0.9 * BANK_BYTES / (8 * max(rotations, 1))
+        return float(box * voxel_size / (coefficients / self._measured_half_sphere()) ** (1 / 3))
+
+    def _measured_half_sphere(self) -> float:
+        """Volume of half the unit sphere of frequencies, of the share that the tilts cover."""
+        low, high = (-90.0, 90.0) if self.tilt_range_deg is None else self.tilt_range_deg
+        return 2 / 3 * math.pi * (high - low) / 180
 
     def require_bank(self, rotations: int, coefficients: int) -> None:
         """Raise VoxpickError for so many rotations, step_deg apart, whose complex coefficients exceed BANK_BYTES."""

@@ -60,12 +60,14 @@ def refine(
 ) -> Refined:
     """Align and average, `iterations` times.
 
-    settings.low_pass is that of the first iteration; later ones use the resolution reached (FSC 0.143). rotations:
+    settings.low_pass is that of the first iteration; later ones use the resolution reached (FSC 0.143), where all
+    rotations are searched only as far as memory for them reaches (`Alignment.finest_low_pass`). rotations:
     (r, 3, 3), searched whole in the first half of the iterations (rounded up), then the search is local at half the
     step; None searches locally throughout, from the particles' own rotations. reference: [box, box, box] to start
     from; without it the halves start from their averages at the particles' rotations, or, when those are None, at
     random ones. iterations 0 averages at the particles' rotations without moving anything.
-    Raises VoxpickError for fewer than 2 particles, or without rotations of either kind.
+    Raises VoxpickError for fewer than 2 particles, without rotations of either kind, and for more of them than there is
+    memory for.
     """
     keep_freed_memory()
     n, known = len(subtomograms), subtomograms.particles.rotations
@@ -82,9 +84,16 @@ def refine(
     halves = [_Half(subtomograms, np.flatnonzero(half_set == k), poses, settings) for k in (0, 1)]
     low_passes: list[float] = []
     low_pass, from_nothing = settings.low_pass, reference is None and known is None
+    finest = 0.0
+    if rotations is not None and iterations:
+        room = replace(settings, tilt_range_deg=None) if from_nothing else settings  # as `register` searches
+        shape = {"box": subtomograms.data.shape[-1], "voxel_size": subtomograms.voxel_size}
+        room.require_room(len(rotations), **shape)
+        finest = min(room.finest_low_pass(len(rotations), **shape), settings.low_pass)
     for iteration in range(iterations):
-        low_passes.append(low_pass)
         searched = rotations if iteration < (iterations + 1) // 2 else None
+        low_pass = low_pass if searched is None else max(low_pass, finest)
+        low_passes.append(low_pass)
         step = settings.step_deg / (1 if searched is not None or rotations is None else 2)
         now = replace(settings, low_pass=low_pass, step_deg=step)
         for k, half in enumerate(halves):
