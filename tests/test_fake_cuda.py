@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+import toy_balls
 from fake_cuda import fake_cuda
+from toy_balls import CLASSES
 from voxpick.average.align import Alignment
 from voxpick.average.mean import average
 from voxpick.average.refinement import refine
@@ -27,14 +29,10 @@ from voxpick.methods.traits import finds
 from voxpick.networks.model import Model
 from voxpick.networks.msdnet import MSDNet
 from voxpick.networks.resnet3d import ResNet3D
-from voxpick.particles import Particles
 from voxpick.simulate.bank import load_bank
 from voxpick.simulate.shrec20 import Recipe, simulate_shrec20
 from voxpick.train.stream import StreamSettings
-from voxpick.train.targets import TrainingVolume
-from voxpick.volume import Volume, intensity_statistics
 
-CLASSES = ["large", "small"]
 UNTRAINED = {
     "dog": {"radius": 40.0, "deviations": 2.5},
     "tm-f": {"classes": ["1s3x"], "angular_step": 120.0, "candidates": 20, "number": 5},
@@ -45,21 +43,8 @@ FLOAT32, BFLOAT16 = (7, 5), (9, 0)
 """Compute capabilities of GPUs that compute in these formats."""
 
 
-def toy_volume(seed, particles=5, shape=(20, 28, 36)):
-    rng = np.random.default_rng(seed)
-    grid, mask, ids, centers = np.stack(np.indices(shape), axis=-1), np.zeros(shape, np.int8), np.zeros(shape, int), []
-    while len(centers) < particles:
-        center = rng.integers(5, np.array(shape) - 5)
-        if all(np.linalg.norm(center - other) > 10 for other in centers):
-            kind = len(centers) % 2
-            ball = ((grid - center) ** 2).sum(axis=-1) <= (5, 3)[kind] ** 2
-            centers.append(center)
-            mask[ball], ids[ball] = kind + 1, len(centers)
-    density = (mask > 0).astype(np.float32)
-    volume = Volume((rng.normal(size=shape) - 4 * density).astype(np.float32), 10.0, f"toy{seed}")
-    names = np.array([CLASSES[k % 2] for k in range(particles)], dtype=object)
-    truth = Particles(np.array(centers) * 10.0, classes=names)
-    return TrainingVolume(volume, mask, truth, ids, intensity=intensity_statistics(volume), density=density)
+def toy_volume(seed, particles=5):
+    return toy_balls.toy_volume((20, 28, 36), seed=seed, particles=particles)
 
 
 def stage_settings(name, stage, **changes):

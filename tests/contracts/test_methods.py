@@ -9,6 +9,8 @@ import torch
 import yaml
 from torch.nn.modules.module import register_module_forward_hook
 
+import toy_balls
+from toy_balls import CLASSES
 from voxpick.cli import training_validation
 from voxpick.cli.training_model import describe
 from voxpick.cli.training_validation import make_validation
@@ -20,11 +22,8 @@ from voxpick.methods.catalogue import METHODS, find_method, method_of
 from voxpick.methods.naming import detect_and_name
 from voxpick.methods.traits import finds, segments
 from voxpick.networks.zoo import NETWORKS
-from voxpick.particles import Particles
-from voxpick.train.targets import TrainingVolume
-from voxpick.volume import Volume, intensity_statistics
+from voxpick.volume import Volume
 
-CLASSES = ["large", "small"]
 STEPS, ENDS = 24, 6
 EAGER = {"threshold": 0.03, "minimum_size": 5, "unchecked": CLASSES}
 """Detection settings, for methods that know them, by which even barely trained networks pick something."""
@@ -37,22 +36,7 @@ STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.
 
 
 def toy_volume(shape=(24, 36, 44), *, seed=0, particles=8):
-    """Dark balls of radius 5 and 3 in noise, apart from each other, with a specimen as thick as the tomogram."""
-    rng = np.random.default_rng(seed)
-    grid = np.stack(np.indices(shape), axis=-1)
-    mask, ids, centers = np.zeros(shape, np.int8), np.zeros(shape, np.int16), []
-    while len(centers) < particles:
-        center = rng.integers(5, np.array(shape) - 5)
-        if all(np.linalg.norm(center - other) > 10 for other in centers):
-            kind = len(centers) % 2
-            ball = ((grid - center) ** 2).sum(axis=-1) <= (5, 3)[kind] ** 2
-            centers.append(center)
-            mask[ball], ids[ball] = kind + 1, len(centers)
-    density = (mask > 0).astype(np.float32) * np.where(mask == 1, 1.0, 2.0).astype(np.float32)
-    volume = Volume((50 + rng.normal(size=shape) - 4 * density).astype(np.float32), 10.0, f"toy{seed}")
-    names = np.array([CLASSES[k % 2] for k in range(particles)], dtype=object)
-    truth = Particles(np.array(centers) * 10.0, classes=names)
-    return TrainingVolume(volume, mask, truth, ids, intensity=intensity_statistics(volume), density=density)
+    return toy_balls.toy_volume(shape, seed=seed, particles=particles, densities=(1.0, 2.0), background=50.0)
 
 
 def tiny_settings(name, stage, **changes):
