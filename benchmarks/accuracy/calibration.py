@@ -9,7 +9,8 @@ it scores TM-F and TM-T and writes calibration.json beside this script. Everythi
 the specimen's area: 217 picks and 2000 candidates a class belong to 512 x 512 voxels. The second writes
 docs/calibration.md from the JSON. --set changes settings of `voxpick match`, such as --set ctf=full. With --variant and
 some --classes only the candidates of these are told of, under the run's "variants": what a setting changes in them
-before any choice. Every whole run also says what other orders and radii of the choice would have given.
+before any choice. --structure takes a class's template from a file, all chains as they are, in place of the bank's
+biological assembly. Every whole run also says what other orders and radii of the choice would have given.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from calibration_page import write_page
+from calibration_page import TABLE9_COLUMNS, write_page
 from scipy.spatial import cKDTree
 
 from voxpick.benchmark.published import CLASS_COLUMNS
@@ -33,6 +34,7 @@ from voxpick.detect.prepare import prepare
 from voxpick.evaluate.shrec import score_shrec
 from voxpick.evaluate.shrec_score import Shrec20Score
 from voxpick.io.shrec_model import open_model
+from voxpick.io.structures import read_atoms
 from voxpick.match.bank import Template
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
@@ -46,12 +48,16 @@ from voxpick.methods.template_matching import bead_templates, make_target
 from voxpick.methods.untrained import as_detection, shared_settings
 from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.simulate.bank import load_bank
+from voxpick.simulate.beads import beads_from_atoms
+from voxpick.simulate.structures import BeadModel
 from voxpick.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "speed"))
 from record import machine
 
 AREA = 512 * 512
+FILE = "file "
+"""Before the name of the file that a structure was read from."""
 NEAR = 4.0
 """Voxels: a candidate is on a particle when its centre is so near, or within the class's radius if that is less."""
 
@@ -67,6 +73,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--name", default="TM-F", help="what this run is called in the JSON, which may hold several")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--structure", action="append", default=[], metavar="CLASS=FILE")
     parser.add_argument("--variant", help="what these settings are called among the variants of the run --name")
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
@@ -81,46 +88,65 @@ def main() -> None:
     settings = make_match_settings(
         MatchSettings, changes, angular_step=arguments.step, number=round(217 * share), candidates=round(2000 * share)
     )
+    structures = read_assignments(arguments.structure, example="3qm1=3qm1.pdb.gz", as_text=CLASS_COLUMNS)
+    bank = {name: structure_of(name, structures.get(name)) for name in arguments.classes}
     begun = time.perf_counter()
     for name in arguments.classes:
-        if not kept_in(arguments.work, name, settings).exists() and time.perf_counter() - begun < arguments.seconds:
-            match_class(volume, name, settings, arguments.work)
-    left = [name for name in arguments.classes if not kept_in(arguments.work, name, settings).exists()]
+        if (
+            not kept_in(arguments.work, bank[name], settings).exists()
+            and time.perf_counter() - begun < arguments.seconds
+        ):
+            match_class(volume, bank[name], settings, arguments.work)
+    left = [name for name in arguments.classes if not kept_in(arguments.work, bank[name], settings).exists()]
     if left:
         print(f"{len(left)} classes left: {' '.join(left)}; call it again")
         return
     known = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"runs": {}}
     if arguments.variant is not None:
-        told = candidates_of(arguments.model, volume, settings, arguments.work, arguments.classes)
+        told = candidates_of(arguments.model, volume, settings, arguments.work, bank)
         known["runs"][arguments.name].setdefault("variants", {})[arguments.variant] = {
-            "changed": changes, "candidates": told,
+            "changed": changes | {name: Path(file).name for name, file in structures.items()}, "candidates": told,
         }  # fmt: skip
         arguments.output.write_text(json.dumps(known, indent=1) + "\n")
         print(json.dumps(told, indent=1))
         return
-    result = scored(arguments.model, volume, settings, arguments.work, arguments.classes)
-    known["runs"][arguments.name] = {**result, "changed": changes}
+    result = scored(arguments.model, volume, settings, arguments.work, bank)
+    variants = known["runs"].get(arguments.name, {}).get("variants", {})
+    known["runs"][arguments.name] = {
+        **result,
+        "variants": variants,
+        "changed": changes | {name: Path(file).name for name, file in structures.items()},
+    }
     arguments.output.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps({key: result[key] for key in ("table3", "class_f1", "candidates")}, indent=1))
 
 
-def template_of(name: str, volume: Volume) -> Template:
+def structure_of(name: str, file: str | None) -> BeadModel:
+    """The structure of a class: the bank's, or all chains of a file."""
+    if file is None:
+        return load_bank([name])[name]
+    positions, electrons, weight = read_atoms(file)
+    return beads_from_atoms(name, positions, electrons, molecular_weight_kda=weight, source=f"{FILE}{Path(file).name}")
+
+
+def template_of(structure: BeadModel, volume: Volume) -> Template:
     """The density of a class, at the tomogram's voxel size."""
-    return bead_templates(load_bank([name]), volume)[0]
+    return bead_templates({structure.name: structure}, volume)[0]
 
 
-def kept_in(work: Path, name: str, settings: MatchSettings) -> Path:
+def kept_in(work: Path, structure: BeadModel, settings: MatchSettings) -> Path:
     """The file of a class's candidates; its name holds all settings that act on them."""
     acting = settings.model_dump(exclude={"number", "overlap", "classes", "tile"})
     text = "_".join(
         f"{key}-{value}" for key, value in acting.items() if value != MatchSettings.model_fields[key].default
     )
-    return work / f"{name}_{text.replace('/', '')}.npz"
+    other = f"_{structure.source.removeprefix(FILE)}" if structure.source.startswith(FILE) else ""
+    return work / f"{structure.name}_{text.replace('/', '')}{other}.npz"
 
 
-def match_class(volume: Volume, name: str, settings: MatchSettings, work: Path) -> None:
+def match_class(volume: Volume, structure: BeadModel, settings: MatchSettings, work: Path) -> None:
     """Candidates of one class, kept in a file."""
-    start, template = time.perf_counter(), template_of(name, volume)
+    start, template = time.perf_counter(), template_of(structure, volume)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     data, whitening = whiten(ready.data) if settings.whiten else (ready.data, None)
     target = make_target(
@@ -137,32 +163,35 @@ def match_class(volume: Volume, name: str, settings: MatchSettings, work: Path) 
     inside = ready.slab.holds(peaks.places[:, 0] + ready.sections.start)
     seconds = time.perf_counter() - start
     np.savez(
-        kept_in(work, name, settings), places=peaks.places[inside], scores=peaks.scores[inside],
+        kept_in(work, structure, settings), places=peaks.places[inside], scores=peaks.scores[inside],
         rows=peaks.rows[inside], noise=matched.noise, energy=matched.energy, seconds=seconds,
     )  # fmt: skip
-    print(f"{name}: {inside.sum()} candidates, {seconds:.0f} s, energy {matched.energy[0]:.3f}", flush=True)
+    print(f"{structure.name}: {inside.sum()} candidates, {seconds:.0f} s, energy {matched.energy[0]:.3f}", flush=True)
 
 
 def candidates_of(
-    folder: Path, volume: Volume, settings: MatchSettings, work: Path, classes: list[str]
+    folder: Path, volume: Volume, settings: MatchSettings, work: Path, bank: dict[str, BeadModel]
 ) -> dict[str, dict[str, Any]]:
     """`on_what` of every class."""
     truth, first = read_truth(folder), prepare(volume, volume.voxel_size, shared_settings(settings)).sections.start
     told = {}
-    for name in classes:
-        kept, radius = dict(np.load(kept_in(work, name, settings))), ball_radius(template_of(name, volume))
+    for name, structure in bank.items():
+        kept, radius = dict(np.load(kept_in(work, structure, settings))), ball_radius(template_of(structure, volume))
         told[name] = on_what(name, kept, radius / volume.voxel_size, first, truth, settings.number or 0)
     return told
 
 
-def scored(folder: Path, volume: Volume, settings: MatchSettings, work: Path, classes: list[str]) -> dict[str, Any]:
+def scored(
+    folder: Path, volume: Volume, settings: MatchSettings, work: Path, bank: dict[str, BeadModel]
+) -> dict[str, Any]:
     """Scores of TM-F and TM-T, on what the candidates of each class lie, and class F1 of other choices among them."""
     truth = read_truth(folder)
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     rotations = rotation_grid(settings.angular_step, settings.rotations)
-    kept = [dict(np.load(kept_in(work, name, settings))) for name in classes]
+    classes = list(bank)
+    kept = [dict(np.load(kept_in(work, one, settings))) for one in bank.values()]
     peaks = [Peaks(one["places"], one["scores"], one["rows"]) for one in kept]
-    radii = np.array([ball_radius(template_of(name, volume)) / volume.voxel_size for name in classes])
+    radii = np.array([ball_radius(template_of(one, volume)) / volume.voxel_size for one in bank.values()])
 
     def score_of(radii: np.ndarray, sizes: np.ndarray, *, overlap: bool = False) -> Shrec20Score:
         chosen = choose(peaks, list(radii), number=settings.number, overlap=overlap, sizes=list(sizes))
@@ -179,10 +208,12 @@ def scored(folder: Path, volume: Volume, settings: MatchSettings, work: Path, cl
         )  # fmt: skip
 
     weights = np.array([SHREC20_TABLE1[name].weight_kda for name in classes])
-    reach = np.array([load_bank([name])[name].radius for name in classes]) / volume.voxel_size
+    reach = np.array([one.radius for one in bank.values()]) / volume.voxel_size
+    by_table9 = np.array([TABLE9_COLUMNS.index(name) for name in classes])
     best, with_overlap = score_of(radii, radii), score_of(radii, radii, overlap=True)
     choices = {
         "order by weight": score_of(radii, weights),
+        "order of Table 9, 3qm1 last": score_of(radii, by_table9),
         "order and distance by the farthest atom": score_of(reach, reach),
         "order by the farthest atom": score_of(radii, reach),
         "radii times 0.7": score_of(0.7 * radii, radii),
@@ -196,7 +227,7 @@ def scored(folder: Path, volume: Volume, settings: MatchSettings, work: Path, cl
         "confusion": {"labels": list(best.labels), "counts": best.confusion.tolist()},
         "tm_t": {"table3": with_overlap.table3, "class_f1": with_overlap.class_f1},
         "choices": {what: {"F1": one.f1, "class_f1": one.class_f1} for what, one in choices.items()},
-        "candidates": candidates_of(folder, volume, settings, work, classes),
+        "candidates": candidates_of(folder, volume, settings, work, bank),
         "threads": torch.get_num_threads(), "machine": machine(),
     }  # fmt: skip
 

@@ -79,4 +79,44 @@ def _run(name: str, run: dict[str, Any]) -> list[str]:
     mean = sum(run["class_f1"][label] - first[label] for label in run["candidates"]) / len(run["candidates"])
     lines.append(f'\nMean difference {mean:+.3f}. "By chance": standard error of a share of so many particles.')
     lines.append(f"\nOff by more than {OFF} from Table 4: {', '.join(off) or 'none'}.")
+    return lines + _choices(run, first) + _variants(run)
+
+
+def _choices(run: dict[str, Any], published: dict[str, float]) -> list[str]:
+    """Class F1 of other orders and radii of the choice among the same candidates."""
+    labels = [label for label in CLASS_COLUMNS if label in run["candidates"]]
+    if not run.get("choices"):
+        return []
+    lines = [
+        f"\nThe same candidates, chosen otherwise (F1; classes in which Table 4 is more than {OFF} away in bold):\n",
+        f"| choice | all | {' | '.join(labels)} |",
+        "|---|" + "---:|" * (len(labels) + 1),
+    ]
+    default = {"F1": run["table3"]["F1"], "class_f1": run["class_f1"]}
+    for what, one in {"largest template first": default, **run["choices"]}.items():
+        values = [(one["class_f1"][label], abs(one["class_f1"][label] - published[label]) > OFF) for label in labels]
+        told = " | ".join(f"**{value:.3f}**" if off else f"{value:.3f}" for value, off in values)
+        lines.append(f"| {what} | {one['F1']:.3f} | {told} |")
+    return [*lines, f"| Table 4 | | {' | '.join(f'{published[label]:.3f}' for label in labels)} |"]
+
+
+def _variants(run: dict[str, Any]) -> list[str]:
+    """The best candidates of some classes with other settings."""
+    if not run.get("variants"):
+        return []
+    lines = [
+        f"\nThe best {run['picks_a_class']} candidates of a class with other settings, before any choice:\n",
+        "| class | settings | on its own class | other | nothing | own found | own score, deviations |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    classes = [label for label in CLASS_COLUMNS if any(label in v["candidates"] for v in run["variants"].values())]
+    for label in classes:
+        told = {"as above": run["candidates"]} | {name: one["candidates"] for name, one in run["variants"].items()}
+        for name, candidates in told.items():
+            if label in candidates:
+                one = candidates[label]
+                lines.append(
+                    f"| {label} | {name} | {one['own']} | {one['other']} | {one['nothing']} | {one['found']:.2f} | "
+                    f"{one['deviations']:.1f} |"
+                )
     return lines
