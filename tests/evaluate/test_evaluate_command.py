@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voxpick.cli import evaluate, main, report
+from voxpick.cli import build_app, evaluate, main, report
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles, write_particles
@@ -268,3 +268,22 @@ def test_classes_that_are_numbers_in_one_file_alone_are_told(folder, capsys):
     warned = run(evaluate, folder.parent / "picks.csv", table, "--radius", 50)
     assert f"{table}: its classes are numbers" in warned
     assert "numbers" not in run(evaluate, table, table, "--radius", 50)
+
+
+@pytest.mark.parametrize(
+    ("said", "linked", "warned"),
+    [
+        ("TS_01", True, "'TS_01', not 'TS_03'"), ("TS_03", True, ""), ("model_0", True, ""),
+        ("reconstruction", True, ""), ("TS_01", False, "'TS_01', not 'model_0'"), ("model_0", False, ""),
+        ("reconstruction", False, ""), ("tomogram", False, ""),
+    ],
+)  # fmt: skip
+def test_picks_of_another_tomogram_than_the_folders_are_told(folder, said, linked, warned):
+    if linked:
+        (folder / "reconstruction.mrc").rename(folder.parent / "rec_TS_03.mrc")
+        (folder / "reconstruction.mrc").symlink_to(folder.parent / "rec_TS_03.mrc")
+    picks = read_particles(folder.parent / "picks.csv")
+    path = folder.parent / "named.csv"
+    write_particles(path, picks.with_columns(tomograms=np.full(len(picks), said, dtype=object)))
+    told = CliRunner().invoke(build_app(), ["evaluate", str(path), str(folder)]).stderr
+    assert ("says its picks are of" in told) == bool(warned) and warned in told

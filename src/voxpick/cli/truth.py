@@ -186,13 +186,13 @@ def picks_of(
     return picks
 
 
-def warn_of_another(path: Path, picks: Particles, tomogram: str) -> None:
-    """A warning where a file names one tomogram, and not this one.
+def warn_of_another(path: Path, picks: Particles, tomogram: str, *, also: Sequence[str] = ()) -> None:
+    """A warning where a file names one tomogram, and not this one, nor by its other names.
 
     Numbers say nothing, nor does what readers take where a file has no name.
     """
     name = the_tomogram(path, picks)
-    if name is not None and name != tomogram:
+    if name is not None and name not in (tomogram, *also):
         typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
 
 
