@@ -12,10 +12,11 @@ from toy_models import write_toy_model
 from train_command import run_train
 
 from voxpick.cli.training_data import gather, read_training_volume
-from voxpick.cli.training_marks import bank_mark
+from voxpick.cli.training_marks import bank_mark, tomogram_mark
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
+from voxpick.io.mrc import read_mrc
 from voxpick.particles import Particles, joined
 from voxpick.simulate.bank import load_bank
 from voxpick.train.targets import IGNORE
@@ -122,6 +123,7 @@ def test_few_picks_train(data, tmp_path, method):
     made = next(iter(load_models(output).values())).provenance
     assert made["settings"]["centred_fraction"] == 1.0
     assert made["training_data"] == ["TS_0.mrc"]
+    assert made["training_marks"] == [tomogram_mark(read_mrc(data / "TS_0.mrc"))]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,8 @@ def gather(
 
     return TrainingData(
         class_names(volumes), volumes[0].tomogram.voxel_size, [path.name for path in paths], run,
-        {"mark": data_mark(volumes), "labels": label_mark(volumes)}, [tomogram_mark(volume) for volume in volumes],
+        {"mark": data_mark(volumes), "labels": label_mark(volumes)},
+        [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths),
     )  # fmt: skip
 
