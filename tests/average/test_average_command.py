@@ -430,6 +430,7 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
     for extra, message in ((["--shape", "sphere"], "needs a positive --radius"), (["--shape", "cube"], "is 'cube'"),
                            (["--shape", "pasted", "--radius", "90"], "needs its average"),
                            (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
+                           (["--radius", "900"], "--radius 900 A makes a ball wider than the tomogram of"),
                            (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
                            (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
                            (["--radius", "90", "--volume", "9"], "--volume 9: is that of outlines of maps"),

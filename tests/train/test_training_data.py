@@ -134,6 +134,8 @@ def test_few_picks_train(data, tmp_path, method):
         (["TS_0.mrc", "model_0", "--picks", "TS_0.csv"], "a folder with truth; --picks goes with tomograms"),
         (["TS_0.mrc", "--picks", "TS_0.csv"], "class '1s3x': picks become balls, whose --radius"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "wide"], "--radius wide: is not a number"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "8"], "--radius 8 A is less than a voxel of 10 A"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "8000"], "--radius 8000 A makes a ball wider than the tomo"),
         (["TS_0.mrc", "TS_1.mrc", "--picks", "TS_0.csv", "--radius", "30"], "holds no picks of 'TS_1', but of 'TS_0'"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--picks", "TS_1.csv", "--radius", "30"], "2 files of picks for 1 tom"),
         (["model_0", "--partial", "-1"], "--partial -1: give 0 or more, in A"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
+from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes, require_sensible_radius
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ def _from_picks(
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
     radii = {name: _radius(radius, name) for name in names}
     of_background = [text for text in radius if text.startswith(f"{BACKGROUND}=")]
+    widest = max(max(volume.shape) * volume.voxel_size for volume in volumes)
+    balls = {**radii, BACKGROUND: _radius(of_background, BACKGROUND)} if of_background else radii
+    for name, length in balls.items():
+        require_sensible_radius(name, length, voxel_size=volumes[0].voxel_size, widest=widest)
     marked = any((particles.classes == BACKGROUND).any() for particles in found)
     wanted = partial is not None and (marked or bool(of_background))
     empty = _radius(of_background, BACKGROUND, partial) if wanted else 0.0
