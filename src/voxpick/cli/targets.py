@@ -62,6 +62,7 @@ def targets_command(
 
     from voxpick.average.pasted import paste
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
+    from voxpick.cli.corner_picks import warn_of_a_corner
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.tomograms import read_tomogram
     from voxpick.cli.truth import read_picks, warn_of_another
@@ -82,6 +83,7 @@ def targets_command(
     particles = read_picks(
         picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="mark"
     )
+    warn_of_a_corner(picks, particles, volume)
     warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes, require_sensible_radius
 from voxpick.errors import VoxpickError
 
@@ -169,6 +171,7 @@ def _with_balls(
 ) -> TrainingVolume:  # fmt: skip
     """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
     from voxpick.average.pasted import ball, paste
+    from voxpick.cli.truth import outside
     from voxpick.train.partial import partly_labelled
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import intensity_statistics
@@ -180,6 +183,12 @@ def _with_balls(
         raise VoxpickError(
             f"{volume.name}: none of its {len(masks.hidden)} picks lies within {volume.shape} voxels (z, y, x) of "
             f"{volume.voxel_size:g} A; check their unit and frame"
+        )
+    if covered := int((~outside(particles[~marked], volume)[masks.hidden]).sum()):
+        typer.echo(
+            f"voxpick: warning: {volume.name}: {covered} of {int((~marked).sum())} picks lie wholly in the balls of "
+            "earlier ones and mark no voxel; check their unit and --radius",
+            err=True,
         )
     result = TrainingVolume(
         volume, masks.class_mask, particles[~marked], masks.occupancy, intensity=intensity_statistics(volume)

@@ -205,16 +205,20 @@ def outside(picks: Particles, tomogram: Volume) -> np.ndarray:
 
 
 def warn_of_strays(path: Path, picks: Particles, tomogram: Volume, volume: Path, *, fate: str = "") -> None:
-    """Warnings where picks of `path` lie outside the tomogram of the file `volume`, or are said to be of another one.
+    """Warnings where picks of `path` lie outside the tomogram of the file `volume`, are said to be of another one, or
+    all lie in one corner.
 
     fate: what becomes of those outside, where that is to be told.
     """
+    from voxpick.cli.corner_picks import warn_of_a_corner
+
     if number := int(outside(picks, tomogram).sum()):
         typer.echo(
             f"voxpick: warning: {path}: {number} of {len(picks)} picks lie outside {volume}{fate}; "
             "check their unit and frame",
             err=True,
         )
+    warn_of_a_corner(path, picks, tomogram)
     warn_of_another(path, picks, tomogram.name)
 
 
