@@ -18,6 +18,7 @@ from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
 from voxpick.io.mrc import read_mrc
 from voxpick.particles import Particles, joined
+from voxpick.shrec_classes import SHREC20_CLASSES
 from voxpick.simulate.bank import load_bank
 from voxpick.train.targets import IGNORE
 
@@ -56,7 +57,7 @@ def test_picks_become_balls(data, files):
     source, volumes = volumes_of(
         [data / "TS_0.mrc", data / "TS_1.mrc"], picks=[data / name for name in files], radius=["40", "1s3x=25"]
     )
-    assert source.classes[0] == "3cf3" and len(source.classes) == 12 and source.voxel_size == 10.0
+    assert source.classes == ["3cf3", "1s3x"] and source.voxel_size == 10.0
     for k, volume in enumerate(volumes):
         true = read_training_volume(data / f"model_{k}")
         low = true.z_offset
@@ -65,6 +66,29 @@ def test_picks_become_balls(data, files):
         assert volume.occupancy[z, y, x].tolist() == list(range(1, len(z) + 1))
         assert set(volume.class_mask[z, y, x].tolist()) == {1, source.classes.index("1s3x") + 1}
         assert volume.known is None
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "classes"),
+    [
+        (["4d8q", "4cr2"], (), ["4cr2", "4d8q"]), (["tric", "4cr2"], (), ["4cr2", "tric"]),
+        (["4d8q", "4cr2"], SHREC20_CLASSES, list(SHREC20_CLASSES)), (["b"], ("c", "b", "a"), ["c", "b", "a"]),
+        (["4d8q", "mine"], SHREC20_CLASSES, ["4d8q", "mine"]), (["b", "a"], ("b", "a"), ["b", "a"]),
+        (["b", "a"], ("particle",), ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_picks_teach_the_classes_that_they_name(data, tmp_path, capsys, names, given, classes):
+    """And a model that knows them all keeps the others, of which the command tells."""
+    table = Particles(np.array([[60.0, 60, 80], [140, 180, 220]])[: len(names)], np.array(names, dtype=object))
+    write_particles(tmp_path / "picks.csv", table)
+    source, (volume,) = volumes_of(
+        [data / "TS_0.mrc"], picks=[tmp_path / "picks.csv"], radius=["30"], given=list(given)
+    )
+    z, y, x = volume.centers().T
+    assert source.classes == classes and [classes[k - 1] for k in volume.class_mask[z, y, x]] == names
+    unseen = [name for name in classes if name not in names]
+    told = f"No pick is of {', '.join(unseen)}; the model keeps these classes as it learned them\n"
+    assert capsys.readouterr().out == (told if unseen else "")
 
 
 @pytest.mark.parametrize("name", ["TS_0.mrc", "rec_TS_0.mrc"])
