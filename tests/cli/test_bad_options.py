@@ -56,6 +56,8 @@ from bad_files import TINY, refused, run
         ("evaluate good.csv good.csv --radius nan", "radius is nan"),
         ("evaluate good.csv good.csv --radius 9 --json good.csv", "would be overwritten; give another --json"),
         ("evaluate good.csv absent", "absent"),
+        ("evaluate good.csv good.mrc", "good.mrc: .mrc names no particle format; use one of .star"),
+        ("evaluate truth good.csv", "truth: is a folder; give the file of picks first, then the truth"),
         ("evaluate good.csv truth --radius 50", "--radius 50.0: goes with a pick file"),
         ("evaluate absent absent.csv --radius 9 --beta 1e200", "--beta is 1e+200; it must be a positive number, at mo"),
         ("calibrate model.pt nowhere --beta 1e200 -o new.pt", "--beta is 1e+200; it must be a positive number, at mo"),

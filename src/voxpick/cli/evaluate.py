@@ -180,10 +180,14 @@ def _against_picks(
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
+    from voxpick.io.formats import format_of
 
     check_beta(beta, "--beta")
     if not truth_path.exists():
         raise VoxpickError(f"{truth_path}: no such file or folder; give a SHREC model folder or a pick file")
+    if picks_path.is_dir():
+        raise VoxpickError(f"{picks_path}: is a folder; give the file of picks first, then the truth")
+    format_of(truth_path)
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
     all_true, all_picked = (read_all_picks(path, voxel_size=voxel_size) for path in (truth_path, picks_path))
