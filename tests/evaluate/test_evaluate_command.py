@@ -287,3 +287,13 @@ def test_picks_of_another_tomogram_than_the_folders_are_told(folder, said, linke
     write_particles(path, picks.with_columns(tomograms=np.full(len(picks), said, dtype=object)))
     told = CliRunner().invoke(build_app(), ["evaluate", str(path), str(folder)]).stderr
     assert ("says its picks are of" in told) == bool(warned) and warned in told
+
+
+def test_a_number_of_shrecs_is_told_with_its_name(folder):
+    """Where a STAR file has lost the column of names, or a .tbl never had one."""
+    picks = read_particles(folder.parent / "picks.csv")
+    for number, told in (("11", "11 is SHREC'20's number of 4d8q"), ("77", "")):
+        write_particles(folder.parent / "n.csv", picks.with_columns(classes=np.full(len(picks), number, dtype=object)))
+        text = CliRunner().invoke(build_app(), ["evaluate", str(folder.parent / "n.csv"), str(folder)]).stderr
+        assert "have a class that the truth does not hold" in text
+        assert ("number of" in text) == bool(told) and told in " ".join(text.split())
