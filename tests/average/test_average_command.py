@@ -244,6 +244,10 @@ def test_tomograms_without_a_usable_pick_are_left_out(place):
     several = r"nothing to average \(TS_02: no box .*; TS_03: no picks\); take a smaller --box, or --edges pad; with"
     with pytest.raises(VoxpickError, match=several):
         run("average", place / "series.star", *files[1:], *options, "--overwrite")
+    write_particles(place / "nameless.csv", picks.with_columns(tomograms=None))
+    for more in ([], ["--class", str(picks.classes[0])]):
+        with pytest.raises(VoxpickError, match=r"nameless\.csv: its picks name no tomogram, and of several"):
+            run("average", place / "nameless.csv", *files, *options, *more, "--overwrite")
 
 
 def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
