@@ -297,3 +297,16 @@ def test_a_number_of_shrecs_is_told_with_its_name(folder):
         text = CliRunner().invoke(build_app(), ["evaluate", str(folder.parent / "n.csv"), str(folder)]).stderr
         assert "have a class that the truth does not hold" in text
         assert ("number of" in text) == bool(told) and told in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("centers", "shifted"),
+    [([[4000.0, 4000, 4000], [5000, 9000, 9000]], False), ([[80.0, 40, 40], [10, 130, 130]], True)],
+)
+def test_picks_that_are_all_outside_are_not_told_of_a_shift(folder, centers, shifted):
+    """Their unit is wrong, and not the frame of one of them; a pick of two in the vacuum does move both."""
+    write_particles(folder.parent / "far.csv", Particles(np.array(centers)))
+    words = ["evaluate", str(folder.parent / "far.csv"), str(folder)]
+    told = " ".join(CliRunner().invoke(build_app(), words).stderr.split())
+    assert ("added to the z of ALL picks" in told) == shifted
+    assert ("2 of 2 picks lie outside the tomogram" in told) != shifted

@@ -179,7 +179,10 @@ def _placed(
         warnings = []  # the shift put every pick where it belongs
     lowest, size = _limits(shape, offset, thickness, in_specimen=rules.clip_in_specimen)
     clipped = np.clip(voxels, lowest, lowest + size - 1)
-    return _Placed(clipped, (clipped != voxels).any(axis=1), offset, added - (offset - given_offset), warnings)
+    outside, given = (clipped != voxels).any(axis=1), voxels - [added, 0, 0]
+    if outside.all() and ((given < lowest) | (given >= lowest + size)).any(axis=1).all():
+        warnings = []  # no pick is in either frame, so something else is wrong with them
+    return _Placed(clipped, outside, offset, added - (offset - given_offset), warnings)
 
 
 def _tomogram_voxels(
