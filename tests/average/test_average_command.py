@@ -244,6 +244,10 @@ def test_tomograms_without_a_usable_pick_are_left_out(place):
     several = r"nothing to average \(TS_02: no box .*; TS_03: no picks\); take a smaller --box, or --edges pad; with"
     with pytest.raises(VoxpickError, match=several):
         run("average", place / "series.star", *files[1:], *options, "--overwrite")
+    write_particles(place / "nameless.csv", picks.with_columns(tomograms=None))
+    for more in ([], ["--class", str(picks.classes[0])]):
+        with pytest.raises(VoxpickError, match=r"nameless\.csv: its picks name no tomogram, and of several"):
+            run("average", place / "nameless.csv", *files, *options, *more, "--overwrite")
 
 
 def test_agreement_reads_picks_in_the_frame_of_their_own_tomogram(place):
@@ -430,6 +434,7 @@ def test_targets_that_lack_a_radius_or_a_map_are_refused(place):
     for extra, message in ((["--shape", "sphere"], "needs a positive --radius"), (["--shape", "cube"], "is 'cube'"),
                            (["--shape", "pasted", "--radius", "90"], "needs its average"),
                            (["--radius", "9"], "--radius 9 A is less than a voxel of 10 A"),
+                           (["--radius", "900"], "--radius 900 A makes a ball wider than the tomogram of"),
                            (["--radius", "90", "--map", "1bxn=a.mrc"], "--map 1bxn=a.mrc: has nothing to do"),
                            (["--radius", "90", "--threshold", "1"], "--threshold 1: is that of maps"),
                            (["--radius", "90", "--volume", "9"], "--volume 9: is that of outlines of maps"),

@@ -104,6 +104,9 @@ def test_the_segmentation_shows_the_class_of_every_pick():
     at = np.rint(centers / 10).astype(int)
     assert detection.segmentation.data[tuple(at.T)].tolist() == (truth + 1).tolist()
     assert detection.segmentation.data.dtype == np.uint8 and detection.segmentation.data[0, 0, 0] == 0
+    coded = dataclasses.replace(detection, classes=["background", "4cr2", "4d8q"])
+    numbers = np.array([4, 11])  # SHREC's, as in masks of such data
+    assert coded.segmentation.data[tuple(at.T)].tolist() == numbers[truth].tolist()
 
 
 def test_low_scores_can_be_left_out():

@@ -204,3 +204,22 @@ def test_in_each_tomogram_its_own_surer_pick_is_taken_for_the_curve():
     b = Particles(centers, scores=scores, tomograms=np.array(["one", "one", "two", "two"]))
     found = compare(a, b, radius=10)
     assert found.curve.threshold.tolist() == [0.9, 0.1] and found.curve.precision.tolist() == [1, 0.5]
+
+
+@pytest.mark.parametrize("suffix", [".star", ".csv"])
+def test_a_mask_of_another_shape_is_refused_where_the_picks_tell(tmp_path, suffix):
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+    from voxpick.io.mrc import write_mrc
+
+    picks = Particles(np.array([[50.0, 60, 70], [150, 60, 90]]))
+    files = [tmp_path / "a.star", tmp_path / f"b{suffix}"]
+    for path in files:
+        write_particles(path, picks, voxel_size=10.0, shape=(20, 16, 18))
+    for name, shape in (("right", (20, 16, 18)), ("thin", (12, 16, 18))):
+        write_mrc(tmp_path / f"{name}.mrc", np.ones(shape, np.int8), voxel_size=10.0)
+    found = compare_pickings(*files, tmp_path / "out", radius=10, near=tmp_path / "right.mrc", voxel_size=None)
+    assert found["distance_to_mask"] and found["only_picks"] == 0
+    with pytest.raises(VoxpickError, match=r"thin.mrc: covers 180 x 160 x 120 A .* 180 x 160 x 200 A; give a mask"):
+        compare_pickings(*files, tmp_path / "no", radius=10, near=tmp_path / "thin.mrc", voxel_size=None)
+    assert not (tmp_path / "no" / "both.csv").exists()

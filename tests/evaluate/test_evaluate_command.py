@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from voxpick.cli import evaluate, main, report
+from voxpick.cli import build_app, evaluate, main, report
 from voxpick.cli.truth import read_truth
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import read_particles, write_particles
@@ -268,3 +268,45 @@ def test_classes_that_are_numbers_in_one_file_alone_are_told(folder, capsys):
     warned = run(evaluate, folder.parent / "picks.csv", table, "--radius", 50)
     assert f"{table}: its classes are numbers" in warned
     assert "numbers" not in run(evaluate, table, table, "--radius", 50)
+
+
+@pytest.mark.parametrize(
+    ("said", "linked", "warned"),
+    [
+        ("TS_01", True, "'TS_01', not 'TS_03'"), ("TS_03", True, ""), ("model_0", True, ""),
+        ("reconstruction", True, ""), ("TS_01", False, "'TS_01', not 'model_0'"), ("model_0", False, ""),
+        ("reconstruction", False, ""), ("tomogram", False, ""),
+    ],
+)  # fmt: skip
+def test_picks_of_another_tomogram_than_the_folders_are_told(folder, said, linked, warned):
+    if linked:
+        (folder / "reconstruction.mrc").rename(folder.parent / "rec_TS_03.mrc")
+        (folder / "reconstruction.mrc").symlink_to(folder.parent / "rec_TS_03.mrc")
+    picks = read_particles(folder.parent / "picks.csv")
+    path = folder.parent / "named.csv"
+    write_particles(path, picks.with_columns(tomograms=np.full(len(picks), said, dtype=object)))
+    told = CliRunner().invoke(build_app(), ["evaluate", str(path), str(folder)]).stderr
+    assert ("says its picks are of" in told) == bool(warned) and warned in told
+
+
+def test_a_number_of_shrecs_is_told_with_its_name(folder):
+    """Where a STAR file has lost the column of names, or a .tbl never had one."""
+    picks = read_particles(folder.parent / "picks.csv")
+    for number, told in (("11", "11 is SHREC'20's number of 4d8q"), ("77", "")):
+        write_particles(folder.parent / "n.csv", picks.with_columns(classes=np.full(len(picks), number, dtype=object)))
+        text = CliRunner().invoke(build_app(), ["evaluate", str(folder.parent / "n.csv"), str(folder)]).stderr
+        assert "have a class that the truth does not hold" in text
+        assert ("number of" in text) == bool(told) and told in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("centers", "shifted"),
+    [([[4000.0, 4000, 4000], [5000, 9000, 9000]], False), ([[80.0, 40, 40], [10, 130, 130]], True)],
+)
+def test_picks_that_are_all_outside_are_not_told_of_a_shift(folder, centers, shifted):
+    """Their unit is wrong, and not the frame of one of them; a pick of two in the vacuum does move both."""
+    write_particles(folder.parent / "far.csv", Particles(np.array(centers)))
+    words = ["evaluate", str(folder.parent / "far.csv"), str(folder)]
+    told = " ".join(CliRunner().invoke(build_app(), words).stderr.split())
+    assert ("added to the z of ALL picks" in told) == shifted
+    assert ("2 of 2 picks lie outside the tomogram" in told) != shifted

@@ -458,10 +458,10 @@ def test_a_stage_does_not_go_on_where_the_one_before_it_has_changed(data, tmp_pa
 
 def test_a_stage_can_be_trained_anew_in_the_same_place(data, tmp_path):
     common = [data / "model_0", "--output", tmp_path / "model.pt", "--set", "patch=16", *SMALL]
-    run(*common, "--steps", 2)
+    assert "scores go to" in run(*common, "--steps", 2).output
     with pytest.raises(VoxpickError, match="holds a trained localizer already"):
         run(*common, "--steps", 1, "--seed", 1)
-    run(*common, "--steps", 1, "--seed", 1, "--overwrite")
+    assert "scores go to" not in run(*common, "--steps", 1, "--seed", 1, "--overwrite").output
     assert load_models(tmp_path / "model.pt")["localizer"].provenance["steps"] == 1
     assert not (tmp_path / "model_localizer_run" / "log.csv").exists(), "one step is not logged, two had been"
     (tmp_path / "model.pt").unlink()

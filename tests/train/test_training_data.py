@@ -12,11 +12,13 @@ from toy_models import write_toy_model
 from train_command import run_train
 
 from voxpick.cli.training_data import gather, read_training_volume
-from voxpick.cli.training_marks import bank_mark
+from voxpick.cli.training_marks import bank_mark, tomogram_mark
 from voxpick.errors import VoxpickError
 from voxpick.io.formats import write_particles
 from voxpick.io.model import load_models
+from voxpick.io.mrc import read_mrc
 from voxpick.particles import Particles, joined
+from voxpick.shrec_classes import SHREC20_CLASSES
 from voxpick.simulate.bank import load_bank
 from voxpick.train.targets import IGNORE
 
@@ -55,7 +57,7 @@ def test_picks_become_balls(data, files):
     source, volumes = volumes_of(
         [data / "TS_0.mrc", data / "TS_1.mrc"], picks=[data / name for name in files], radius=["40", "1s3x=25"]
     )
-    assert source.classes[0] == "3cf3" and len(source.classes) == 12 and source.voxel_size == 10.0
+    assert source.classes == ["3cf3", "1s3x"] and source.voxel_size == 10.0
     for k, volume in enumerate(volumes):
         true = read_training_volume(data / f"model_{k}")
         low = true.z_offset
@@ -64,6 +66,29 @@ def test_picks_become_balls(data, files):
         assert volume.occupancy[z, y, x].tolist() == list(range(1, len(z) + 1))
         assert set(volume.class_mask[z, y, x].tolist()) == {1, source.classes.index("1s3x") + 1}
         assert volume.known is None
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "classes"),
+    [
+        (["4d8q", "4cr2"], (), ["4cr2", "4d8q"]), (["tric", "4cr2"], (), ["4cr2", "tric"]),
+        (["4d8q", "4cr2"], SHREC20_CLASSES, list(SHREC20_CLASSES)), (["b"], ("c", "b", "a"), ["c", "b", "a"]),
+        (["4d8q", "mine"], SHREC20_CLASSES, ["4d8q", "mine"]), (["b", "a"], ("b", "a"), ["b", "a"]),
+        (["b", "a"], ("particle",), ["a", "b"]),
+    ],
+)  # fmt: skip
+def test_picks_teach_the_classes_that_they_name(data, tmp_path, capsys, names, given, classes):
+    """And a model that knows them all keeps the others, of which the command tells."""
+    table = Particles(np.array([[60.0, 60, 80], [140, 180, 220]])[: len(names)], np.array(names, dtype=object))
+    write_particles(tmp_path / "picks.csv", table)
+    source, (volume,) = volumes_of(
+        [data / "TS_0.mrc"], picks=[tmp_path / "picks.csv"], radius=["30"], given=list(given)
+    )
+    z, y, x = volume.centers().T
+    assert source.classes == classes and [classes[k - 1] for k in volume.class_mask[z, y, x]] == names
+    unseen = [name for name in classes if name not in names]
+    told = f"No pick is of {', '.join(unseen)}; the model keeps these classes as it learned them\n"
+    assert capsys.readouterr().out == (told if unseen else "")
 
 
 @pytest.mark.parametrize("name", ["TS_0.mrc", "rec_TS_0.mrc"])
@@ -122,6 +147,7 @@ def test_few_picks_train(data, tmp_path, method):
     made = next(iter(load_models(output).values())).provenance
     assert made["settings"]["centred_fraction"] == 1.0
     assert made["training_data"] == ["TS_0.mrc"]
+    assert made["training_marks"] == [tomogram_mark(read_mrc(data / "TS_0.mrc"))]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +158,8 @@ def test_few_picks_train(data, tmp_path, method):
         (["TS_0.mrc", "model_0", "--picks", "TS_0.csv"], "a folder with truth; --picks goes with tomograms"),
         (["TS_0.mrc", "--picks", "TS_0.csv"], "class '1s3x': picks become balls, whose --radius"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "wide"], "--radius wide: is not a number"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "8"], "--radius 8 A is less than a voxel of 10 A"),
+        (["TS_0.mrc", "--picks", "TS_0.csv", "--radius", "8000"], "--radius 8000 A makes a ball wider than the tomo"),
         (["TS_0.mrc", "TS_1.mrc", "--picks", "TS_0.csv", "--radius", "30"], "holds no picks of 'TS_1', but of 'TS_0'"),
         (["TS_0.mrc", "--picks", "TS_0.csv", "--picks", "TS_1.csv", "--radius", "30"], "2 files of picks for 1 tom"),
         (["model_0", "--partial", "-1"], "--partial -1: give 0 or more, in A"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
-from voxpick.cli.agreement_picks import check_tomograms, frame_of, of_class, read_picking
+from voxpick.cli.agreement_picks import check_tomograms, frame_of, of_class, read_picking, require_mask_of
 from voxpick.cli.given import is_given, shown
 from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
@@ -158,6 +158,9 @@ def _compare(
 
     volumes = [] if averages is None else averages.read(voxel_size)
     mask, size, shape = frame_of(near, volumes, voxel_size)
+    if near is not None and not volumes and size is not None and shape is not None:
+        for path in (picks_path, other_path):
+            require_mask_of(path, near, size, shape)
     read = [read_picking(path, volumes, size, shape) for path in (picks_path, other_path)]
     picks, other = (of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
     check_tomograms(picks, other, picks_path, other_path, near)

@@ -50,6 +50,26 @@ def frame_of(
     return mask, voxel_size or read_voxel_size(near), mask.shape
 
 
+def require_mask_of(path: Path, near: Path, size: float, shape: tuple[int, int, int]) -> None:
+    """Raise VoxpickError where a STAR file of voxpick's says that its tomogram is not as large as the mask `near`.
+
+    size, shape: A and voxels (z, y, x) of the mask. RELION's places count from the middle, so they would move.
+    """
+    import numpy as np
+
+    from voxpick.io.star_tables import fits, written_sizes
+
+    if path.suffix.lower() != ".star":
+        return
+    stored, mine = written_sizes(path), np.array(shape[::-1]) * size
+    if len(stored) and not fits(stored, mine, size):
+        said, now = (" x ".join(f"{length:g}" for length in lengths) for lengths in (stored[0], mine))
+        raise VoxpickError(
+            f"{near}: covers {now} A (x, y, z), but {path} has picks in a tomogram of {said} A; give a mask of the "
+            "tomogram's shape, and --voxel-size where its header is wrong"
+        )
+
+
 def read_picking(
     path: Path, volumes: Sequence[Volume], size: float | None, shape: tuple[int, int, int] | None
 ) -> Particles:

@@ -17,11 +17,15 @@ from voxpick.match.rotations import number_of_rotations, rotation_grid
 from voxpick.precision import choose_device
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from voxpick.particles import Particles
     from voxpick.volume import Volume
 
 WIDEST_LOCAL = 90.0
 """Degrees between orientations beyond which a local search is none."""
+NAMELESS = "tomogram"
+"""What readers take for the name of a tomogram where a file has none."""
 
 
 def make_averaging(
@@ -140,7 +144,7 @@ def cut_boxes(path: Path, volumes: list[Volume], how: Averaging, *, only: str | 
     parts, lost, known = [], 0, set()
     left_out: dict[str, str] = {}
     for volume in volumes:
-        picks = _picks_in(volume, path, alone=len(volumes) == 1)
+        picks = _picks_in(volume, path, among=names)
         known |= {str(name) for name in picks.classes}
         if only is not None:
             picks = picks[picks.classes == only]
@@ -175,16 +179,24 @@ def _require_own_names(names: list[str]) -> None:
         )
 
 
-def _picks_in(volume: Volume, path: Path, *, alone: bool) -> Particles:
-    """The picks of a file that name this tomogram; where it is alone, those that name none as well."""
+def _picks_in(volume: Volume, path: Path, *, among: Sequence[str]) -> Particles:
+    """The picks of a file that name this tomogram; where it is the only one given, those that name none as well.
+
+    among: the names of all. Raises VoxpickError for picks without names where several are given.
+    """
     from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.formats import read_particles
 
-    if alone:
+    if len(among) == 1:
         picks = read_picks(
             path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="average"
         )
         warn_of_another(path, picks, volume.name)
         return picks
     picks = read_particles(path, voxel_size=volume.voxel_size, shape=volume.shape)
+    if {str(name) for name in np.asarray(picks.tomograms)} == {NAMELESS} and NAMELESS not in among:
+        raise VoxpickError(
+            f"{path}: its picks name no tomogram, and of several they have to; add the names (rlnTomoName in STAR "
+            "files, tomogram in CSV), or average one tomogram at a time"
+        )
     return picks[np.asarray(picks.tomograms).astype(str) == volume.name]

@@ -119,6 +119,7 @@ def calibrate(
     from voxpick.cli.fit_confidence import RAW, check_aim, fit_confidence
     from voxpick.cli.progress import step_bars
     from voxpick.cli.tomograms import warnings_on_one_line
+    from voxpick.cli.training_marks import is_training_data
     from voxpick.cli.truth import read_truth
     from voxpick.io.shrec_model import open_model
     from voxpick.methods.catalogue import find_method, method_of
@@ -131,6 +132,12 @@ def calibrate(
     detections = []
     for folder in folders:
         truth, tomogram = read_truth(folder), open_model(folder).reconstruction
+        if is_training_data(tomogram, folder / "reconstruction.mrc", models.values()):
+            typer.echo(
+                f"voxpick: warning: {folder}: the model was trained on its tomogram, so calibrated scores will be too "
+                "sure elsewhere; take a tomogram kept out of training",
+                err=True,
+            )
         with step_bars(folder.name) as report, warnings_on_one_line():
             found = method.detect(tomogram, models, changes=dict(RAW), device=device, progress=report)
         detections.append((found.particles, truth))

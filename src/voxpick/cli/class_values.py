@@ -27,3 +27,19 @@ def require_known_classes(given: Sequence[str], names: Iterable[str], option: st
         name, equals, _ = text.partition("=")
         if equals and name not in names:
             raise VoxpickError(f"{option} {text}: no pick is of class {name!r}; there are {', '.join(names)}")
+
+
+def require_sensible_radius(
+    name: str, radius: float, *, voxel_size: float, widest: float, otherwise: str = ""
+) -> None:  # fmt: skip
+    """Refuse balls smaller than a voxel, or wider than the tomogram; all in A. otherwise: what else to do than that."""
+    if radius < voxel_size:
+        raise VoxpickError(
+            f"class {name!r}: --radius {radius:g} A is less than a voxel of {voxel_size:g} A and may hold none; give a "
+            f"larger one, in A{otherwise}"
+        )
+    if 2 * radius > widest:
+        raise VoxpickError(
+            f"class {name!r}: --radius {radius:g} A makes a ball wider than the tomogram of {widest:g} A; give that of "
+            "the particle, in A"
+        )

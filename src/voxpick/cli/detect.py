@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from voxpick.cli import detect_options as option
+from voxpick.cli.detect_options import check_given
 from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
 from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
@@ -51,6 +52,7 @@ def detect_command(
         "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
         "slab": slab,
     }  # fmt: skip
+    check_given(min_score, max_memory)
     changes = _assignments(set_ or []) | {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _detect(

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from voxpick.cli import options
+from voxpick.errors import VoxpickError
 
+LEAST_MEMORY = 2**20
+"""Bytes: less is a size without its unit."""
 Tomograms = Annotated[list[Path], typer.Argument(help="Tomograms as MRC files, of any size and voxel size.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder that receives the picks.")]
 ModelName = Annotated[
@@ -72,3 +75,19 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any other setting, as key=value; for instance --set minimum_distance=100."),
 ]
+
+
+def check_given(min_score: float | None, max_memory: str | None) -> None:
+    """Raise VoxpickError for --min-score and --max-memory out of range, by these names, which settings have not."""
+    from voxpick.detect.memory import parse_memory
+
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise VoxpickError(f"--min-score {min_score:g}: confidences lie from 0 to 1")
+    if max_memory is None:
+        return
+    try:
+        size = parse_memory(max_memory)
+    except VoxpickError as error:
+        raise VoxpickError(f"--max-memory {max_memory}: not a size; use something like 4G or 800M") from error
+    if size < LEAST_MEMORY:
+        raise VoxpickError(f"--max-memory {max_memory}: is {size} bytes; use something like 4G or 800M")

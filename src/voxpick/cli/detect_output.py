@@ -58,6 +58,8 @@ class PicksFolder:
         from voxpick.io.atomic import require_writable
 
         check_tomograms(volumes, self.formats)
+        if self.path.is_file():
+            raise VoxpickError(f"--output {self.path}: cannot be written to (it is a file); name a folder")
         require_writable(self.path)
         files = {picks_name(path): path for path in volumes}
         patterns = self._patterns()

@@ -26,6 +26,8 @@ UNUSED = {
     "agreement": ("beta", "benchmark", "frame", "strict", "segmentation"),
 }
 """Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
+RECONSTRUCTION = "reconstruction"
+"""What picks in the tomogram of a model folder are called after."""
 
 
 def evaluate_command(
@@ -133,15 +135,15 @@ def _against_model(
     voxel_size: float | None,
 ) -> dict[str, Any]:
     from voxpick.cli.score_tables import print_confidence, print_shrec
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told
-    from voxpick.io.mrc import tomogram_name
+    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_another
 
     check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
+    name, linked = folder.resolve().name, _linked(folder)
     picks = read_picks(
         picks_path,
-        tomogram=folder.resolve().name,
-        also=tomogram_name((folder / "reconstruction.mrc").resolve()),  # what a link leads to
+        tomogram=name,
+        also=linked or RECONSTRUCTION,
         voxel_size=truth.voxel_size,
         shape=truth.tomogram_shape,
         year=2019 if benchmark == "shrec19" else 2020,
@@ -149,6 +151,7 @@ def _against_model(
         place=False,
     )
     _warn_of_none(picks, picks_path)
+    warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
@@ -160,6 +163,15 @@ def _against_model(
     return result
 
 
+def _linked(folder: Path) -> str | None:
+    """The name of the tomogram that a model folder's reconstruction.mrc is a link to; None of a file."""
+    from voxpick.io.mrc import tomogram_name
+
+    place = folder / f"{RECONSTRUCTION}.mrc"
+    target = tomogram_name(place.resolve())
+    return target if place.is_symlink() and target != RECONSTRUCTION else None
+
+
 def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
@@ -168,10 +180,14 @@ def _against_picks(
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
+    from voxpick.io.formats import format_of
 
     check_beta(beta, "--beta")
     if not truth_path.exists():
         raise VoxpickError(f"{truth_path}: no such file or folder; give a SHREC model folder or a pick file")
+    if picks_path.is_dir():
+        raise VoxpickError(f"{picks_path}: is a folder; give the file of picks first, then the truth")
+    format_of(truth_path)
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
     all_true, all_picked = (read_all_picks(path, voxel_size=voxel_size) for path in (truth_path, picks_path))

@@ -145,10 +145,12 @@ def _match(
     """Read, match, write, one tomogram after the other."""
     from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.progress import step_bars
+    from voxpick.cli.templates import check_templates
     from voxpick.methods.catalogue import find_method
     from voxpick.methods.naming import finding_changes, named_by, require_same_voxels
     from voxpick.precision import choose_device
 
+    check_templates(names)
     namer = None if classifier is None else read_classifier(classifier)
     folder = PicksFolder(output, "match.yaml", formats, beside=("{}.html",) if with_report else ())
     files = folder.prepare(volumes, overwrite=overwrite)

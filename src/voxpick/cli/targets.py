@@ -62,6 +62,7 @@ def targets_command(
 
     from voxpick.average.pasted import paste
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
+    from voxpick.cli.corner_picks import warn_of_a_corner
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.tomograms import read_tomogram
     from voxpick.cli.truth import read_picks, warn_of_another
@@ -82,6 +83,7 @@ def targets_command(
     particles = read_picks(
         picks, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="mark"
     )
+    warn_of_a_corner(picks, particles, volume)
     warn_of_another(picks, particles, volume.name)
     particles = particles[particles.classes != BACKGROUND]
     if not len(particles):
@@ -96,7 +98,7 @@ def targets_command(
     names = sorted({str(name) for name in particles.classes})
     outlines = _outlines(
         names, shape, radius=radius or [], maps=maps or [], volume=volume_nm3 or [], threshold=threshold,
-        extend=extend, voxel_size=volume.voxel_size,
+        extend=extend, voxel_size=volume.voxel_size, widest=max(volume.shape) * volume.voxel_size,
     )  # fmt: skip
     made = paste(particles, outlines, numbers, shape=volume.shape, voxel_size=volume.voxel_size)
     if len(made.hidden) == len(particles):
@@ -140,15 +142,19 @@ def _refuse_what_is_ignored(
 
 def _outlines(
     names: list[str], shape: str, *, radius: list[str], maps: list[str], volume: list[str], threshold: float | None,
-    extend: float | None, voxel_size: float,
+    extend: float | None, voxel_size: float, widest: float,
 ) -> dict[str, Outline]:  # fmt: skip
-    """The outline of each class, by what the options say of it."""
+    """The outline of each class, by what the options say of it. widest: the tomogram's longest side, in A."""
     from voxpick.average.pasted import EXTEND, POINT, ball
-    from voxpick.cli.class_values import of_class
+    from voxpick.cli.class_values import of_class, require_sensible_radius
 
     if shape == "point":
         return dict.fromkeys(names, POINT)
-    lengths = {name: _length(name, shape, of_class(radius, name, "--radius"), voxel_size) for name in names}
+    lengths = {name: _length(name, shape, of_class(radius, name, "--radius")) for name in names}
+    for name, length in lengths.items():
+        require_sensible_radius(
+            name, length, voxel_size=voxel_size, widest=widest, otherwise=", or take --shape point"
+        )  # fmt: skip
     if shape == "sphere":
         return {name: ball(lengths[name], voxel_size=voxel_size) for name in names}
     return {
@@ -160,16 +166,11 @@ def _outlines(
     }  # fmt: skip
 
 
-def _length(name: str, shape: str, radius: str | None, voxel_size: float) -> float:
+def _length(name: str, shape: str, radius: str | None) -> float:
     """The radius of a class, in A."""
     length = _number(radius, "--radius", "A") if radius is not None else float("nan")
     if not 0 < length < float("inf"):
         raise VoxpickError(f"class {name!r}: --shape {shape} needs a positive --radius in A, or --radius {name}=A")
-    if length < voxel_size:
-        raise VoxpickError(
-            f"class {name!r}: --radius {length:g} A is less than a voxel of {voxel_size:g} A and may hold none; give a "
-            "larger one, in A, or take --shape point"
-        )
     return length
 
 

@@ -30,7 +30,7 @@ def read_templates(names: list[str], volume: Volume) -> list[Template]:
     found: list[Template] = []
     for name in names:
         path = Path(name)
-        if not (path.is_file() or path.suffix or len(path.parts) > 1):
+        if _is_built_in(path):
             found += bead_templates(load_bank([name]), volume)
         elif path.suffix != ".npz" and structure_kind(path) == "map":
             found.append(Template(_label(path), *_read_map(path, volume)))
@@ -43,6 +43,25 @@ def read_templates(names: list[str], volume: Volume) -> list[Template]:
     if twice is not None:
         raise VoxpickError(f"two templates are called {twice}; rename one of the files")
     return found
+
+
+def check_templates(names: list[str]) -> None:
+    """Raise VoxpickError, before any tomogram is read, for names of no built-in structure and of no such file."""
+    from voxpick.io.structures import structure_kind
+    from voxpick.simulate.bank import load_bank
+
+    for name in names:
+        path = Path(name)
+        if _is_built_in(path):
+            load_bank([name])
+        elif path.suffix != ".npz":
+            structure_kind(path)
+        if not (_is_built_in(path) or path.is_file()):
+            raise VoxpickError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give --template a file")
+
+
+def _is_built_in(path: Path) -> bool:
+    return not (path.is_file() or path.suffix or len(path.parts) > 1)
 
 
 def _bead_models(path: Path) -> dict[str, BeadModel]:

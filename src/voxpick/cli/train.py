@@ -123,7 +123,8 @@ def register(app: typer.Typer) -> None:
             if settings.stream:
                 return training_data.stream(settings, structures, device=where)
             return training_data.gather(
-                data or [], picks=picks, radius=radius, partial=partial, voxel_size=voxel_size
+                data or [], picks=picks, radius=radius, partial=partial, voxel_size=voxel_size,
+                given=[] if start is None else start.classes[1:],
             )  # fmt: skip
 
         run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes
+import typer
+
+from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes, require_sensible_radius
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -44,11 +46,12 @@ class TrainingData:
 
 def gather(
     paths: Sequence[Path], *, picks: Sequence[Path], radius: Sequence[str], partial: float | None,
-    voxel_size: float | None = None,
+    voxel_size: float | None = None, given: Sequence[str] = (),
 ) -> TrainingData:  # fmt: skip
     """Volumes of folders model_N and of tomograms (MRC) with picks; labels known only near particles where partial (A).
 
-    radius: 'A' or 'CLASS=A', of the balls that picks become. Raises VoxpickError for files that do not fit together.
+    radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
+    it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
     from voxpick.cli.training_marks import data_mark, label_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
@@ -68,9 +71,10 @@ def gather(
     if radius and not picks:
         raise VoxpickError(f"--radius {radius[0]}: goes with --picks; folders with truth have masks")
     if picks:
-        volumes = _from_picks(tomograms, picks, radius, partial, voxel_size)
+        volumes, classes = _from_picks(tomograms, picks, radius, partial, voxel_size, given)
     else:
         volumes = without_gaps([read_training_volume(path) for path in paths])
+        classes = class_names(volumes)
         if partial is not None:
             volumes = [partly_labelled(volume, shell=partial) for volume in volumes]
 
@@ -78,8 +82,9 @@ def gather(
         return train(volumes, **options)
 
     return TrainingData(
-        class_names(volumes), volumes[0].tomogram.voxel_size, [path.name for path in paths], run,
-        {"mark": data_mark(volumes), "labels": label_mark(volumes)}, [tomogram_mark(volume) for volume in volumes],
+        classes, volumes[0].tomogram.voxel_size, [path.name for path in paths], run,
+        {"mark": data_mark(volumes), "labels": label_mark(volumes)},
+        [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths),
     )  # fmt: skip
 
@@ -129,10 +134,10 @@ def _from_picks(
     radius: Sequence[str],
     partial: float | None,
     voxel_size: float | None,
-) -> list[TrainingVolume]:
-    """Each tomogram with balls at its picks."""
+    given: Sequence[str],
+) -> tuple[list[TrainingVolume], list[str]]:
+    """Each tomogram with balls at its picks, and the classes by the number that they have in its masks."""
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.shrec_classes import CLASS_IDS
 
     volumes = [read_tomogram(path, voxel_size) for path in tomograms]
     name, times = Counter(volume.name for volume in volumes).most_common(1)[0]
@@ -145,17 +150,37 @@ def _from_picks(
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
         raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
-    numbers = CLASS_IDS if all(name in CLASS_IDS for name in names) else {n: k for k, n in enumerate(names, start=1)}
+    classes = _in_order(names, given)
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
     radii = {name: _radius(radius, name) for name in names}
     of_background = [text for text in radius if text.startswith(f"{BACKGROUND}=")]
+    widest = max(max(volume.shape) * volume.voxel_size for volume in volumes)
+    balls = {**radii, BACKGROUND: _radius(of_background, BACKGROUND)} if of_background else radii
+    for name, length in balls.items():
+        require_sensible_radius(name, length, voxel_size=volumes[0].voxel_size, widest=widest)
     marked = any((particles.classes == BACKGROUND).any() for particles in found)
     wanted = partial is not None and (marked or bool(of_background))
     empty = _radius(of_background, BACKGROUND, partial) if wanted else 0.0
-    return [
+    labelled = [
         _with_balls(volume, particles, numbers, radii, partial=partial, empty=empty)
         for volume, particles in zip(volumes, found, strict=True)
     ]
+    return labelled, classes
+
+
+def _in_order(names: Sequence[str], given: Sequence[str]) -> list[str]:
+    """The classes that picks of these names teach a model of the `given` ones: those, if they hold all names.
+
+    Else the names alone, SHREC'20's in its order, others sorted.
+    """
+    from voxpick.shrec_classes import CLASS_IDS
+
+    if not given or not {*names} <= {*given}:
+        return sorted(names, key=lambda name: (CLASS_IDS[name] if {*names} <= {*CLASS_IDS} else 0, name))
+    if unseen := [name for name in given if name not in names]:
+        typer.echo(f"No pick is of {', '.join(unseen)}; the model keeps these classes as it learned them")
+    return list(given)
 
 
 def _with_balls(
@@ -164,6 +189,7 @@ def _with_balls(
 ) -> TrainingVolume:  # fmt: skip
     """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
     from voxpick.average.pasted import ball, paste
+    from voxpick.cli.truth import outside
     from voxpick.train.partial import partly_labelled
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import intensity_statistics
@@ -175,6 +201,12 @@ def _with_balls(
         raise VoxpickError(
             f"{volume.name}: none of its {len(masks.hidden)} picks lies within {volume.shape} voxels (z, y, x) of "
             f"{volume.voxel_size:g} A; check their unit and frame"
+        )
+    if covered := int((~outside(particles[~marked], volume)[masks.hidden]).sum()):
+        typer.echo(
+            f"voxpick: warning: {volume.name}: {covered} of {int((~marked).sum())} picks lie wholly in the balls of "
+            "earlier ones and mark no voxel; check their unit and --radius",
+            err=True,
         )
     result = TrainingVolume(
         volume, masks.class_mask, particles[~marked], masks.occupancy, intensity=intensity_statistics(volume)

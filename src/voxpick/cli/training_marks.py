@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voxpick.errors import VoxpickError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from voxpick.networks.model import Model
     from voxpick.simulate.structures import BeadModel
     from voxpick.train.targets import TrainingVolume
+    from voxpick.volume import Volume
 
 UNVALIDATED = "none"
 """Mark of the validation of a run without one."""
@@ -49,11 +50,11 @@ def label_mark(volumes: Sequence[TrainingVolume]) -> str:
     return _text(digest)
 
 
-def tomogram_mark(volume: TrainingVolume) -> str:
+def tomogram_mark(tomogram: Volume) -> str:
     """Of the intensities alone, whatever particles and voxel size go with them."""
     import numpy as np
 
-    data = volume.tomogram.data
+    data = tomogram.data
     digest = hashlib.sha256(repr(data.shape).encode())
     digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
     return _text(digest)
@@ -96,13 +97,30 @@ def require_other_content(
     validation: Path, held_out: TrainingVolume, paths: Sequence[Path], tomograms: Sequence[str]
 ) -> None:
     """Raise VoxpickError where a training tomogram is a copy of the validation's. tomograms: their marks."""
-    mark = tomogram_mark(held_out)
+    mark = tomogram_mark(held_out.tomogram)
     for path, other in zip(paths, tomograms, strict=False):
         if other == mark:
             raise VoxpickError(
                 f"{validation}: holds the same tomogram as {path}, which is training data; validate on a tomogram kept "
                 "out of training"
             )
+
+
+def is_training_data(tomogram: Volume, file: Path, models: Iterable[Model]) -> bool:
+    """Whether one of the models, or what it began with, was trained on this tomogram, of this file.
+
+    Models of earlier versions kept names of files alone; that of every model folder's own says nothing.
+    """
+    runs = [run for model in models for run in _runs(model.provenance)]
+    marks = {str(mark) for run in runs for mark in run.get("training_marks") or ()}
+    names = {str(name) for run in runs if "training_marks" not in run for name in run.get("training_data") or ()}
+    named = file.resolve().name
+    return (bool(marks) and tomogram_mark(tomogram) in marks) or (named in names and named != "reconstruction.mrc")
+
+
+def _runs(made: object) -> list[dict[str, Any]]:
+    """What a model's provenance tells of its training, and of the trainings before."""
+    return [made, *_runs(made.get("started_from"))] if isinstance(made, dict) else []
 
 
 def _text(digest: hashlib._Hash) -> str:

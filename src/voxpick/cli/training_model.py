@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
@@ -72,11 +72,11 @@ def with_network_of(settings: TrainSettings, model: Model) -> TrainSettings:
 
 def describe(
     model: Model, settings: TrainSettings, preset: str, data: list[str], validation: Path | None, fitted: Fitted,
-    device: str, start: Model | None, *, simulated: bool = False,
+    device: str, start: Model | None, *, simulated: bool = False, marks: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Put into the model what validation chose and where it came from.
 
-    simulated: whether all data are known to be simulated by this package.
+    simulated: whether all data are known to be simulated by this package. marks: of the tomograms in data, if any.
     """
     import platform
 
@@ -91,6 +91,7 @@ def describe(
         "preset": preset,
         "settings": settings.model_dump(),
         "training_data": data,
+        "training_marks": list(marks),
         "simulated": simulated,
         "validation_data": None if validation is None else validation.name,
         "steps": fitted.step,

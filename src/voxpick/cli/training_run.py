@@ -83,7 +83,8 @@ def _run(stage: StageTraining, writing: Writing) -> None:
 
     run, state = _opened(stage, writing)
     typer.echo(_network(stage.model))
-    typer.echo(f"Losses and validation scores go to {writing.run_dir / 'log.csv'}")
+    if stage.validate is not None or (stage.settings.steps or stage.settings.log_steps) >= stage.settings.log_steps:
+        typer.echo(f"Losses and validation scores go to {writing.run_dir / 'log.csv'}")
     name = stage.settings.stage
     with stopping_on_signals() as stop:
         fitted = stage.run(run, state, title=f"the {name}", stop=stop, save=run.save_checkpoint)

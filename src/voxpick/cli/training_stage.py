@@ -152,7 +152,7 @@ class StageTraining:
         validation = None if self.held_out is None else self.held_out.folder
         describe(
             self.model, self.settings, self.preset, self.source.names, validation, fitted, device_name(self.device),
-            self.start, simulated=self.source.simulated,
+            self.start, simulated=self.source.simulated, marks=self.source.tomograms,
         )  # fmt: skip
         stage = self.settings.stage
         written = write_stage(output, self.settings.method, stage, self.model, replace=replace, held=held)

@@ -186,13 +186,13 @@ def picks_of(
     return picks
 
 
-def warn_of_another(path: Path, picks: Particles, tomogram: str) -> None:
-    """A warning where a file names one tomogram, and not this one.
+def warn_of_another(path: Path, picks: Particles, tomogram: str, *, also: Sequence[str] = ()) -> None:
+    """A warning where a file names one tomogram, and not this one, nor by its other names.
 
     Numbers say nothing, nor does what readers take where a file has no name.
     """
     name = the_tomogram(path, picks)
-    if name is not None and name != tomogram:
+    if name is not None and name not in (tomogram, *also):
         typer.echo(f"voxpick: warning: {path}: says its picks are of {name!r}, not {tomogram!r}", err=True)
 
 
@@ -205,16 +205,20 @@ def outside(picks: Particles, tomogram: Volume) -> np.ndarray:
 
 
 def warn_of_strays(path: Path, picks: Particles, tomogram: Volume, volume: Path, *, fate: str = "") -> None:
-    """Warnings where picks of `path` lie outside the tomogram of the file `volume`, or are said to be of another one.
+    """Warnings where picks of `path` lie outside the tomogram of the file `volume`, are said to be of another one, or
+    all lie in one corner.
 
     fate: what becomes of those outside, where that is to be told.
     """
+    from voxpick.cli.corner_picks import warn_of_a_corner
+
     if number := int(outside(picks, tomogram).sum()):
         typer.echo(
             f"voxpick: warning: {path}: {number} of {len(picks)} picks lie outside {volume}{fate}; "
             "check their unit and frame",
             err=True,
         )
+    warn_of_a_corner(path, picks, tomogram)
     warn_of_another(path, picks, tomogram.name)
 
 

@@ -25,6 +25,7 @@ from voxpick.networks.model import Model
 from voxpick.particles import Particles
 from voxpick.precision import choose_device
 from voxpick.progress import Progress, of_step
+from voxpick.shrec_classes import CLASS_IDS
 from voxpick.volume import Volume, intensity_statistics
 
 
@@ -51,6 +52,7 @@ class Detection:
     def segmentation(self) -> Volume:
         """uint8 [z, y, x] on the grid of the tomogram, 0 background; made when it is asked for.
 
+        Numbers are SHREC'20's where all classes are, as in masks and lists of picks, and else places in `classes`.
         Raises VoxpickError when the method found centres without voxels.
         """
         if len(self.located) and not len(self.located.voxels):
@@ -58,7 +60,9 @@ class Detection:
                 f"{self.volume.name}: this method finds {len(self.located)} centres without segmenting voxels, so "
                 "there is no segmentation; detect with another method, or leave the segmentation out"
             )
-        painted = self.located.painted(self.labels.astype(np.uint8))
+        known = all(name in CLASS_IDS for name in self.classes[1:])
+        numbers = np.array([0, *(CLASS_IDS[name] if known else k for k, name in enumerate(self.classes[1:], start=1))])
+        painted = self.located.painted(numbers[self.labels].astype(np.uint8))
         if self.voxel_size != self.volume.voxel_size:
             painted = labels_like(painted, self.voxel_size, self.volume)
         return Volume(painted, self.volume.voxel_size, name=self.volume.name)

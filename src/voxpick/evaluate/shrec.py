@@ -17,6 +17,7 @@ from voxpick.evaluate.curves import precision_recall
 from voxpick.evaluate.shrec_rules import Benchmark, check_frame, rules_of
 from voxpick.evaluate.shrec_score import BACKGROUND, Shrec20Score, class_order
 from voxpick.particles import Particles
+from voxpick.shrec_classes import CLASS_IDS
 
 UNNAMED = ("particle", "background", BACKGROUND)
 
@@ -140,9 +141,12 @@ def _of_unknown_classes(claimed: np.ndarray, *, known: Sequence[str]) -> list[st
     rows = [row for row, name in enumerate(claimed) if name != BACKGROUND and name not in known]
     if not rows:
         return []
+    name = claimed[rows[0]]
+    meant = next((each for each in known if str(CLASS_IDS.get(each)) == name), None)
+    hint = "" if meant is None else f" {name} is SHREC'20's number of {meant}, which files without names hold."
     return [
         f"{len(rows)} of {len(claimed)} picks have a class that the truth does not hold (pick {rows[0] + 1}: "
-        f"{claimed[rows[0]]!r}); their names count as wrong. The classes here are {', '.join(known)}."
+        f"{name!r}); their names count as wrong. The classes here are {', '.join(known)}.{hint}"
     ]
 
 
@@ -175,7 +179,10 @@ def _placed(
         warnings = []  # the shift put every pick where it belongs
     lowest, size = _limits(shape, offset, thickness, in_specimen=rules.clip_in_specimen)
     clipped = np.clip(voxels, lowest, lowest + size - 1)
-    return _Placed(clipped, (clipped != voxels).any(axis=1), offset, added - (offset - given_offset), warnings)
+    outside, given = (clipped != voxels).any(axis=1), voxels - [added, 0, 0]
+    if outside.all() and ((given < lowest) | (given >= lowest + size)).any(axis=1).all():
+        warnings = []  # no pick is in either frame, so something else is wrong with them
+    return _Placed(clipped, outside, offset, added - (offset - given_offset), warnings)
 
 
 def _tomogram_voxels(

@@ -98,7 +98,7 @@ def read_particles(
     """
     if voxel_size is not None:
         require_voxel_size(voxel_size, path)
-    found = _format_of(path, format).read(path, voxel_size=voxel_size, shape=shape)
+    found = format_of(path, format).read(path, voxel_size=voxel_size, shape=shape)
     beyond = np.flatnonzero((np.abs(found.centers_zyx) > FARTHEST).any(axis=1))
     if len(beyond):
         z, y, x = found.centers_zyx[beyond[0]]
@@ -117,10 +117,11 @@ def write_particles(
     format: str | None = None,
 ) -> None:
     """Write particles, whole or not at all; arguments as in `read_particles`. An empty table is written as such."""
-    _format_of(path, format).write(path, particles, voxel_size=voxel_size, shape=shape)
+    format_of(path, format).write(path, particles, voxel_size=voxel_size, shape=shape)
 
 
-def _format_of(path: str | Path, name: str | None) -> Format:
+def format_of(path: str | Path, name: str | None = None) -> Format:
+    """The format called `name`, or that of the suffix. Raises VoxpickError for an unknown one."""
     if name is not None:
         if name not in FORMATS:
             raise VoxpickError(f"{path}: unknown particle format {name!r}; known: {', '.join(FORMATS)}")

@@ -13,6 +13,8 @@ from voxpick.io.atomic import atomic_path
 from voxpick.networks.model import Model, pack, unpack
 
 MANY_WEIGHTS = 1_000_000
+VOLUMES = (".mrc", ".rec", ".map", ".st", ".gz")
+"""Suffixes of volumes' files."""
 
 
 def save_models(path: str | Path, models: dict[str, Model], *, dtype: torch.dtype | None = None) -> None:
@@ -37,7 +39,7 @@ def load_models(path: str | Path) -> dict[str, Model]:
     except VoxpickError:
         raise
     except Exception as error:
-        raise VoxpickError(f"{path}: not a voxpick model file ({type(error).__name__})") from error
+        raise VoxpickError(f"{path}: not a voxpick model file{_what_it_is(path, error)}") from error
     try:
         return unpack(data, source=str(path))
     except VoxpickError as error:
@@ -45,6 +47,18 @@ def load_models(path: str | Path) -> dict[str, Model]:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise VoxpickError(f"{path}: a damaged voxpick model file ({type(error).__name__}: {reason})") from error
+
+
+def _what_it_is(path: str | Path, error: Exception) -> str:
+    """What a file that holds no model is by its name, or else why reading it failed."""
+    from voxpick.io.formats import FORMATS
+
+    suffix = Path(path).suffix.lower()
+    if suffix in VOLUMES:
+        return ", but a volume by its name"
+    if any(suffix in known.suffixes for known in FORMATS.values()):
+        return ", but a list of particles by its name"
+    return f" ({type(error).__name__})"
 
 
 def compact_dtype(models: dict[str, Model]) -> torch.dtype:

@@ -22,7 +22,6 @@ import starfile
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences
-from voxpick.io.mrc_header import MAX_ANISOTROPY
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.io.star_tables import (
     ANGLES,
@@ -41,9 +40,11 @@ from voxpick.io.star_tables import (
     SIZES_BLOCK,
     SUBTOMOGRAM_ANGLES,
     above_zero,
+    fits,
     number_columns,
     one_of_each,
     read_tables,
+    stored_sizes,
     text_column,
     tomogram_names,
 )
@@ -222,14 +223,9 @@ def _centers_xyz(
 
 
 def _warn_of_another_tomogram(sizes: pd.DataFrame, size: np.ndarray, voxel_size: float, path: str | Path) -> None:
-    """A warning where no size that voxpick wrote into the file is that of the tomogram (A, x first).
-
-    What binning drops is less than a voxel.
-    """
-    if not len(sizes) or any(name not in sizes for name in SIZES):
-        return
-    stored = sizes[SIZES].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if not (np.abs(stored - size) <= MAX_ANISOTROPY * size + voxel_size).all(axis=1).any():
+    """A warning where no size that voxpick wrote into the file is that of the tomogram (A, x first)."""
+    stored = stored_sizes(sizes)
+    if len(stored) and not fits(stored, size, voxel_size):
         said, now = (" x ".join(f"{length:g}" for length in lengths) for lengths in (stored[0], size))
         warnings.warn(
             f"{path}: was written of a tomogram of {said} A (x, y, z), but this one has {now} A; if its voxel size is "

@@ -15,6 +15,7 @@ import starfile
 
 from voxpick.errors import VoxpickError
 from voxpick.io.foreign import read_text
+from voxpick.io.mrc_header import MAX_ANISOTROPY
 
 CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
 PIXELS = ["rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
@@ -71,6 +72,23 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         column = found.columns[found.columns.duplicated()][0]
         raise VoxpickError(f"{path}: has two columns {column}; take one out")
     return found, tables.get("optics", pd.DataFrame()), tables.get(SIZES_BLOCK, pd.DataFrame())
+
+
+def written_sizes(path: str | Path) -> np.ndarray:
+    """Sizes in A, x first, of the tomograms that a STAR file of voxpick's is of: (n, 3); no rows in those of others."""
+    return stored_sizes(read_tables(path)[2])
+
+
+def stored_sizes(sizes: pd.DataFrame) -> np.ndarray:
+    """As `written_sizes`, of the table of them."""
+    if not len(sizes) or any(name not in sizes for name in SIZES):
+        return np.zeros((0, 3))
+    return sizes[SIZES].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+
+
+def fits(sizes: np.ndarray, size: np.ndarray, voxel_size: float) -> bool:
+    """Whether one of the sizes (n, 3) is that of a tomogram, all in A; what binning drops is less than a voxel."""
+    return bool((np.abs(sizes - size) <= MAX_ANISOTROPY * size + voxel_size).all(axis=1).any())
 
 
 def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
