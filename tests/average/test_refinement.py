@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from bead_particle import angles_deg, beads, observed
@@ -174,3 +176,15 @@ def test_noise_from_nothing_has_no_resolution(tilts):
         assert refined.fsc.correlation[between].mean() < 0.13
         own = with_own_mask(refined, radius=60, rng=seeded(seed)).fsc
         assert own.registered == 60 and np.isnan(own.resolution(0.143))
+
+
+def test_from_nothing_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeypatch):
+    """Laying one half map onto the other searched all rotations at the detail of the local search, and ended there."""
+    subtomograms = simulate(*truth(12), noise=0.1)
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 900)
+    refined = refine(subtomograms, SETTINGS, iterations=3, rng=seeded(), rotations=GRID)
+    assert refined.low_passes[2] < SETTINGS.finest_low_pass(len(GRID), box=28, voxel_size=10.0) < 40
+    assert refined.fsc.registered == 100
+    coarse = replace(SETTINGS, low_pass=150)
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 30)
+    assert 100 < refine(subtomograms, coarse, iterations=1, rng=seeded(), rotations=GRID).fsc.registered < 150

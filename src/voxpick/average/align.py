@@ -77,21 +77,20 @@ class Alignment:
     def require_room(self, rotations: int, *, box: int, voxel_size: float) -> None:
         """Raise VoxpickError for rotations whose bank is larger than BANK_BYTES, before they are made.
 
-        box: voxels along a side. How many coefficients there are is estimated: as many as half the sphere of
-        frequencies up to low_pass holds, and of those the share of 180 degrees that the tilts cover.
+        box: voxels along a side.
         """
-        reach = box * min(voxel_size / self.low_pass, 0.5)
-        self.require_bank(rotations, int(self._measured_half_sphere() * reach**3))
+        highest = min(voxel_size / self.low_pass, 0.5)
+        self.require_bank(rotations, len(band(box, highest=highest, tilt_range_deg=self.tilt_range_deg).where))
 
     def finest_low_pass(self, rotations: int, *, box: int, voxel_size: float) -> float:
-        """The finest detail, A, that a bank of so many rotations has room for, a tenth spared for the estimate."""
-        coefficients = 0.9 * BANK_BYTES / (8 * max(rotations, 1))
-        return float(box * voxel_size / (coefficients / self._measured_half_sphere()) ** (1 / 3))
-
-    def _measured_half_sphere(self) -> float:
-        """Volume of half the unit sphere of frequencies, of the share that the tilts cover."""
-        low, high = (-90.0, 90.0) if self.tilt_range_deg is None else self.tilt_range_deg
-        return 2 / 3 * math.pi * (high - low) / 180
+        """The finest detail, A, that a bank of so many rotations has room for; infinite where it has room for none."""
+        measured = band(box, highest=0.5, tilt_range_deg=self.tilt_range_deg).frequencies.norm(dim=-1).sort().values
+        fits = BANK_BYTES // (8 * max(rotations, 1))
+        if fits >= len(measured):
+            return 2 * voxel_size
+        too_fine = measured[fits]
+        fine = measured[measured < too_fine - 1e-6]
+        return 2 * voxel_size / float(fine[-1] + too_fine) if len(fine) else math.inf
 
     def require_bank(self, rotations: int, coefficients: int) -> None:
         """Raise VoxpickError for so many rotations, step_deg apart, whose complex coefficients exceed BANK_BYTES."""

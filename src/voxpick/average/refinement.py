@@ -89,10 +89,12 @@ def refine(
     laid = settings.radius if from_nothing else float("inf")
     finest = 0.0
     if rotations is not None and iterations:
-        room = replace(settings, tilt_range_deg=None) if from_nothing else settings  # as `register` searches
-        shape = {"box": subtomograms.data.shape[-1], "voxel_size": subtomograms.voxel_size}
-        room.require_room(len(rotations), **shape)
-        finest = min(room.finest_low_pass(len(rotations), **shape), settings.low_pass)
+        box, size = subtomograms.box, subtomograms.voxel_size
+        settings.require_room(len(rotations), box=box, voxel_size=size)
+        finest = min(settings.finest_low_pass(len(rotations), box=box, voxel_size=size), settings.low_pass)
+        if from_nothing:
+            free = replace(settings, tilt_range_deg=None)
+            laid = max(laid, free.finest_low_pass(len(rotations), box=box, voxel_size=size))
     for iteration in range(iterations):
         searched = rotations if iteration < (iterations + 1) // 2 else None
         low_pass = low_pass if searched is None else max(low_pass, finest)
