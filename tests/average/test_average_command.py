@@ -475,6 +475,9 @@ def test_an_outline_holds_at_most_the_volume_that_is_known(place):
     assert (read_labels(place / "known" / "class_mask.mrc") > 0).sum() == pytest.approx(6 * 300, rel=0.1)
     assert "at Otsu's" not in run(*words, place / "enough", "--volume", 5000)
     assert (read_labels(place / "enough" / "class_mask.mrc") > 0).sum() == wide
+    assert "of the --volume" not in run(*words, place / "near", "--volume", wide / 6 * 2)
+    text = run(*words, place / "less", "--volume", wide / 6 * 5)
+    assert "blur.mrc: its outline holds 0.20 of the --volume of 1bxn" in text
     for volume in ("0.5", "-3", "nan", "inf"):
         with pytest.raises(VoxpickError, match=f"--volume {volume} nm3 is less than a voxel, or no volume"):
             run(*words, place / "no", "--volume", volume)
