@@ -47,9 +47,14 @@ class Wanted:
     false_positives: float | None = None
 
     def lowest(self, scores: Scores, rotations: int) -> float:
-        """The score from which a peak is kept."""
+        """The score from which a peak is kept. Raises VoxpickError where it asks for noise that was found nowhere."""
         if self.false_positives is None:
             return self.minimum_score
+        if scores.noise == 0:
+            raise VoxpickError(
+                "false_positives sets no score: nowhere was the tomogram found to vary as noise does; crop what is "
+                "padded, take out voxels far from all others, or give minimum_score instead"
+            )
         trials = float(np.count_nonzero(scores.score)) * rotations  # 0 where nothing varies
         noise = scores.noise / float(np.sqrt(scores.energy.mean()))  # of exact scores: low-rank ones lack energy
         return max(self.minimum_score, chance_threshold(noise, max(trials, 1), false_positives=self.false_positives))
