@@ -133,6 +133,16 @@ def test_noise_is_that_of_most_places_whatever_makes_the_tomogram_s_variance(ban
     assert match(TiledVolume(padded), bank, tile=40).noise == pytest.approx(plain, rel=0.5)
 
 
+def test_noise_is_sampled_in_every_column(many, monkeypatch):
+    """The step through a core of 36 x 36 x 36 places was 36: only those at x = 0, where there may be no noise."""
+    data, noise = np.random.default_rng(2).normal(size=(36, 36, 36)), []
+    data[:, :, :12] = 0
+    for sampled in (36 * 36, 36**3):
+        monkeypatch.setattr(low_rank, "SAMPLED", sampled)
+        noise.append(match_low_rank(TiledVolume(data), many, sampling=EVERY, tile=64).noise)
+    assert noise[0] == pytest.approx(noise[1], rel=0.03) and noise[1] > 0.03
+
+
 def test_without_noise_there_is_no_threshold_instead_of_one_of_0():
     scores = Scores(np.zeros((3, 4, 5), dtype=np.float32), None, 0.0, np.ones(2))
     assert Wanted(distance=4, minimum_score=0.2).lowest(scores, 2) == 0.2
