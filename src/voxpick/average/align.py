@@ -27,6 +27,8 @@ SCORES_AT_ONCE = 1 << 24
 """Scores of a matrix product, to bound memory: 64 MiB."""
 BANK_BYTES = 8 << 30
 """Memory for the turned references of one search over all rotations."""
+AT_ONCE = 256
+"""Rotations for which the reference is turned at a time."""
 EDGE = 2.0
 """Voxels over which masks fall off."""
 PASSES = 2
@@ -208,8 +210,10 @@ class _Search:
     def bank(self, rotations: np.ndarray) -> torch.Tensor:
         """`turned` for all rotations searched: (r, 2 m)."""
         self.settings.require_bank(len(rotations), len(self.weights))
-        matrices = self.tensor(rotations)
-        return torch.cat([self.turned(some) for some in matrices.split(256)])
+        bank = torch.empty((len(rotations), 2 * len(self.weights)), device=self.settings.device)
+        for part, some in zip(bank.split(AT_ONCE), self.tensor(rotations).split(AT_ONCE), strict=True):
+            part[:] = self.turned(some)
+        return bank
 
     def shifted(self, boxes: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
         """Coefficients of boxes (b, m) moved back by shifts (b, t, 3): real (b, t, 2 m)."""
