@@ -147,3 +147,13 @@ def test_the_finest_detail_that_there_is_memory_for_has_room_and_finer_has_not(m
                 replace(how, low_pass=finest / 1.1).require_room(1000, box=28, voxel_size=10.0)
         monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 1 << 30)
         assert how.finest_low_pass(1000, box=28, voxel_size=10.0) == 20
+
+
+def test_shifts_in_parts_find_what_all_at_once_do(simulate, monkeypatch):
+    rotations, shifts = poses(3)
+    subtomograms, grid = simulate(rotations, shifts, noise=0.3), rotation_grid(60)
+    whole = align(subtomograms, beads(28), SETTINGS, rotations=grid)
+    monkeypatch.setattr("voxpick.average.align.SCORES_AT_ONCE", 50 * len(grid))
+    parts = align(subtomograms, beads(28), SETTINGS, rotations=grid)
+    assert parts.rotations == pytest.approx(whole.rotations, abs=1e-6)
+    assert parts.shifts_zyx == pytest.approx(whole.shifts_zyx, abs=1e-6)

@@ -45,3 +45,10 @@ def test_a_bank_is_in_memory_once():
     """Its parts were in memory beside it, and the room for it was half of what it took."""
     peak, bank = grown("bank", 40000, 0)
     assert bank > 1.5e8 and peak < 1.3 * bank
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is getrusage alone")
+def test_far_shifts_take_no_more_memory_than_near_ones():
+    """One subtomogram at all shifts was one block, which grew with the sixth power of the box."""
+    peak, _ = grown("shifts", 1, 120)
+    assert peak < 1.2e8

@@ -24,7 +24,7 @@ from voxpick.errors import VoxpickError
 from voxpick.wedge import require_tilt_range
 
 SCORES_AT_ONCE = 1 << 24
-"""Scores of a matrix product, to bound memory: 64 MiB."""
+"""Scores of a matrix product, and numbers that go into it, to bound memory: 64 MiB, and four times that in between."""
 BANK_BYTES = 8 << 30
 """Memory for the turned references of one search over all rotations."""
 AT_ONCE = 256
@@ -226,10 +226,16 @@ class _Search:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best of all rotations and shifts: (b, 3, 3) and (b, 3)."""
         grid = origins[:, None] + self.shift_grid(self.max_shift, self.spacing)
-        scores = self.shifted(boxes, grid) @ bank.T
-        best = scores.flatten(1).argmax(1)
-        number = torch.arange(len(boxes), device=best.device)
-        return rotations[best % len(rotations)], grid[number, best // len(rotations)]
+        number, count = torch.arange(len(boxes), device=boxes.device), len(rotations)
+        score = torch.full((len(boxes),), -torch.inf, device=boxes.device)
+        row, shift = torch.zeros_like(number), grid[:, 0].clone()
+        for some in grid.split(max(1, SCORES_AT_ONCE // (len(boxes) * max(bank.shape[1], count))), dim=1):
+            found, best = (self.shifted(boxes, some) @ bank.T).flatten(1).max(1)
+            better = found > score
+            score = torch.where(better, found, score)
+            row = torch.where(better, best % count, row)
+            shift = torch.where(better[:, None], some[number, best // count], shift)
+        return rotations[row], shift
 
     def nearby(
         self, boxes: torch.Tensor, origins: torch.Tensor, rotations: torch.Tensor, shifts: torch.Tensor, step: float
