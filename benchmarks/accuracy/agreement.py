@@ -104,6 +104,7 @@ def _rows(folder: Path, true: Particles) -> list[dict[str, Any]]:
             "resolution_A": None if found is None else found["resolution_A"],
             "half_maps": None if found is None else {
                 "frequency": curves["frequency"].round(5).tolist(), "correlation": curves[column].round(3).tolist(),
+                "conclusive_A": found["conclusive_A"],
             },
         })  # fmt: skip
     return rows

@@ -1,11 +1,13 @@
 """How near averages come to the density that was simulated, from different starts.
 
-    python benchmarks/accuracy/averaging.py DATA/model_* [--classes 4d8q 1bxn] [--output averaging.json]
+    python benchmarks/accuracy/averaging.py DATA/model_* [--classes 4d8q 1bxn] [--starts nothing] [--output a.json]
 
 The true picks of a class are averaged at their true orientations, and aligned as if these were unknown: from nothing,
 from the known structure, and from another one. Random places away from all particles are aligned to the known structure
-as well: what comes out is the reference's bias. Of each: the correlation of the half maps, corrected for the mask, and
-that of the map with the simulated density, as the microscope transfers it, after the turn and shift that fit best.
+as well: what comes out is the reference's bias; and from nothing: what comes out is what laying half maps of noise onto
+each other makes of them. --starts takes only those whose names hold one of its words. Of each: the correlation of the
+half maps, corrected for the mask, and that of the map with the simulated density, as the microscope transfers it, after
+the turn and shift that fit best.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 
 from voxpick.average.fsc import THRESHOLDS, ShellCorrelation, shell_correlation, soft_sphere
+from voxpick.average.half_maps import HalfMapCorrelation
 from voxpick.average.mean import average
 from voxpick.average.parts import random_positions
 from voxpick.average.refinement import FSC_EDGE, Refined, in_turned_frame, refine, register
@@ -46,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="Folders model_N.")
     parser.add_argument("--classes", nargs="+", choices=list(OTHER), default=["4d8q", "1bxn"])
+    parser.add_argument("--starts", nargs="+", default=[""], help="Words of the starts to take; else all.")
     parser.add_argument("--iterations", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".json"))
@@ -82,7 +86,9 @@ def _class_rows(name: str, models: Sequence[ShrecModel], options: argparse.Names
         (f"from the structure, {name}", unknown, truth, options.iterations),
         (f"from another structure, {OTHER[name]}", unknown, other, options.iterations),
         (f"random places, from {name}", chance, truth, options.iterations),
+        ("random places, from nothing", chance, None, options.iterations),
     ]
+    starts = [start for start in starts if any(word in start[0] for word in options.starts)]
     rows = []
     for start, boxes, reference, iterations in starts:
         began = time.perf_counter()
@@ -119,7 +125,9 @@ def _against(truth: np.ndarray, refined: Refined, boxes: Subtomograms, alignment
 
 def _numbers(fsc: ShellCorrelation) -> dict[str, Any]:
     at = {f"{t:g}": fsc.resolution(t) for t in THRESHOLDS}
+    conclusive = fsc.conclusive if isinstance(fsc, HalfMapCorrelation) else np.inf
     return {
+        "conclusive_A": round(conclusive, 1) if np.isfinite(conclusive) else None,
         "resolution_A": {name: None if np.isnan(value) else round(value, 1) for name, value in at.items()},
         "frequency": fsc.frequencies.round(5).tolist(),
         "correlation": fsc.correlation.round(3).tolist(),

@@ -29,7 +29,7 @@ KINDS = {
 }
 DASH = (
     "–: below the threshold in each of the three coarsest shells, those of details as large as the particle's radius "
-    "or larger."
+    "or larger; or, from nothing, on nothing finer than what laying one half map onto the other makes noise agree on."
 )
 
 
@@ -139,6 +139,8 @@ def parts_table(result: dict[str, Any]) -> list[str]:
 def _fine(resolution: dict[str, float | None], curve: dict[str, Any], threshold: float) -> str:
     """Where a curve falls below a threshold, in A; boxes are 3 radii, of which `begins` is the default."""
     known = resolution[f"{threshold:g}"]
+    if known is None and curve.get("conclusive_A") is not None:
+        return "–"
     if known is None:
         known = ShellCorrelation(np.array(curve["frequency"]), np.array(curve["correlation"])).resolution(threshold)
     return "–" if np.isnan(known) else f"{known:.1f}"

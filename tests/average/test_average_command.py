@@ -1,4 +1,5 @@
 import json
+import re
 
 import mrcfile
 import numpy as np
@@ -102,6 +103,21 @@ def test_masks_from_positions_alone_cover_the_particles_that_were_there(tmp_path
     assert overlap["aligned"] > 0.85 and overlap["unturned"] < 0.6
 
 
+def test_averages_of_noise_from_nothing_have_no_resolution_and_say_why(tmp_path):
+    noise = np.random.default_rng(5).normal(size=(54, 54, 54)).astype(np.float32)
+    write_mrc(tmp_path / "noise.mrc", noise, voxel_size=10.0)
+    places = 90 + 180 * np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    write_particles(tmp_path / "picks.csv", Particles(places))
+    text = run("average", tmp_path / "picks.csv", tmp_path / "noise.mrc", "-o", tmp_path / "out", "--radius", 60,
+               "--iterations", 1, "--step", 40)  # fmt: skip
+    assert re.search(r"agree on nothing finer than 3\d A; one was laid onto the other, on detail down to 60 A", text)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "laid onto the other, on detail down to 60 Å" in page and page.count(">–<") == 2
+    start = run("average", tmp_path / "picks.csv", tmp_path / "noise.mrc", "-o", tmp_path / "led", "--radius", 60,
+                "--iterations", 1, "--step", 40, "--reference", "1s3x")  # fmt: skip
+    assert "laid onto" not in start + (tmp_path / "led" / "report.html").read_text()
+
+
 def test_picks_of_one_particle_in_both_half_sets_are_told(place):
     picks = read_particles(place / "picks.star", voxel_size=10.0, shape=SHAPE)
     twice = picks[[0, 1, 2, 3, 4, 5, 2]]
@@ -143,6 +159,7 @@ def test_agreement_averages_the_parts_and_shows_them(place):
     numbers = json.loads((place / "two" / "agreement.json").read_text())["averages"]
     assert numbers["both"]["particles"] == 4 and set(numbers["both"]["resolution_A"]) == {"0.143", "0.5"}
     assert numbers["only_picks"] is None and numbers["only_other"] is None
+    assert 30 < numbers["both"]["conclusive_A"] < 90
     assert [path.name for path in (place / "two" / "averages").iterdir()] == ["both.mrc"]
     assert (place / "two" / "fsc.csv").read_text().startswith("frequency,both\n0,")
     assert "too few particles" in (place / "two" / "report.html").read_text()
@@ -463,6 +480,9 @@ def test_an_outline_holds_at_most_the_volume_that_is_known(place):
     assert (read_labels(place / "known" / "class_mask.mrc") > 0).sum() == pytest.approx(6 * 300, rel=0.1)
     assert "at Otsu's" not in run(*words, place / "enough", "--volume", 5000)
     assert (read_labels(place / "enough" / "class_mask.mrc") > 0).sum() == wide
+    assert "of the --volume" not in run(*words, place / "near", "--volume", wide / 6 * 2)
+    text = run(*words, place / "less", "--volume", wide / 6 * 5)
+    assert "blur.mrc: its outline holds 0.20 of the --volume of 1bxn" in text
     for volume in ("0.5", "-3", "nan", "inf"):
         with pytest.raises(VoxpickError, match=f"--volume {volume} nm3 is less than a voxel, or no volume"):
             run(*words, place / "no", "--volume", volume)

@@ -47,6 +47,23 @@ def test_a_sub_voxel_shift_puts_the_particle_on_the_box_centre():
     assert np.unravel_index(whole.data[0].argmax(), (16,) * 3) == (8, 8, 8)
 
 
+@pytest.mark.parametrize("box", [12, 17])
+def test_a_sub_voxel_shift_brings_nothing_from_the_other_face(box):
+    """The box itself was shifted around, and the step between two faces rang through it."""
+    rng = np.random.default_rng(0)
+    waves, phases = rng.normal(size=(40, 3)), rng.uniform(0, 2 * np.pi, 40)
+    waves *= rng.uniform(0.02, 0.3, (40, 1)) / np.linalg.norm(waves, axis=1)[:, None]
+
+    def field(grid):
+        return np.cos(2 * np.pi * np.tensordot(waves, grid, 1) + phases[:, None, None, None]).sum(axis=0)
+
+    volume = Volume(field(np.indices((44, 44, 44))).astype(np.float32), 10.0)
+    center = np.array([22.5, 21.7, 22.25])
+    cut = extract(volume, Particles(center[None] * 10), box=box).data[0]
+    exact = standard(field(np.indices((box,) * 3) - box // 2 + center[:, None, None, None]))
+    assert np.abs(cut - exact).max() < 0.02
+
+
 def test_whole_voxel_shifts_are_rolls():
     data = np.random.default_rng(1).normal(size=(1, 6, 7, 8)).astype(np.float32)
     assert shifted(data, np.array([[1, -2, 3]]))[0] == pytest.approx(np.roll(data[0], (1, -2, 3), (0, 1, 2)), abs=1e-5)
@@ -111,7 +128,7 @@ def test_mistakes_are_named(centers, box, message):
 
 
 def test_a_brighter_tomogram_gives_the_same_boxes_also_at_an_edge():
-    """What lies outside is filled with the mean before the box is shifted, so no edge rings into it."""
+    """What lies outside mirrors what lies inside before the box is shifted, so no edge rings into it."""
     volume, particles = tomogram(), Particles(np.array([[2.0, 123, 204], [100, 124, 203]]))
     plain, bright = (extract(v, particles, box=8, edges="pad") for v in (volume, volume.with_data(volume.data + 300)))
     np.testing.assert_allclose(bright.data, plain.data, atol=2e-3)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from bead_particle import beads
+from scipy import ndimage
 
-from voxpick.average.pasted import POINT, ball, otsu, outline_of_map, paste
+from voxpick.average.own_mask import soft_outline
+from voxpick.average.pasted import POINT, ball, central_part, level_of_volume, otsu, outline_of_map, paste
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.particles import Particles
@@ -71,6 +73,48 @@ def test_only_the_part_around_the_centre_is_kept():
     data[8:13, 8:13, 8:13] = 1
     data[2:4, 2:4, 2:4] = 1
     assert pasted(data, extend=0).sum() == 125
+
+
+def hollow(noise=0.0, seed=0):
+    """A shell of radii 9 to 14 voxels in a box of 40, smooth, and smooth noise; and the shell."""
+    shape = (40, 40, 40)
+    distance = np.linalg.norm(np.indices(shape) - 20, axis=0)
+    shell = (distance >= 9) & (distance <= 14)
+    speckle = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 1.0)
+    data = ndimage.gaussian_filter(shell.astype(float), 1.0) + noise * speckle / speckle.std()
+    return data.astype(np.float32), shell
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_inside_a_hollow_particle_is_not_taken_for_it(seed):
+    """The piece nearest the centre was taken, of one to five voxels, and everything else was left out."""
+    data, shell = hollow(0.25, seed)
+    part, _, _ = central_part(Volume(data, 10.0), radius=170)
+    assert 0.9 < part.sum() / shell.sum() < 1.1 and part[shell].mean() > 0.85
+    assert soft_outline(Volume(data, 10.0), radius=170)[shell].mean() > 0.99
+
+
+def test_a_threshold_that_breaks_a_particle_up_does_not_leave_a_speck_of_it():
+    """Bisection for a volume jumped to what is nearest the centre once a weak bridge to it broke, and stayed there."""
+    data, _ = hollow()
+    z, y, x = np.indices(data.shape) - 20
+    weak = ((np.hypot(y, x) <= 2) & (np.abs(z) < 11)) | (np.linalg.norm([z, y, x], axis=0) <= 3)
+    volume = Volume(np.maximum(data, ndimage.gaussian_filter(weak * 0.8, 0.8)).astype(np.float32), 10.0)
+    whole = central_part(volume, radius=170)[0].sum()
+    for share in (0.95, 0.8, 0.6):
+        level = level_of_volume(volume, share * whole * 1000, radius=170)
+        assert share - 0.05 < central_part(volume, radius=170, threshold=level)[0].sum() / whole <= share
+
+
+def test_above_otsu_s_threshold_the_particle_stays_the_one_it_was():
+    data = np.zeros((30, 30, 30), dtype=np.float32)
+    data[12:19, 12:19, 9:16] = np.linspace(0.9, 0.6, 7)
+    data[12:19, 12:19, 19:26] = 1.2
+    volume = Volume(data, 10.0)
+    assert central_part(volume, radius=140)[0][12:19, 12:19, 9:16].all()
+    level = level_of_volume(volume, 100 * 1000, radius=140)
+    part, _, _ = central_part(volume, radius=140, threshold=level)
+    assert part.sum() == 98 and part[12:19, 12:19, 9:11].all()
 
 
 def pasted(data, *, radius=150, **how):

@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from bead_particle import angles_deg, beads
+from bead_particle import angles_deg, beads, observed
 
 from voxpick.average.align import Alignment, Poses
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.average.mean import average
+from voxpick.average.own_mask import with_own_mask
 from voxpick.average.refinement import in_turned_frame, recentred, refine, register
+from voxpick.average.subtomograms import Subtomograms
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
 from voxpick.match.rotations import rotation_grid
+from voxpick.particles import Particles
 
 SETTINGS = Alignment(radius=100, low_pass=60, max_shift=30, step_deg=24, finest_deg=3)
 GRID = rotation_grid(24)
@@ -154,3 +159,32 @@ def test_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeyp
     with pytest.raises(VoxpickError, match="there is room for"):
         monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 60)
         refine(subtomograms, SETTINGS, rng=seeded(), **how)
+
+
+@pytest.mark.parametrize("tilts", [None, (-60, 60)])
+def test_noise_from_nothing_has_no_resolution(tilts):
+    """The second half map was laid onto the first on all detail, which made maps of noise agree on it, down to 30 A."""
+    settings = Alignment(60, low_pass=30, max_shift=15, step_deg=30, finest_deg=6, tilt_range_deg=tilts or (-60, 60))
+    for seed in range(2):
+        rng = seeded(seed)
+        data = np.stack([observed(np.zeros((18,) * 3), tilts=tilts, noise=1.0, rng=rng) for _ in range(24)])
+        noise = Subtomograms(data.astype(np.float32), Particles(np.zeros((24, 3))), 10.0, np.zeros((24, 3)))
+        refined = refine(noise, settings, iterations=2, rng=seeded(seed), rotations=rotation_grid(30))
+        assert np.isnan(refined.fsc.resolution(0.143)) and refined.low_passes == (30, 30)
+        assert 1.5 * refined.fsc.conclusive < 60 and refined.fsc.inconclusive()
+        between = (refined.fsc.frequencies > 1 / 60) & (refined.fsc.frequencies < 1 / 28)
+        assert refined.fsc.correlation[between].mean() < 0.13
+        own = with_own_mask(refined, radius=60, rng=seeded(seed)).fsc
+        assert own.registered == 60 and np.isnan(own.resolution(0.143))
+
+
+def test_from_nothing_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeypatch):
+    """Laying one half map onto the other searched all rotations at the detail of the local search, and ended there."""
+    subtomograms = simulate(*truth(12), noise=0.1)
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 900)
+    refined = refine(subtomograms, SETTINGS, iterations=3, rng=seeded(), rotations=GRID)
+    assert refined.low_passes[2] < SETTINGS.finest_low_pass(len(GRID), box=28, voxel_size=10.0) < 40
+    assert refined.fsc.registered == 100
+    coarse = replace(SETTINGS, low_pass=150)
+    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 30)
+    assert 100 < refine(subtomograms, coarse, iterations=1, rng=seeded(), rotations=GRID).fsc.registered < 150

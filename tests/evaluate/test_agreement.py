@@ -103,6 +103,24 @@ def test_the_command_writes_the_three_parts_and_distances_to_a_mask(tmp_path):
     assert isinstance(refused.exception, VoxpickError) and "needs --radius" in str(refused.exception)
 
 
+def test_a_mask_that_does_not_know_its_voxels_is_not_believed(tmp_path):
+    """With a header of 1 A all picks lay outside, hundreds of A from a membrane that they touch, without a word."""
+    from voxpick.cli.agreement import compare_pickings
+    from voxpick.io.formats import write_particles
+    from voxpick.io.mrc import write_mrc
+
+    files, mask = [tmp_path / "network.csv", tmp_path / "expert.csv"], tmp_path / "mask.mrc"
+    for file, picks in zip(files, (NETWORK, EXPERT), strict=True):
+        write_particles(file, picks)
+    for size, told in ((1.0, r"mask\.mrc: its header says voxels of 1 A, as of programs that do not know; say --voxel"),
+                       (2.0, r"network\.csv: 2 of 3 picks lie outside .*mask\.mrc with voxels of 2 A")):  # fmt: skip
+        write_mrc(mask, np.ones((60, 12, 14), dtype=np.int8), voxel_size=size)
+        with pytest.raises(VoxpickError, match=told):
+            compare_pickings(*files, tmp_path / "out", radius=10, near=mask, voxel_size=None)
+        found = compare_pickings(*files, tmp_path / f"out_{size}", radius=10, near=mask, voxel_size=10.0)
+        assert [sum(part["counts"]) for part in found["distance_to_mask"].values()] == [2, 1, 2]
+
+
 def test_distances_of_all_parts_take_one_transform_of_the_mask(tmp_path, monkeypatch):
     from scipy import ndimage
 

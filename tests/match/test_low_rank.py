@@ -8,7 +8,7 @@ from voxpick.errors import VoxpickError
 from voxpick.match import low_rank
 from voxpick.match.bank import Bank, Template
 from voxpick.match.compress import compress
-from voxpick.match.exact import match_exact
+from voxpick.match.exact import Scores, match_exact
 from voxpick.match.low_rank import match_low_rank, match_low_rank_together
 from voxpick.match.rotations import super_fibonacci
 from voxpick.match.sampling import EVERY
@@ -120,6 +120,34 @@ def test_noise_is_that_of_places_where_something_varies(bank):
         whole, part = match(TiledVolume(data), bank, tile=30), match(TiledVolume(half), bank, tile=30)
         assert part.noise == pytest.approx(whole.noise, rel=0.06)
         assert wanted.lowest(part, len(bank)) == pytest.approx(wanted.lowest(whole, len(bank)), rel=0.06)
+
+
+@pytest.mark.parametrize("match", [match_exact, match_low_rank])
+def test_noise_is_that_of_most_places_whatever_makes_the_tomogram_s_variance(bank, match):
+    """One hot voxel, or padding far from the mean, left only places around it: no noise, and a threshold of 0."""
+    data = np.random.default_rng(2).normal(size=(36, 40, 60))
+    plain = match(TiledVolume(data), bank, tile=40).noise
+    hot, padded = data.copy(), data + 100
+    hot[10, 12, 14], padded[:, :, :20] = 3000, 0
+    assert match(TiledVolume(hot), bank, tile=40).noise == pytest.approx(plain, rel=0.1)
+    assert match(TiledVolume(padded), bank, tile=40).noise == pytest.approx(plain, rel=0.5)
+
+
+def test_noise_is_sampled_in_every_column(many, monkeypatch):
+    """The step through a core of 36 x 36 x 36 places was 36: only those at x = 0, where there may be no noise."""
+    data, noise = np.random.default_rng(2).normal(size=(36, 36, 36)), []
+    data[:, :, :12] = 0
+    for sampled in (36 * 36, 36**3):
+        monkeypatch.setattr(low_rank, "SAMPLED", sampled)
+        noise.append(match_low_rank(TiledVolume(data), many, sampling=EVERY, tile=64).noise)
+    assert noise[0] == pytest.approx(noise[1], rel=0.03) and noise[1] > 0.03
+
+
+def test_without_noise_there_is_no_threshold_instead_of_one_of_0():
+    scores = Scores(np.zeros((3, 4, 5), dtype=np.float32), None, 0.0, np.ones(2))
+    assert Wanted(distance=4, minimum_score=0.2).lowest(scores, 2) == 0.2
+    with pytest.raises(VoxpickError, match=r"false_positives sets no score: .* or give minimum_score instead"):
+        Wanted(distance=4, false_positives=1).lowest(scores, 2)
 
 
 def test_several_banks_in_one_pass_are_as_each_alone(bank, many, noisy, monkeypatch):

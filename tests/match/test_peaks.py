@@ -40,6 +40,16 @@ def test_the_number_is_reached_also_where_good_peaks_crowd():
     assert found.tolist() == [[2, 2, 0], [2, 2, 150], [2, 2, 300]]
 
 
+def test_peaks_beyond_the_sections_asked_for_do_not_count_but_keep_others_away():
+    score = np.zeros((30, 8, 40), np.float32)
+    score[4, 2, ::4], score[20, 2, ::4], score[19, 6, 16] = np.linspace(1, 0.9, 10), np.linspace(0.5, 0.4, 10), 0.3
+    assert (peaks_of(score, distance=3, number=5)[:, 0] == 4).all()
+    inside = peaks_of(score, distance=3, number=5, sections=(18, 22))
+    assert inside.tolist() == [[20, 2, x] for x in (0, 4, 8, 12, 16)]
+    assert peaks_of(score, distance=5, sections=(19, 20)).tolist() == []
+    assert peaks_of(score, distance=3, sections=(19, 20)).tolist() == [[19, 6, 16]]
+
+
 def test_noise_exceeds_the_threshold_as_often_as_expected():
     rng = np.random.default_rng(0)
     draws = rng.normal(scale=0.07, size=1_000_000)

@@ -111,6 +111,19 @@ def test_the_ends_of_a_slab_are_no_faces(tomogram):
     np.testing.assert_allclose(part.scores, whole.scores, atol=1e-5)
 
 
+@pytest.mark.parametrize("path", ["exact", "low-rank"])
+def test_the_limit_of_candidates_is_that_of_the_slab(tomogram, path):
+    """It was spent on what surrounds the slab first, and of many picks within it few were left."""
+    changes = {**QUICK, "classes": ["1s3x"], "slab": "20:23", "path": path}
+    every, few = (
+        template_matching.detect(tomogram, {}, changes={**changes, **limits}, device="cpu").particles
+        for limits in ({"candidates": 2000, "number": None}, {"candidates": 8, "number": 6})
+    )
+    assert len(every) > 12 and len(few) == 6
+    assert ((few.centers_zyx[:, 0] >= 200) & (few.centers_zyx[:, 0] <= 220)).all()
+    assert few.scores.min() >= np.sort(every.scores)[-9]
+
+
 def test_bad_input_is_refused_with_the_way_out(tomogram):
     settings = make_match_settings(MatchSettings, QUICK)
     template = Template("map", bead_templates(load_bank(["1s3x"]), tomogram)[0].density, 5.0)

@@ -24,9 +24,11 @@ from voxpick.errors import VoxpickError
 from voxpick.wedge import require_tilt_range
 
 SCORES_AT_ONCE = 1 << 24
-"""Scores of a matrix product, to bound memory: 64 MiB."""
+"""Scores of a matrix product, and numbers that go into it, to bound memory: 64 MiB, and four times that in between."""
 BANK_BYTES = 8 << 30
 """Memory for the turned references of one search over all rotations."""
+AT_ONCE = 256
+"""Rotations for which the reference is turned at a time."""
 EDGE = 2.0
 """Voxels over which masks fall off."""
 PASSES = 2
@@ -77,21 +79,20 @@ class Alignment:
     def require_room(self, rotations: int, *, box: int, voxel_size: float) -> None:
         """Raise VoxpickError for rotations whose bank is larger than BANK_BYTES, before they are made.
 
-        box: voxels along a side. How many coefficients there are is estimated: as many as half the sphere of
-        frequencies up to low_pass holds, and of those the share of 180 degrees that the tilts cover.
+        box: voxels along a side.
         """
-        reach = box * min(voxel_size / self.low_pass, 0.5)
-        self.require_bank(rotations, int(self._measured_half_sphere() * reach**3))
+        highest = min(voxel_size / self.low_pass, 0.5)
+        self.require_bank(rotations, len(band(box, highest=highest, tilt_range_deg=self.tilt_range_deg).where))
 
     def finest_low_pass(self, rotations: int, *, box: int, voxel_size: float) -> float:
-        """The finest detail, A, that a bank of so many rotations has room for, a tenth spared for the estimate."""
-        coefficients = 0.9 * BANK_BYTES / (8 * max(rotations, 1))
-        return float(box * voxel_size / (coefficients / self._measured_half_sphere()) ** (1 / 3))
-
-    def _measured_half_sphere(self) -> float:
-        """Volume of half the unit sphere of frequencies, of the share that the tilts cover."""
-        low, high = (-90.0, 90.0) if self.tilt_range_deg is None else self.tilt_range_deg
-        return 2 / 3 * math.pi * (high - low) / 180
+        """The finest detail, A, that a bank of so many rotations has room for; infinite where it has room for none."""
+        measured = band(box, highest=0.5, tilt_range_deg=self.tilt_range_deg).frequencies.norm(dim=-1).sort().values
+        fits = BANK_BYTES // (8 * max(rotations, 1))
+        if fits >= len(measured):
+            return 2 * voxel_size
+        too_fine = measured[fits]
+        fine = measured[measured < too_fine - 1e-6]
+        return 2 * voxel_size / float(fine[-1] + too_fine) if len(fine) else math.inf
 
     def require_bank(self, rotations: int, coefficients: int) -> None:
         """Raise VoxpickError for so many rotations, step_deg apart, whose complex coefficients exceed BANK_BYTES."""
@@ -209,8 +210,10 @@ class _Search:
     def bank(self, rotations: np.ndarray) -> torch.Tensor:
         """`turned` for all rotations searched: (r, 2 m)."""
         self.settings.require_bank(len(rotations), len(self.weights))
-        matrices = self.tensor(rotations)
-        return torch.cat([self.turned(some) for some in matrices.split(256)])
+        bank = torch.empty((len(rotations), 2 * len(self.weights)), device=self.settings.device)
+        for part, some in zip(bank.split(AT_ONCE), self.tensor(rotations).split(AT_ONCE), strict=True):
+            part[:] = self.turned(some)
+        return bank
 
     def shifted(self, boxes: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
         """Coefficients of boxes (b, m) moved back by shifts (b, t, 3): real (b, t, 2 m)."""
@@ -223,10 +226,16 @@ class _Search:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The best of all rotations and shifts: (b, 3, 3) and (b, 3)."""
         grid = origins[:, None] + self.shift_grid(self.max_shift, self.spacing)
-        scores = self.shifted(boxes, grid) @ bank.T
-        best = scores.flatten(1).argmax(1)
-        number = torch.arange(len(boxes), device=best.device)
-        return rotations[best % len(rotations)], grid[number, best // len(rotations)]
+        number, count = torch.arange(len(boxes), device=boxes.device), len(rotations)
+        score = torch.full((len(boxes),), -torch.inf, device=boxes.device)
+        row, shift = torch.zeros_like(number), grid[:, 0].clone()
+        for some in grid.split(max(1, SCORES_AT_ONCE // (len(boxes) * max(bank.shape[1], count))), dim=1):
+            found, best = (self.shifted(boxes, some) @ bank.T).flatten(1).max(1)
+            better = found > score
+            score = torch.where(better, found, score)
+            row = torch.where(better, best % count, row)
+            shift = torch.where(better[:, None], some[number, best // count], shift)
+        return rotations[row], shift
 
     def nearby(
         self, boxes: torch.Tensor, origins: torch.Tensor, rotations: torch.Tensor, shifts: torch.Tensor, step: float

@@ -91,8 +91,12 @@ def _last_beginning(shape: Sequence[int], mask: np.ndarray | None) -> int:
     """The finest shell that is no finer than the radius of a ball of the mask's volume; at least BEGINS."""
     if mask is None:
         return BEGINS
-    radius = (3 * float(mask.sum()) / (4 * np.pi)) ** (1 / 3)
-    return max(BEGINS, int(min(shape) / radius))
+    return max(BEGINS, int(min(shape) / ball_radius(mask)))
+
+
+def ball_radius(mask: np.ndarray) -> float:
+    """The radius, in voxels, of a ball of a mask's volume."""
+    return float((3 * float(mask.sum()) / (4 * np.pi)) ** (1 / 3))
 
 
 def frequency_grid(shape: Sequence[int]) -> np.ndarray:

@@ -1,8 +1,11 @@
-"""Agreement of half maps inside a mask, less what the mask itself adds.
+"""Agreement of half maps inside a mask, less what the mask itself adds, and beyond what was made to agree.
 
 A mask multiplies both maps alike, which spreads coarse agreement into finer shells. How much is seen where there is
 nothing else to see: with the phases of both maps made random beyond some frequency (high-resolution noise substitution,
 Chen et al., doi:10.1016/j.ultramic.2013.06.004).
+
+Where one map was laid onto the other, the best of thousands of turns and shifts makes maps of noise agree as well: on
+all detail that was looked at, and on a little finer detail, as the mask smears.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from voxpick.average.fsc import ShellCorrelation, frequency_grid, shell_correlation
+from voxpick.average.fsc import THRESHOLDS, ShellCorrelation, ball_radius, frequency_grid, shell_correlation
 
 RANDOM_BELOW = 0.8
 """Phases are random from the first shell on in which the maps, without a mask, correlate less."""
 SHELLS_BETWEEN = 1
 """Shells after that one that are not corrected: both lie in its reach."""
+SMEARED = 1.25
+"""How far beyond what they were laid onto each other maps of noise agree, over the radius of a ball of the mask's
+volume: what the mask smears, and chance. Of many averages of noise hardly one gets farther than 1."""
 DRAWS = 10
 """Sets of random phases that are averaged over; small boxes have few coefficients in a shell."""
 
@@ -27,12 +33,26 @@ class HalfMapCorrelation(ShellCorrelation):
     """correlation: in the mask, corrected for it: (masked - randomised) / (1 - randomised) beyond `beyond`.
 
     masked: in the mask; unmasked: of the whole boxes; randomised: in the mask, phases random from `beyond` (1/A) on.
+    registered: the finest detail on which one map was laid onto the other, A; infinite where none was.
+    conclusive: the detail beyond which they then agree only if there is something to agree on, A: finer than
+    `registered` by SMEARED.
     """
 
     masked: np.ndarray
     unmasked: np.ndarray
     randomised: np.ndarray
     beyond: float
+    registered: float = float("inf")
+    conclusive: float = float("inf")
+
+    def resolution(self, threshold: float = THRESHOLDS[0]) -> float:
+        """As of any curve, but NaN where it is no finer than `conclusive`."""
+        found = super().resolution(threshold)
+        return found if found < self.conclusive else float("nan")
+
+    def inconclusive(self, threshold: float = THRESHOLDS[0]) -> bool:
+        """Whether the maps agree, but on nothing that they would not agree on if they were of noise."""
+        return bool(super().resolution(threshold) >= self.conclusive)
 
     def to_frame(self) -> pd.DataFrame:
         """Columns frequency (1/A), resolution (A), correlation, masked, unmasked and randomised."""
@@ -40,10 +60,12 @@ class HalfMapCorrelation(ShellCorrelation):
 
 
 def half_map_correlation(
-    a: np.ndarray, b: np.ndarray, *, voxel_size: float, mask: np.ndarray, rng: np.random.Generator
-) -> HalfMapCorrelation:
+    a: np.ndarray, b: np.ndarray, *, voxel_size: float, mask: np.ndarray, rng: np.random.Generator,
+    registered: float = float("inf"),
+) -> HalfMapCorrelation:  # fmt: skip
     """The correlation of two half maps [z, y, x] in a soft mask, corrected by random phases. voxel_size: A.
 
+    registered: the finest detail on which one of them was laid onto the other, A; infinite where none was.
     Raises VoxpickError when shapes differ or the mask is empty.
     """
     masked = shell_correlation(a, b, voxel_size=voxel_size, mask=mask)
@@ -63,7 +85,9 @@ def half_map_correlation(
     corrected[beyond] = (masked.correlation[beyond] - noise) / (1 - noise)
     return HalfMapCorrelation(
         masked.frequencies, np.clip(corrected, -1, 1), masked.correlation, unmasked.correlation, randomised,
-        float(masked.frequencies[first]) if len(low) else float("inf"), begins=masked.begins,
+        float(masked.frequencies[first]) if len(low) else float("inf"), registered,
+        1 / (1 / registered + SMEARED / (ball_radius(mask) * voxel_size)) if np.isfinite(registered) else float("inf"),
+        begins=masked.begins,
     )  # fmt: skip
 
 

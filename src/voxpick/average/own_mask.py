@@ -34,4 +34,7 @@ def with_own_mask(refined: Refined, *, radius: float, rng: np.random.Generator) 
     """The same average, its half maps compared in the map's own soft outline."""
     mask = soft_outline(refined.map, radius=radius)
     halves = (half.data for half in refined.halves)
-    return replace(refined, fsc=half_map_correlation(*halves, voxel_size=refined.map.voxel_size, mask=mask, rng=rng))
+    size, registered = refined.map.voxel_size, refined.fsc.registered
+    return replace(
+        refined, fsc=half_map_correlation(*halves, voxel_size=size, mask=mask, rng=rng, registered=registered)
+    )

@@ -25,6 +25,8 @@ Inside = Callable[[np.ndarray], np.ndarray]
 
 HALVINGS = 30
 """Of the interval in which the threshold of a known volume lies."""
+SPECK = 0.1
+"""Of the largest piece's voxels: a smaller piece above a threshold is noise, wherever it lies."""
 EXTEND = 1.0
 """Voxels by which outlines are moved out: Otsu's threshold lies at about half of the contrast, masks hold the rim."""
 
@@ -53,7 +55,7 @@ class Outline:
 def outline_of_map(
     average: Volume, *, radius: float, threshold: float | None = None, extend: float = EXTEND
 ) -> Outline:
-    """The voxels of a map above a threshold, within `radius` A of the box centre and joined to the part nearest it.
+    """The voxels of a map above a threshold, within `radius` A of the box centre and in its `central_part`.
 
     The outline is moved out by `extend` voxels, but not past the radius, and the cavities that are left are filled: the
     CTF takes the coarse contrast away, and with it that of the inside of large particles. Where the box ends before the
@@ -84,11 +86,11 @@ def level_of_volume(average: Volume, volume: float, *, radius: float) -> float:
     Where an average is poor, particles that turned the wrong way make it a blur that fills its radius, and Otsu's
     threshold an outline many times too large.
     """
-    part, low, distance = central_part(average, radius=radius)
+    part, low, _ = central_part(average, radius=radius)
     most = volume / average.voxel_size**3
     if part.sum() <= most:
         return low
-    high = float(average.data[distance <= radius / average.voxel_size].max())
+    high = float(average.data[part].max())
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         if central_part(average, radius=radius, threshold=middle)[0].sum() > most:
@@ -103,21 +105,38 @@ def central_part(
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """Of the voxels above a threshold (Otsu's) within `radius` A: the part nearest the box centre, bool [z, y, x].
 
-    Also the threshold, and each voxel's distance from the box centre in voxels. Raises VoxpickError when there is none.
+    Parts of less than SPECK of the largest one's voxels are left out: a hollow particle has noise nearer its centre.
+    Above Otsu's threshold the part is one of those that Otsu's falls into. Also the threshold, and each voxel's
+    distance from the box centre in voxels. Raises VoxpickError when there is none.
     """
     data = np.asarray(average.data, dtype=np.float64)
     axes = np.meshgrid(*(np.arange(n) - n // 2 for n in data.shape), indexing="ij", sparse=True)
     distance = np.sqrt(sum(axis.astype(np.float64) ** 2 for axis in axes))
     near = distance <= radius / average.voxel_size
-    level = otsu(data[near]) if threshold is None else threshold
-    parts, count = ndimage.label((data > level) & near)
-    if count == 0:
+    usual = otsu(data[near])
+    level = usual if threshold is None else threshold
+    part = _nearest_part((data > min(level, usual)) & near, distance)
+    if part is not None and level > usual:
+        near = part
+        part = _nearest_part((data > level) & near, distance)
+    if part is None:
         raise VoxpickError(
             f"{average.name}: no voxel within {radius:g} A of the centre is above {level:g} (highest "
             f"{data[near].max():g}); take a lower threshold, or invert the map if particles are dark"
         )
-    part: np.ndarray = parts == parts.flat[np.where(parts > 0, distance, np.inf).argmin()]
     return part, level, distance
+
+
+def _nearest_part(above: np.ndarray, distance: np.ndarray) -> np.ndarray | None:
+    """Of the connected parts that are no specks: the one nearest the centre, bool; None where nothing is above."""
+    parts, count = ndimage.label(above)
+    if count == 0:
+        return None
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)
+    large = sizes >= SPECK * sizes[1:].max()
+    large[0] = False
+    found: np.ndarray = parts == parts.flat[np.where(large[parts], distance, np.inf).argmin()]
+    return found
 
 
 def ball(radius: float, *, voxel_size: float) -> Outline:

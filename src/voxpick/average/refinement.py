@@ -2,9 +2,11 @@
 
 Particles are dealt to the halves before anything is aligned. Each half has its own map, aligned and averaged from its
 own particles; what passes between them is the correlation of the maps, which says how fine the next search may look,
-and a rigid turn of the second map onto the first. With a reference, both halves start from it, read only to the first
-low_pass: correlation at finer detail is then the data's own (Scheres and Chen, doi:10.1038/nmeth.2115), at coarser it
-may be the reference's.
+and, where they start from nothing, a rigid turn of the second map onto the first. That turn is the best of thousands,
+and makes maps of noise agree on all detail it looks at: it looks at none finer than the particle's radius, and the
+correlation counts beyond only (`HalfMapCorrelation.conclusive`). With a reference, both halves start from it, read only
+to the first low_pass: correlation at finer detail is then the data's own (Scheres and Chen, doi:10.1038/nmeth.2115), at
+coarser it may be the reference's.
 """
 
 from __future__ import annotations
@@ -84,12 +86,15 @@ def refine(
     halves = [_Half(subtomograms, np.flatnonzero(half_set == k), poses, settings) for k in (0, 1)]
     low_passes: list[float] = []
     low_pass, from_nothing = settings.low_pass, reference is None and known is None
+    laid = settings.radius if from_nothing else float("inf")
     finest = 0.0
     if rotations is not None and iterations:
-        room = replace(settings, tilt_range_deg=None) if from_nothing else settings  # as `register` searches
-        shape = {"box": subtomograms.data.shape[-1], "voxel_size": subtomograms.voxel_size}
-        room.require_room(len(rotations), **shape)
-        finest = min(room.finest_low_pass(len(rotations), **shape), settings.low_pass)
+        box, size = subtomograms.box, subtomograms.voxel_size
+        settings.require_room(len(rotations), box=box, voxel_size=size)
+        finest = min(settings.finest_low_pass(len(rotations), box=box, voxel_size=size), settings.low_pass)
+        if from_nothing:
+            free = replace(settings, tilt_range_deg=None)
+            laid = max(laid, free.finest_low_pass(len(rotations), box=box, voxel_size=size))
     for iteration in range(iterations):
         searched = rotations if iteration < (iterations + 1) // 2 else None
         low_pass = low_pass if searched is None else max(low_pass, finest)
@@ -101,8 +106,8 @@ def refine(
             step_name = f"iteration {iteration + 1}, half {k + 1}"
             half.align(target, now, searched, of_step(report, step_name), recentre=from_nothing)
         if from_nothing and rotations is not None:
-            halves[1].turn_onto(halves[0].map, now, rotations)
-        reached = halves[0].correlation(halves[1], rng).resolution()
+            halves[1].turn_onto(halves[0].map, replace(now, low_pass=laid), rotations)
+        reached = halves[0].correlation(halves[1], rng, registered=laid).resolution()
         low_pass = min(max(reached, low_pass / 2), settings.low_pass) if np.isfinite(reached) else settings.low_pass
     for half in halves:
         half.write_into(poses)
@@ -110,7 +115,7 @@ def refine(
     return Refined(
         map=average(subtomograms, poses, tilt_range_deg=settings.tilt_range_deg, device=settings.device),
         halves=(Volume(halves[0].map, size, name="half 1"), Volume(halves[1].map, size, name="half 2")),
-        fsc=halves[0].correlation(halves[1], rng),
+        fsc=halves[0].correlation(halves[1], rng, registered=laid),
         particles=oriented(subtomograms, poses),
         poses=poses,
         half_set=half_set,
@@ -188,7 +193,7 @@ class _Half:
         self.poses = in_turned_frame(self.poses, turn)
         self._average()
 
-    def correlation(self, other: _Half, rng: np.random.Generator) -> HalfMapCorrelation:
+    def correlation(self, other: _Half, rng: np.random.Generator, *, registered: float) -> HalfMapCorrelation:
         size = self.subtomograms.voxel_size
         mask = soft_sphere(self.map.shape, radius=self.settings.radius / size, edge=FSC_EDGE)
-        return half_map_correlation(self.map, other.map, voxel_size=size, mask=mask, rng=rng)
+        return half_map_correlation(self.map, other.map, voxel_size=size, mask=mask, rng=rng, registered=registered)

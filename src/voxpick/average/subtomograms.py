@@ -12,6 +12,10 @@ from voxpick.errors import VoxpickError
 from voxpick.particles import Particles, joined
 from voxpick.volume import Volume
 
+MARGIN = 8
+"""Voxels around a box that are shifted with it by a Fourier phase and then cut off. They fade towards the mean, so that
+no step where they end, and the other face begins, rings into the box."""
+
 
 @dataclass(frozen=True)
 class Subtomograms:
@@ -82,7 +86,7 @@ def extract(
     for cube, row, offset in zip(data, rows, offsets, strict=True):
         values, inside = _cut(volume.data, starts[row], box)
         if subvoxel:
-            values = shifted(values[None], -offset[None])[0]
+            values = _moved(_cut(volume.data, starts[row] - MARGIN, box + 2 * MARGIN)[0], -offset)
         cube[:] = _normalised(values, inside) * np.float32(-1 if dark else 1)
     return Subtomograms(
         data,
@@ -154,17 +158,23 @@ def centred_within(volume: Volume, particles: Particles) -> np.ndarray:
 def _cut(data: np.ndarray, start: np.ndarray, box: int) -> tuple[np.ndarray, tuple[slice, ...]]:
     """The cube that begins at voxel `start`, and the window of it that lies inside the volume.
 
-    What lies outside the volume gets the mean of what lies inside.
+    What lies outside the volume mirrors what lies inside.
     """
     low = np.maximum(start, 0)
     high = np.minimum(start + box, data.shape)
     values = np.asarray(data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
     inside = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
-    if values.shape == (box,) * 3:
-        return values, inside
-    cube = np.full((box,) * 3, values.mean(), dtype=np.float32)
-    cube[inside] = values
-    return cube, inside
+    missing = [(part.start, box - part.stop) for part in inside]
+    return np.pad(values, missing, mode="symmetric") if np.any(missing) else values, inside
+
+
+def _moved(cube: np.ndarray, shift_zyx: np.ndarray) -> np.ndarray:
+    """What lies within the MARGIN of a cube, moved by less than a voxel."""
+    ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(MARGIN) + 0.5) / MARGIN)
+    fade = np.concatenate([ramp, np.ones(len(cube) - 2 * MARGIN), ramp[::-1]]).astype(np.float32)
+    mean = cube.mean(dtype=np.float64).astype(np.float32)
+    moved = shifted(((cube - mean) * fade[:, None, None] * fade[:, None] * fade)[None], shift_zyx[None])[0]
+    return moved[(slice(MARGIN, -MARGIN),) * 3] + mean
 
 
 def _normalised(cube: np.ndarray, inside: tuple[slice, ...]) -> np.ndarray:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import options as option
-from voxpick.cli.agreement_picks import check_tomograms, frame_of, of_class, read_picking, require_mask_of
+from voxpick.cli.agreement_picks import (
+    check_tomograms,
+    frame_of,
+    of_class,
+    read_picking,
+    require_inside_mask,
+    require_mask_of,
+)
 from voxpick.cli.given import is_given, shown
 from voxpick.cli.outputs import OVERWRITE, keep_existing, keep_inputs
 from voxpick.errors import VoxpickError
@@ -164,7 +171,10 @@ def _compare(
     read = [read_picking(path, volumes, size, shape) for path in (picks_path, other_path)]
     picks, other = (of_class(path, all_of, only) for path, all_of in zip((picks_path, other_path), read, strict=True))
     check_tomograms(picks, other, picks_path, other_path, near)
-    plan = None if averages is None else averages.plan(volumes, dict(zip((picks_path, other_path), read, strict=True)))
+    all_picks = dict(zip((picks_path, other_path), read, strict=True))
+    if near is not None and mask is not None and size is not None and not volumes:
+        require_inside_mask(near, mask, size, all_picks)
+    plan = None if averages is None else averages.plan(volumes, all_picks)
     found = compare(other, picks, radius=radius)
     parts = {"both": found.both, "only_picks": found.only_b, "only_other": found.only_a}
     called = _told_apart(picks_path, other_path)

@@ -128,12 +128,13 @@ def writers_of_averages(folder: Path, averages: Mapping[str, Refined | None]) ->
 
 
 def average_numbers(refined: Refined | None) -> dict[str, Any] | None:
-    """How many particles, and how fine the half maps agree, in A; None for not at all."""
+    """How many particles, and how fine the half maps agree, in A; None for not at all, or not past conclusive_A."""
     if refined is None:
         return None
     at = {f"{t:g}": refined.fsc.resolution(t) for t in THRESHOLDS}
     fine = {name: round(value, 2) if np.isfinite(value) else None for name, value in at.items()}
-    return {"particles": len(refined.particles), "resolution_A": fine}
+    conclusive = round(refined.fsc.conclusive, 2) if np.isfinite(refined.fsc.conclusive) else None
+    return {"particles": len(refined.particles), "resolution_A": fine, "conclusive_A": conclusive}
 
 
 def files_of_averages(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import typer
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
@@ -27,7 +27,8 @@ def frame_of(
     """The mask [z, y, x], and voxel size (A) and shape of what the picks lie in, where a mask or a tomogram tells.
 
     Raises VoxpickError for a mask of another shape or of other voxels than a tomogram's; of the voxels a mask may say
-    nothing, and voxel_size is right where header and tomogram are both wrong.
+    nothing, and voxel_size is right where header and tomogram are both wrong. Without either of them the mask has to
+    know its voxels: those of UNKNOWN_SIZE are refused.
     """
     from voxpick.io.mrc import read_labels, read_voxel_size
     from voxpick.io.mrc_header import read_header
@@ -47,7 +48,22 @@ def frame_of(
         return mask, volumes[0].voxel_size, volumes[0].shape
     if mask is None or near is None:
         return None, voxel_size, None
-    return mask, voxel_size or read_voxel_size(near), mask.shape
+    size = read_voxel_size(near) if voxel_size is None else voxel_size
+    if voxel_size is None and size == UNKNOWN_SIZE:
+        raise VoxpickError(
+            f"{near}: its header says voxels of {size:g} A, as of programs that do not know; say --voxel-size, which "
+            "may be 1"
+        )
+    return mask, size, mask.shape
+
+
+def require_inside_mask(near: Path, mask: np.ndarray, size: float, pickings: Mapping[Path, Particles]) -> None:
+    """Raise VoxpickError where most picks of a file lie outside the mask. size: of its voxels, A."""
+    from voxpick.average.parts import require_inside
+    from voxpick.volume import Volume
+
+    for path, picks in pickings.items():
+        require_inside([Volume(mask, size, name=str(near))], picks, path)
 
 
 def require_mask_of(path: Path, near: Path, size: float, shape: tuple[int, int, int]) -> None:

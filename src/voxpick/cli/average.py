@@ -144,7 +144,17 @@ def _average(
     counted = f"{len(boxes)} particles ({boxes.dropped} dropped, {boxes.padded} padded at edges)"
     reached = {t: refined.fsc.resolution(t) for t in (0.143, 0.5)}
     at = [f"agree to {value:.1f} A at FSC {t:g}" for t, value in reached.items() if np.isfinite(value)]
-    typer.echo(f"{output}: {counted}; half maps {', '.join(at) or 'do not agree, not even in the coarsest detail'}")
+    typer.echo(f"{output}: {counted}; half maps {', '.join(at) or _no_resolution(refined)}")
+
+
+def _no_resolution(refined: Refined) -> str:
+    """Why half maps have no resolution."""
+    if not refined.fsc.inconclusive():
+        return "do not agree, not even in the coarsest detail"
+    return (
+        f"agree on nothing finer than {refined.fsc.conclusive:.0f} A; one was laid onto the other, on detail down to "
+        f"{refined.fsc.registered:.0f} A, and what agrees may come from that alone, as it does for noise"
+    )
 
 
 def _warn_of_twins(source: Path, particles: Particles, *, within: float) -> None:

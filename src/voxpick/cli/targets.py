@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SHAPES = ("pasted", "sphere", "point")
 POOR = 1.5
 """Times the volume of a particle in the outline of its average beyond which a person is told."""
+SPARSE = 0.3
+"""The same, below which."""
 
 
 def register(app: typer.Typer) -> None:
@@ -197,6 +199,13 @@ def _outline(
             typer.echo(
                 f"voxpick: warning: {file}: at Otsu's threshold its outline holds {held:.1f} times the --volume of "
                 f"{name}, as that of a poor average does; --shape sphere may make better masks of it",
+                err=True,
+            )
+        held = central_part(average, radius=radius, threshold=threshold)[0].sum() * voxel_size**3 / most
+        if held < SPARSE:
+            typer.echo(
+                f"voxpick: warning: {file}: its outline holds {held:.2f} of the --volume of {name}, before it is moved "
+                "out; look at the map, and at whether --radius reaches round the particle",
                 err=True,
             )
     return outline_of_map(average, radius=radius, threshold=threshold, extend=extend)

@@ -16,6 +16,7 @@ import torch
 
 from voxpick.allocation import keep_freed_memory
 from voxpick.match.bank import Bank
+from voxpick.match.noisy import noisy_variances, where_noisy
 from voxpick.match.passes import Report, parts_of, passes, share_of
 from voxpick.match.sampling import EVERY, Sampling
 from voxpick.match.tiles import (
@@ -27,7 +28,6 @@ from voxpick.match.tiles import (
     correlate,
     in_frame,
     make_tiling,
-    where_noisy,
 )
 
 NOISE_ROTATIONS = 32
@@ -41,7 +41,7 @@ class Scores:
 
     score: float32 [z, y, x] within -1..1. rotation: the row of the bank that reached it, int32 [z, y, x]; None when
     that is left to rescore.py. noise: root mean square of the scores over voxels and rotations, not only of the best,
-    where the volume varies (`tiles.where_noisy`).
+    where the volume varies (`noisy.py`).
     energy: share of the templates' energy that the search kept, by template; 1 when it was exact. sampling: the places
     that were looked at; between them scores are interpolated, and may leave -1..1 a little. volumes: those whose
     correlations the scores are made of, 0 of an exact search; needed: how many the residual asked for.
@@ -142,7 +142,7 @@ class _Search:
         self.bank, self.device = bank, volume.device
         self._score = np.zeros(volume.shape, dtype=np.float32)
         self._rotation = np.zeros(volume.shape, dtype=np.int32)
-        self._squares, self._places = 0.0, 0
+        self._squares, self._places, self._variances = 0.0, 0, noisy_variances(volume, bank)
         self._sampled = np.zeros(len(bank), dtype=bool)
         self._sampled[:: max(1, len(bank) // NOISE_ROTATIONS)] = True
 
@@ -161,7 +161,7 @@ class _Search:
                 for tile, kept, (_, part) in zip(tiles, best, windows, strict=True):
                     values = correlate(tile.spectrum, framed, tile.tiling, side=self.bank.side)
                     if self._sampled[row]:
-                        scale = where_noisy(tile.inverse_deviation(self.bank)[part], self.bank)
+                        scale = where_noisy(tile.inverse_deviation(self.bank)[part], self.bank, self._variances)
                         self._squares += float((values[part] * scale).square().sum(dtype=torch.float64))
                         self._places += int((scale > 0).sum())
                     kept.update(values, int(row))

@@ -21,6 +21,7 @@ from voxpick.errors import VoxpickError
 from voxpick.match.bank import Bank
 from voxpick.match.compress import MOST_VOLUMES, RESIDUAL, LowRankBank, choose_sampling, compress, kept_in_band
 from voxpick.match.exact import Scores
+from voxpick.match.noisy import noisy_variances, where_noisy
 from voxpick.match.passes import Report, parts_of, passes, share_of
 from voxpick.match.product import choose_form, kept_dtype, make_largest
 from voxpick.match.sampling import EVERY, Sampling, multiply_between
@@ -34,7 +35,6 @@ from voxpick.match.tiles import (
     correlate_at_places,
     in_frame_in_band,
     make_tiling,
-    where_noisy,
 )
 
 BEYOND_BAND = 0.5
@@ -160,6 +160,7 @@ class _Search:
         self._largest = make_largest(low.coefficients, form)
         self._spread = low.coefficients.T @ low.coefficients / len(bank)
         self._score, self._squares, self._places = np.zeros(volume.shape, dtype=np.float32), 0.0, 0
+        self._variances = noisy_variances(volume, bank)
         grid = [self.sampling.of(n) for n in volume.shape]
         self._best = None if self.sampling.every else np.zeros(grid, dtype=np.float32)
         self._together = 16 if volume.device.type == "cuda" else 1
@@ -203,9 +204,9 @@ class _Search:
         scale = inverse[*[slice(None, None, self.sampling.voxels)] * 3]
         z, y, x = (min(a, b) for a, b in zip(at.shape[1:], scale.shape, strict=True))
         flat, scale = at[:, :z, :y, :x].reshape(len(at), -1), scale[:z, :y, :x].reshape(-1)
-        step = max(1, len(scale) // SAMPLED)
-        scale = where_noisy(scale[::step], self.bank)
-        some = flat[:, ::step].float() * scale
+        rows = _sampled(z * y * x).to(scale.device)
+        scale = where_noisy(scale[rows], self.bank, self._variances)
+        some = flat[:, rows].float() * scale
         self._squares += float((some * (self._spread @ some)).sum(dtype=torch.float64))
         self._places += int((scale > 0).sum())
 
@@ -217,3 +218,13 @@ class _Search:
         energy = kept_in_band(self.low, self.sampling)
         noise = float(np.sqrt(self._squares / max(self._places, 1)))
         return Scores(self._score, None, noise, energy, self.sampling, len(self.low.volumes), self.low.needed)
+
+
+def _sampled(places: int) -> torch.Tensor:
+    """About SAMPLED of a tile's places, or all where there are fewer: one at random out of each even part of them.
+
+    Even steps may keep to one column of a tile, at whose face templates hang over.
+    """
+    step = max(1, places // SAMPLED)
+    number = places // step
+    return torch.from_numpy(np.arange(number) * step + np.random.default_rng(0).integers(step, size=number))

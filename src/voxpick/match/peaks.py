@@ -50,14 +50,18 @@ def local_maxima(score: np.ndarray, *, above: float = 0.0) -> np.ndarray:
     return places[np.argsort(-score[tuple(places.T)], kind="stable")]
 
 
-def spaced_apart(places: np.ndarray, distance: float, *, number: int | None = None) -> np.ndarray:
+def spaced_apart(
+    places: np.ndarray, distance: float, *, number: int | None = None, wanted: np.ndarray | None = None
+) -> np.ndarray:
     """Rows of places (n, 3), best first, each at least `distance` from every better one that is kept; `number` at most.
 
-    Of any two that are closer the better one stays.
+    Of any two that are closer the better one stays. wanted: bool (n,), the rows that are given back and counted; the
+    others keep those at a distance as well.
     """
+    wanted = np.ones(len(places), dtype=bool) if wanted is None else wanted
     limit = len(places) if number is None else number
     if distance <= 0:
-        return np.arange(min(limit, len(places)))
+        return np.flatnonzero(wanted)[:limit]
     alive = np.ones(len(places), dtype=bool)
     kept: list[int] = []
     tree = cKDTree(places) if len(places) else None
@@ -66,20 +70,29 @@ def spaced_apart(places: np.ndarray, distance: float, *, number: int | None = No
             break
         if not alive[row] or tree is None:
             continue
-        kept.append(row)
+        if wanted[row]:
+            kept.append(row)
         near = np.array(tree.query_ball_point(places[row], distance))
         alive[near[np.linalg.norm(places[near] - places[row], axis=1) < distance]] = False
     return np.array(kept, dtype=np.int64)
 
 
-def peaks_of(score: np.ndarray, *, distance: float, number: int | None = None, above: float = 0.0) -> np.ndarray:
-    """Places (n, 3) of the best local maxima above a score that are `distance` voxels apart, best first."""
+def peaks_of(
+    score: np.ndarray, *, distance: float, number: int | None = None, above: float = 0.0,
+    sections: tuple[int, int] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Places (n, 3) of the best local maxima above a score that are `distance` voxels apart, best first.
+
+    sections: the first that places may lie in, and the one after the last; better ones beyond keep them at a distance.
+    """
     places = local_maxima(score, above=above)
+    first, end = (0, len(score)) if sections is None else sections
+    wanted = (places[:, 0] >= first) & (places[:, 0] < end)
     if number is None:
-        return places[spaced_apart(places, distance)]
+        return places[spaced_apart(places, distance, wanted=wanted)]
     taken = 16 * number
     while True:
-        kept = spaced_apart(places[:taken], distance, number=number)
+        kept = spaced_apart(places[:taken], distance, number=number, wanted=wanted[:taken])
         if len(kept) >= number or taken >= len(places):
             return places[kept]
         taken *= 4

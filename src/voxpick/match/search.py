@@ -39,17 +39,24 @@ class Wanted:
     """Which peaks to keep: at most `number`, at least `minimum_score`, at least `distance` voxels apart.
 
     false_positives: if given, only scores that noise alone exceeds so many times in the whole tomogram.
+    sections: the first in which peaks may lie, and the one after the last; None for all.
     """
 
     distance: float
     number: int | None = 2000
     minimum_score: float = 0.0
     false_positives: float | None = None
+    sections: tuple[int, int] | None = None
 
     def lowest(self, scores: Scores, rotations: int) -> float:
-        """The score from which a peak is kept."""
+        """The score from which a peak is kept. Raises VoxpickError where it asks for noise that was found nowhere."""
         if self.false_positives is None:
             return self.minimum_score
+        if scores.noise == 0:
+            raise VoxpickError(
+                "false_positives sets no score: nowhere was the tomogram found to vary as noise does; crop what is "
+                "padded, take out voxels far from all others, or give minimum_score instead"
+            )
         trials = float(np.count_nonzero(scores.score)) * rotations  # 0 where nothing varies
         noise = scores.noise / float(np.sqrt(scores.energy.mean()))  # of exact scores: low-rank ones lack energy
         return max(self.minimum_score, chance_threshold(noise, max(trials, 1), false_positives=self.false_positives))
@@ -156,7 +163,7 @@ def _of_exact_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
     rotation, wanted = scores[0].rotation, target.wanted
     assert rotation is not None
     lowest, score = wanted.lowest(scores[0], len(target.bank)), _combined(target, scores)
-    places = peaks_of(score, distance=wanted.distance, number=wanted.number, above=lowest)
+    places = peaks_of(score, distance=wanted.distance, number=wanted.number, above=lowest, sections=wanted.sections)
     at = tuple(places.T)
     peaks = Peaks(places, score[at].astype(np.float64), rotation[at].astype(np.int64))
     return _matched(target, scores, score, peaks, lowest)
@@ -171,7 +178,10 @@ def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
     spare = None if wanted.number is None else int(np.ceil(each * wanted.number))
     # what the volumes lack lowers scores by about the root of the energy they lack, and what lies between places adds
     share = float(np.sqrt(energy)) * (1 - way.get("lacking", 0.0))
-    places = peaks_of(score, distance=wanted.distance, number=spare, above=lowest * share)
+    first, end = wanted.sections or (0, len(score))  # peaks may still climb over an end
+    places = peaks_of(
+        score, distance=wanted.distance, number=spare, above=lowest * share, sections=(first - 1, end + 1)
+    )
 
     def ask(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, rows = at_places(volume, bank, at)
@@ -180,7 +190,8 @@ def _of_rough_maps(volume: TiledVolume, target: Target, scores: list[Scores]) ->
         return values, rows
 
     peaks = climb(ask, score, places, **way).best_first()
-    peaks = peaks[peaks.scores > lowest]
+    z = peaks.places[:, 0]
+    peaks = peaks[(peaks.scores > lowest) & (z >= first) & (z < end)]
     peaks = peaks[spaced_apart(peaks.places, max(wanted.distance, 1.0), number=wanted.number)]
     return _matched(target, scores, score, peaks, lowest)
 

@@ -30,8 +30,6 @@ FRAME, STAGED = 0.45, 1_800_000
 """Putting a template into a tile's frame, as a share of a correlation; tiles of so many places each ask for it anew."""
 SMALLEST_VARIANCE = 1e-8
 """Of the tomogram's own: places that vary less, as in empty corners, score 0."""
-VARYING = 0.1
-"""Of the tomogram's own: places that vary less are not counted for the noise of scores."""
 LEAK = 1e-3
 """Of the tomogram's variance, what is added to a local one where templates are cut to a band of frequencies.
 
@@ -214,14 +212,6 @@ class PreparedTile:
             inverse = torch.where(variance > SMALLEST_VARIANCE, safe.rsqrt() / bank.weight, 0.0)
             self._inverse[key] = inverse.float()
         return self._inverse[key]
-
-
-def where_noisy(inverse: torch.Tensor, bank: Bank) -> torch.Tensor:
-    """`inverse_deviation`, 0 where less than VARYING of the tomogram's variance is left.
-
-    Such places say little of the noise: padding, and its border, where a few voxels under the mask decide.
-    """
-    return inverse.masked_fill(inverse * bank.weight > VARYING**-0.5, 0.0)
 
 
 def correlate(

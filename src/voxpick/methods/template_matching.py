@@ -140,6 +140,8 @@ def match(
         make_target(template, rotations, settings, radius, whitening=whitening, device=tiled.device)
         for template, radius in zip(masked, radii, strict=True)
     ]
+    asked = _asked(ready, sections)
+    targets = [replace(target, wanted=replace(target.wanted, sections=asked)) for target in targets]
     matches = find_all(
         tiled, targets, path=settings.path, residual=settings.residual, volumes=settings.volumes,
         sampling=EVERY if settings.sampling == "every" else None, tile=settings.tile,
@@ -148,7 +150,7 @@ def match(
     found: list[Peaks] = []
     capped: dict[str, Matched] = {}
     for template, matched in zip(templates, matches, strict=True):
-        found.append(_in_slab(matched.peaks, ready, sections.start))
+        found.append(matched.peaks)
         if matched.needed > matched.volumes:
             capped[template.name] = matched
         if report:
@@ -264,8 +266,8 @@ def _with_surroundings(ready: Prepared, templates: Sequence[Template], settings:
     return slice(max(ready.sections.start - reach, 0), min(ready.sections.stop + reach, ready.grid.shape[0]))
 
 
-def _in_slab(peaks: Peaks, ready: Prepared, first: int) -> Peaks:
-    """Those in the ice and in the sections asked for; first: the section that peaks count from."""
-    z = peaks.places[:, 0] + first
-    inside = (z > ready.sections.start - 0.5) & (z < ready.sections.stop - 0.5)
-    return peaks[inside & ready.slab.holds(z)]
+def _asked(ready: Prepared, searched: slice) -> tuple[int, int]:
+    """The first of the sections searched that were asked for and lie in the ice, and the one after the last."""
+    z = np.arange(searched.start, searched.stop)
+    inside = np.flatnonzero((z >= ready.sections.start) & (z < ready.sections.stop) & ready.slab.holds(z))
+    return (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxpick.average.fsc import THRESHOLDS
-from voxpick.report.average_page import fsc_chart, map_table, shown_resolution
+from voxpick.report.average_page import fsc_chart, map_table, registration_hint, shown_resolution
 from voxpick.report.axes import Axes, count_ticks, svg
 from voxpick.report.charts import FRACTIONS
 from voxpick.report.comparison_charts import HUES, key
@@ -66,7 +66,8 @@ def build_agreement_report(result: Mapping[str, Any], averages: Mapping[str, Ref
     curves_of = {name: refined.fsc for name, refined in known.items() if refined is not None}
     if curves_of:
         chart = fsc_chart(curves_of, colours) + key(list(curves_of), colours) + _resolutions(known, reasons)
-        cards += card("Fourier shell correlation of the parts", chart, FSC_HINT)
+        hints = (f" {name}:{hint}" for name, fsc in curves_of.items() if (hint := registration_hint(fsc)))
+        cards += card("Fourier shell correlation of the parts", chart, FSC_HINT + "".join(hints))
     body = number_tiles(tiles) + f'<div class="charts">{cards}</div>'
     if known:
         maps = {name: None if refined is None else refined.map.data for name, refined in known.items()}

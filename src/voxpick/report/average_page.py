@@ -18,6 +18,7 @@ from voxpick.report.sections import settings_table
 
 if TYPE_CHECKING:
     from voxpick.average.fsc import ShellCorrelation
+    from voxpick.average.half_maps import HalfMapCorrelation
     from voxpick.average.refinement import Refined
 
 PLANES = ("xy", "xz", "yz")
@@ -43,7 +44,8 @@ def build_average_report(refined: Refined, *, title: str = "Average", settings: 
     colours = dict(zip(curves, HUES, strict=False))
     chart = fsc_chart({name: (fsc.frequencies, values) for name, values in curves.items()}, colours)
     maps = {"all particles": refined.map.data, "half 1": refined.halves[0].data, "half 2": refined.halves[1].data}
-    cards = card("Fourier shell correlation of the half maps", chart + key(list(curves), colours), FSC_HINT)
+    hint = FSC_HINT + registration_hint(fsc)
+    cards = card("Fourier shell correlation of the half maps", chart + key(list(curves), colours), hint)
     if np.any(refined.poses.scores):
         cards += card("How well each particle fits", value_histogram(refined.poses.scores, label="correlation"))
     cards += card("Directions of view", direction_chart(refined.poses.rotations), DIRECTION_HINT)
@@ -138,8 +140,18 @@ def direction_chart(rotations: np.ndarray) -> str:
     return f'<div style="max-width:360px;margin:0 auto">{chart}</div>'
 
 
+def registration_hint(fsc: HalfMapCorrelation) -> str:
+    """What the half maps were made to agree on, where one was laid onto the other; else nothing."""
+    if not np.isfinite(fsc.registered):
+        return ""
+    return (
+        f" One half map was laid onto the other, on detail down to {fsc.registered:.0f} Å, on which those of noise "
+        f"agree then too: a resolution that is not finer than {fsc.conclusive:.0f} Å is not given."
+    )
+
+
 def shown_resolution(value: float) -> str:
-    """A resolution in A; a dash where the maps do not agree at all."""
+    """A resolution in A; a dash where the maps do not agree, or on nothing that noise would not agree on."""
     return "–" if not np.isfinite(value) else f"{value:.1f}"
 
 
