@@ -1,5 +1,7 @@
 """Peaks of a heat map: places below a voxel, names, tiles that leave no seam, turns."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -78,24 +80,61 @@ def test_tiles_keep_every_output_voxel_once_and_stay_away_from_their_sides(shape
 class Corners(torch.nn.Module):
     """A sure centre in the first and the last output voxel, two voxels beyond; the first is an a, the last a b."""
 
+    def __init__(self, offset=2.0):
+        super().__init__()
+        self.offset = torch.tensor([offset, 2.0, 2.0])
+
     def forward(self, x):
         output = torch.zeros(1, 6, *(n // 2 for n in x.shape[2:]))
         output[:, 0] = -9
         for corner, sign in ((0, -1), (-1, 1)):
             output[:, 0, corner, corner, corner] = 9
-            output[:, 1:4, corner, corner, corner] = 2.0 * sign
+            output[:, 1:4, corner, corner, corner] = self.offset * sign
             output[:, 4, corner, corner, corner] = -3.0 * sign
         return output
 
 
-def test_centres_lie_within_the_volume_from_the_slab_on_and_bear_their_names():
-    data = np.random.default_rng(0).normal(size=(24, 28, 36)).astype(np.float32)
-    model = Model("corners", {}, Corners(), ["background", "a", "b"], 10.0)
-    settings = CentreSettings(slab="4:20", turns=False)
-    found = detect_centres(Volume(data, 10.0), model, settings=settings, device="cpu").particles
-    order = np.argsort(found.centers_zyx[:, 0])
-    assert found.centers_zyx[order].tolist() == [[10 * (4 + 0.5 - 2), 0, 0], [10 * (18 + 0.5 + 2), 270, 350]]
-    assert found.classes[order].tolist() == ["a", "b"]
+def detected(network, settings, *, shape=(24, 28, 36), voxel_size=10.0):
+    data = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model = Model("corners", {}, network, ["background", "a", "b"], 10.0)
+    found = detect_centres(Volume(data, voxel_size), model, settings=settings, device="cpu").particles
+    return found[np.argsort(found.centers_zyx[:, 0])]
+
+
+@pytest.mark.parametrize(
+    ("slab", "offset", "z"), [("4:20", -0.5, [5, 18]), ("off", 2.0, [0, 23]), ("off", 0.0, [0.5, 22.5])]
+)
+def test_centres_lie_within_the_volume_from_the_slab_on_and_bear_their_names(slab, offset, z):
+    found = detected(Corners(offset), CentreSettings(slab=slab, turns=False))
+    assert found.centers_zyx.tolist() == [[10 * z[0], 0, 0], [10 * z[1], 270, 350]]
+    assert found.classes.tolist() == ["a", "b"]
+
+
+class Everywhere(torch.nn.Module):
+    """Centres in the middle of some output voxels; sides are to be multiples of 8."""
+
+    multiple_of = 8
+
+    def forward(self, x):
+        output = torch.zeros(1, 6, *(n // 2 for n in x.shape[2:]))
+        output[:, 0] = -9
+        output[:, 0, ::3, 3::4, ::4] = 9
+        return output
+
+
+@pytest.mark.parametrize("slab", ["8:11", "8:10", "3:21", "0:2", "5:24"])
+@pytest.mark.parametrize("voxel_size", [10.0, 20.0])
+def test_no_centre_lies_outside_of_the_sections_asked_for(slab, voxel_size):
+    """Tiles have sides that the network can take, so they end in sections that were not asked for."""
+    start, stop = (int(part) for part in slab.split(":"))
+    settings = CentreSettings(slab=slab, turns=False, minimum_distance=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = detected(Everywhere(), settings, shape=(24, 27, 36), voxel_size=voxel_size)
+    z = found.centers_zyx[:, 0] / voxel_size
+    assert len(z) > 0 and z.min() >= start - 0.5 and z.max() < stop - 0.5
+    y = found.centers_zyx[:, 1] / 10
+    assert np.allclose(y % 8, 6.5), "of voxels beyond the faces none was moved onto them"
 
 
 def test_no_side_fits_around_a_large_halo():

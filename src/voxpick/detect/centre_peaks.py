@@ -48,10 +48,12 @@ class Peaks:
     def __len__(self) -> int:
         return len(self.heights)
 
+    def __getitem__(self, rows: np.ndarray) -> Peaks:
+        return Peaks(self.centers[rows], self.heights[rows], self.names[rows])
+
     def above(self, threshold: float) -> Peaks:
         """Those that `peaks` finds at a threshold not lower than these were found at."""
-        high = self.heights.astype(np.float32) > threshold
-        return Peaks(self.centers[high], self.heights[high], self.names[high])
+        return self[self.heights.astype(np.float32) > threshold]
 
 
 def detect_centres(
@@ -70,9 +72,24 @@ def detect_centres(
 
     ready, found = recalled(remembered, "peaks", look, threshold=settings.threshold)
     found = found.above(settings.threshold)
+    found = found[_in_sections(found.centers, ready)]
     inside = np.clip(found.centers, 0, np.array(ready.grid.shape) - 1.0)
     labels = 1 + found.names.argmax(axis=1)
     return as_detection(ready, model, inside, labels, found.heights, found.names.max(axis=1, initial=0), settings)
+
+
+def _in_sections(centers: np.ndarray, ready: Prepared) -> np.ndarray:
+    """Which centres (n, 3), in voxels of the grid, lie in the slab: bool (n,). Tiles see more, to be of even sides.
+
+    Those up to STRIDE voxels beyond a face of the volume, as offsets may lead there, count as on that face.
+    """
+    low, high = np.full(3, -float(STRIDE)), np.array(ready.grid.shape) - 1.0 + STRIDE
+    each = ready.volume.voxel_size / ready.voxel_size
+    if ready.slab.start > 0:
+        low[0] = (ready.slab.start - 0.5) * each
+    if ready.slab.stop < ready.volume.shape[0]:
+        high[0] = (ready.slab.stop - 0.5) * each
+    return np.all((centers >= low) & (centers < high), axis=1)
 
 
 def _all_peaks(
