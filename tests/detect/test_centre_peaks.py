@@ -1,12 +1,15 @@
 """Peaks of a heat map: places below a voxel, names, tiles that leave no seam, turns."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
+from voxpick.detect.budget import SPARE_BYTES
 from voxpick.detect.centre_peaks import best_sides, detect_centres, evaluate, peaks, tile_windows
+from voxpick.detect.memory import settled_bytes
 from voxpick.detect.scan_settings import CentreSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
@@ -184,3 +187,34 @@ def test_noise_everywhere_is_refused_with_a_way_out():
     output[0, ::2, ::2, ::2] += 1
     with pytest.raises(VoxpickError, match="raise the threshold"):
         peaks(output, (slice(0, 16),) * 3, threshold=0.1, first=(0, 0, 0))
+
+
+class Keeping(Marker):
+    """Keeps 2^28 bytes from its first evaluation on, as convolutions keep their weights in another order."""
+
+    kept = None
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = torch.ones(2**26)
+        return super().forward(x)
+
+
+def test_what_a_network_keeps_counts_as_memory():
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(24, 28, 36)).astype(np.float32)
+    volume = Volume(spots(noise.shape, PLACES) + noise, 10.0)
+    for more, fits in ((2**27, False), (2**29, True)):
+        model = Model("keeping", {}, Keeping(), ["background", "a", "b"], 10.0)
+        settings = CentreSettings(slab="off", halo=8, max_memory=str(settled_bytes() + SPARE_BYTES + more))
+        with nullcontext() if fits else pytest.raises(VoxpickError, match="no tile fits around a halo of 8"):
+            assert len(detect_centres(volume, model, settings=settings, device="cpu").particles) >= len(PLACES)
+        del model
+
+
+def test_memory_that_was_freed_goes_back_between_tiles(monkeypatch):
+    volume, model = toy(shape=(24, 44, 140))
+    asked = []
+    monkeypatch.setattr("voxpick.detect.centre_peaks.settle_above", asked.append)
+    settings = CentreSettings(slab="off", tile=46, max_memory="16G", threshold=0.3)
+    detect_centres(volume, model, settings=settings, device="cpu")
+    assert len(asked) > 1 and set(asked) == {2**34 - SPARE_BYTES}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
 from voxpick.detect.inference import for_inference, measured, on_engine
-from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settled_bytes
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settle_above, settled_bytes
 from voxpick.detect.peaks import as_detection
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
@@ -101,9 +101,10 @@ def _all_peaks(
     network = on_engine(plain, settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns))
     sides = _tile_sides(ready.data.shape, measured(plain, network), settings, where)
     windows = list(tile_windows(ready.data.shape, sides, settings.halo, multiple=_multiple(network)))
-    found = []
+    found, most = [], parse_memory(settings.max_memory) - SPARE_BYTES
     for done, (first, core) in enumerate(windows, start=1):
         start = (first[0] + ready.sections.start, first[1], first[2])
+        settle_above(most)
         image = torch.from_numpy(cut(ready, list(start), list(sides)))[None, None].to(where)
         output = evaluate(network, image, turns=settings.turns)
         found.append(peaks(output, core, threshold=settings.threshold, first=start))
@@ -228,13 +229,13 @@ def _tile_sides(
 ) -> tuple[int, int, int]:
     """Tiles as large as `settings` and the memory allow: the main memory, or on a GPU its own."""
     multiple, voxels = _multiple(network), float(settings.tile**3)
-    limit = parse_memory(settings.max_memory)
-    taken = settled_bytes() + SPARE_BYTES
+    limit, each = parse_memory(settings.max_memory), 0.0
+    if device.type in ("cpu", "cuda"):
+        each = bytes_per_voxel(lambda image: evaluate(network, image.to(device), turns=settings.turns))
+    taken = settled_bytes() + SPARE_BYTES  # with what the network has kept since it was measured
     if device.type == "cpu":
-        each = bytes_per_voxel(lambda image: evaluate(network, image, turns=settings.turns))
         voxels = min(voxels, (limit - taken) / each)
     elif device.type == "cuda":
-        each = bytes_per_voxel(lambda image: evaluate(network, image.to(device), turns=settings.turns))
         room, least = room_on(device), math.prod(min(n, 2 * settings.halo + multiple) for n in shape)
         if room < least * each:
             raise VoxpickError(too_small_gpu(room, least * each))

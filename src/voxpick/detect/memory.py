@@ -58,6 +58,12 @@ def settled_bytes() -> int:
     return resident_bytes()
 
 
+def settle_above(size: float) -> None:
+    """As `settled_bytes`, where the process holds more than `size` bytes: what is kept grows from tile to tile."""
+    if resident_bytes() > size:
+        settled_bytes()
+
+
 def room_on(device: torch.device) -> float:
     """Bytes that a network may still take on a GPU: a share of what is free, or kept by torch for later."""
     if device.type != "cuda":
