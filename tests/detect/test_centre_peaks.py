@@ -1,14 +1,18 @@
 """Peaks of a heat map: places below a voxel, names, tiles that leave no seam, turns."""
 
+import math
+import time
 import warnings
 from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from voxpick.detect.budget import SPARE_BYTES
-from voxpick.detect.centre_peaks import best_sides, detect_centres, evaluate, peaks, tile_windows
+from voxpick.detect.centre_peaks import detect_centres, evaluate, peaks
+from voxpick.detect.centre_tiles import best_sides, tile_windows
 from voxpick.detect.memory import settled_bytes
 from voxpick.detect.scan_settings import CentreSettings
 from voxpick.errors import VoxpickError
@@ -78,6 +82,30 @@ def test_tiles_keep_every_output_voxel_once_and_stay_away_from_their_sides(shape
             assert first[axis] + sides[axis] == padded[axis] or after >= halo
         counts[tuple(slice(f // 2 + c.start, f // 2 + c.stop) for f, c in zip(first, core, strict=True))] += 1
     assert (counts == 1).all()
+
+
+@pytest.mark.parametrize("voxels", [50**3, 120**3, 10**9])
+@pytest.mark.parametrize("halo", [0, 12, 16])
+def test_sides_are_the_best_of_all(voxels, halo):
+    shape, multiple = (90, 204, 250), 8
+    overlap, padded = -(-2 * halo // multiple) * multiple, [-(-n // multiple) * multiple for n in shape]
+
+    def cost(sides):
+        if any(side <= overlap and side < n for side, n in zip(sides, padded, strict=True)):
+            return math.inf
+        steps = [max(side - overlap, 1) for side in sides]
+        return math.prod((1 + -(-(n - a) // b)) * a for n, a, b in zip(padded, sides, steps, strict=True))
+
+    every = product(*(range(multiple, n + 1, multiple) for n in padded))
+    best = min((cost(sides), sides) for sides in every if math.prod(sides) <= voxels)
+    assert best_sides(shape, voxels, halo, multiple=multiple) == best[1]
+
+
+def test_sides_for_a_large_volume_are_chosen_at_once():
+    """All combinations took seconds, as much as the rest of a detection on a GPU."""
+    begun = time.perf_counter()
+    assert best_sides((800, 2000, 2000), 144**3, 16, multiple=8) == (160, 136, 136)
+    assert time.perf_counter() - begun < 2
 
 
 class Corners(torch.nn.Module):

@@ -7,15 +7,15 @@ Objects as Points: a peak is a voxel that no neighbour exceeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
+from voxpick.detect.centre_tiles import best_sides, tile_windows
 from voxpick.detect.inference import for_inference, measured, on_engine
 from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settle_above, settled_bytes
 from voxpick.detect.peaks import as_detection
@@ -167,61 +167,6 @@ def peaks(
         heat[z, y, x].double().clamp(0, 1).cpu().numpy(),
         (names / weights).T.double().clamp(0, 1).cpu().numpy(),
     )
-
-
-def tile_windows(
-    shape: tuple[int, ...], sides: tuple[int, int, int], halo: int, *, multiple: int
-) -> Iterator[tuple[tuple[int, int, int], tuple[slice, slice, slice]]]:
-    """First voxel of every tile, a multiple of `multiple`, and the part of its output that is kept (output voxels).
-
-    The kept parts cover `shape`, each output voxel once; inner ones are at least `halo` voxels from the tile's sides.
-    """
-    axes = []
-    for n, side in zip(shape, sides, strict=True):
-        padded = -(-n // multiple) * multiple
-        starts = [0]
-        while starts[-1] + side < padded:
-            starts.append(min(starts[-1] + side - _overlap(halo, multiple), padded - side))
-        seams = [
-            0,
-            *((a + side + b) // 2 // STRIDE for a, b in pairwise(starts)),
-            padded // STRIDE,
-        ]
-        axes.append([
-            (start, slice(low - start // STRIDE, high - start // STRIDE))
-            for start, low, high in zip(starts, seams[:-1], seams[1:], strict=True)
-        ])  # fmt: skip
-    for z, y, x in product(*axes):
-        yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
-
-
-def _overlap(halo: int, multiple: int) -> int:
-    """Voxels that two neighbouring tiles share: a halo of each, rounded up to whole multiples."""
-    return -(-2 * halo // multiple) * multiple
-
-
-def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: int) -> tuple[int, int, int] | None:
-    """Sides of tiles of at most `voxels` voxels that cover `shape` with the fewest in all; None if there are none."""
-    options = []
-    for n in shape:
-        padded = -(-n // multiple) * multiple
-        costs = {}
-        for side in range(multiple, padded + 1, multiple):
-            step = side - _overlap(halo, multiple)
-            if side == padded:
-                costs[side] = side
-            elif step > 0:
-                costs[side] = (1 + -(-(padded - side) // step)) * side
-        options.append(costs)
-    fitting = [
-        (math.prod(cost for _, cost in sides), tuple(side for side, _ in sides))
-        for sides in product(*(axis.items() for axis in options))
-        if math.prod(side for side, _ in sides) <= voxels
-    ]
-    if not fitting:
-        return None
-    z, y, x = min(fitting)[1]
-    return z, y, x
 
 
 def _tile_sides(
