@@ -79,7 +79,7 @@ class StageTraining:
         """What brings the tomograms to the spectrum of the model."""
         from voxpick.methods.training_spectrum import OneSpectrum
 
-        return OneSpectrum(self.model, self.earlier, keep=self.settings.keep_spectrum)
+        return OneSpectrum(self.model, self.earlier, keep=self.settings.keep_spectrum, device=self.device)
 
     @property
     def written(self) -> dict[str, Any]:
