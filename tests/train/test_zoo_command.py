@@ -100,6 +100,18 @@ def test_stopped_and_resumed_gives_the_same_weights(specimens, tmp_path):
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
 
 
+def test_a_run_that_is_late_leaves_calibration_and_tests_to_the_next(specimens, tmp_path, monkeypatch):
+    """They took minutes more than --stop-after allowed, at the end of which a leased machine is gone."""
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, **how: specimens)
+    work, device = tmp_path / "deepfinder", torch.device("cpu")
+    assert train_stages(plan(), specimens, work, resume=False, device=device, stop=lambda: False)
+    common = ["zoo", "train", "deepfinder", "--output", tmp_path, "--device", "cpu", "--threads", 1, *TINY, "--resume"]
+    late = run(zoo, *common, "--stop-after", 1e-9)
+    assert late.exit_code == 0 and "trained; stopped before calibration and tests; go on with --resume" in late.output
+    assert not (tmp_path / "deepfinder.pt").exists()
+    assert "card in deepfinder.md" in run(zoo, *common).output
+
+
 def test_a_run_is_resumed_on_its_own_specimens_alone(specimens, tmp_path):
     device, stop = torch.device("cpu"), stopping_after(3)
     assert not train_stages(plan(), specimens, tmp_path / "work", resume=False, device=device, stop=stop)
