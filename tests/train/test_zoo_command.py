@@ -255,8 +255,9 @@ def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
     expected = int(np.random.SeedSequence([SEEDS["test"], 2]).generate_state(1)[0])
     assert made[5] == ((12, 20, 28), expected)
     assert found.about[0].startswith("training: 2 simulated specimens of 28 x 20 x 12 voxels")
-    again = make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cpu")
+    again = make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cuda")
     assert len(made) == 6 and again.training == found.training[:1]
+    assert all(line.endswith("of `voxpick simulate shrec20`, noise drawn on cpu") for line in again.about)
     with pytest.raises(VoxpickError, match=r"model_0: is not the specimen .*remove it, or give another --data"):
         make_specimens(tmp_path, training=1, size=(12, 20, 36), device="cpu")
     assert Recipe(size_zyx=(12, 20, 28)).snr == 0.004
