@@ -85,19 +85,19 @@ def peak_bytes() -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29) -> np.ndarray:
-    """An empty float32 array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR).
+def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29, dtype: type = np.float32) -> np.ndarray:
+    """An empty array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR).
 
     Raises VoxpickError where the disk has no room for it.
     """
-    size = 4 * math.prod(shape)
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     if size <= in_memory:
-        return np.empty(shape, dtype=np.float32)
+        return np.empty(shape, dtype=dtype)
     try:
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):  # a hole in the file would end the process once it is written to
                 os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+            return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
     except OSError as error:
         raise VoxpickError(
             f"{tempfile.gettempdir()}: no room for a temporary file of {in_gigabytes(size)} ({error.strerror or error})"
