@@ -162,7 +162,8 @@ def make(folder: Path, condition: str, decoys: dict[str, BeadModel], *, seed: in
     recipe = Recipe(size_zyx=size, thickness=size[0] + 32, particles=PARTICLES, **changes)
     simulation = simulate_shrec20(bank, recipe, seed=seed, device=device)
     ids = {name: k for k, name in enumerate(bank, start=1)}
-    write_simulation(folder, simulation, ids, provenance=provenance(recipe, bank, seed, 0), overwrite=False)
+    made = provenance(recipe, bank, seed, 0, device=device)
+    write_simulation(folder, simulation, ids, provenance=made, overwrite=False)
 
 
 def measured(folder: Path, about: dict[str, Any], condition: str, decoys: set[str], *, device: str) -> dict[str, Any]:

@@ -1,10 +1,19 @@
 """Peaks of a heat map: places below a voxel, names, tiles that leave no seam, turns."""
 
+import math
+import time
+import warnings
+from contextlib import nullcontext
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 
-from voxpick.detect.centre_peaks import best_sides, detect_centres, evaluate, peaks, tile_windows
+from voxpick.detect.budget import SPARE_BYTES
+from voxpick.detect.centre_peaks import detect_centres, evaluate, peaks
+from voxpick.detect.centre_tiles import best_sides, tile_windows
+from voxpick.detect.memory import settled_bytes
 from voxpick.detect.scan_settings import CentreSettings
 from voxpick.errors import VoxpickError
 from voxpick.networks.model import Model
@@ -75,27 +84,88 @@ def test_tiles_keep_every_output_voxel_once_and_stay_away_from_their_sides(shape
     assert (counts == 1).all()
 
 
+@pytest.mark.parametrize("voxels", [50**3, 120**3, 10**9])
+@pytest.mark.parametrize("halo", [0, 12, 16])
+def test_sides_are_the_best_of_all(voxels, halo):
+    shape, multiple = (90, 204, 250), 8
+    overlap, padded = -(-2 * halo // multiple) * multiple, [-(-n // multiple) * multiple for n in shape]
+
+    def cost(sides):
+        if any(side <= overlap and side < n for side, n in zip(sides, padded, strict=True)):
+            return math.inf
+        steps = [max(side - overlap, 1) for side in sides]
+        return math.prod((1 + -(-(n - a) // b)) * a for n, a, b in zip(padded, sides, steps, strict=True))
+
+    every = product(*(range(multiple, n + 1, multiple) for n in padded))
+    best = min((cost(sides), sides) for sides in every if math.prod(sides) <= voxels)
+    assert best_sides(shape, voxels, halo, multiple=multiple) == best[1]
+
+
+def test_sides_for_a_large_volume_are_chosen_at_once():
+    """All combinations took seconds, as much as the rest of a detection on a GPU."""
+    begun = time.perf_counter()
+    assert best_sides((800, 2000, 2000), 144**3, 16, multiple=8) == (160, 136, 136)
+    assert time.perf_counter() - begun < 2
+
+
 class Corners(torch.nn.Module):
     """A sure centre in the first and the last output voxel, two voxels beyond; the first is an a, the last a b."""
+
+    def __init__(self, offset=2.0):
+        super().__init__()
+        self.offset = torch.tensor([offset, 2.0, 2.0])
 
     def forward(self, x):
         output = torch.zeros(1, 6, *(n // 2 for n in x.shape[2:]))
         output[:, 0] = -9
         for corner, sign in ((0, -1), (-1, 1)):
             output[:, 0, corner, corner, corner] = 9
-            output[:, 1:4, corner, corner, corner] = 2.0 * sign
+            output[:, 1:4, corner, corner, corner] = self.offset * sign
             output[:, 4, corner, corner, corner] = -3.0 * sign
         return output
 
 
-def test_centres_lie_within_the_volume_from_the_slab_on_and_bear_their_names():
-    data = np.random.default_rng(0).normal(size=(24, 28, 36)).astype(np.float32)
-    model = Model("corners", {}, Corners(), ["background", "a", "b"], 10.0)
-    settings = CentreSettings(slab="4:20", turns=False)
-    found = detect_centres(Volume(data, 10.0), model, settings=settings, device="cpu").particles
-    order = np.argsort(found.centers_zyx[:, 0])
-    assert found.centers_zyx[order].tolist() == [[10 * (4 + 0.5 - 2), 0, 0], [10 * (18 + 0.5 + 2), 270, 350]]
-    assert found.classes[order].tolist() == ["a", "b"]
+def detected(network, settings, *, shape=(24, 28, 36), voxel_size=10.0):
+    data = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    model = Model("corners", {}, network, ["background", "a", "b"], 10.0)
+    found = detect_centres(Volume(data, voxel_size), model, settings=settings, device="cpu").particles
+    return found[np.argsort(found.centers_zyx[:, 0])]
+
+
+@pytest.mark.parametrize(
+    ("slab", "offset", "z"), [("4:20", -0.5, [5, 18]), ("off", 2.0, [0, 23]), ("off", 0.0, [0.5, 22.5])]
+)
+def test_centres_lie_within_the_volume_from_the_slab_on_and_bear_their_names(slab, offset, z):
+    found = detected(Corners(offset), CentreSettings(slab=slab, turns=False))
+    assert found.centers_zyx.tolist() == [[10 * z[0], 0, 0], [10 * z[1], 270, 350]]
+    assert found.classes.tolist() == ["a", "b"]
+
+
+class Everywhere(torch.nn.Module):
+    """Centres in the middle of some output voxels; sides are to be multiples of 8."""
+
+    multiple_of = 8
+
+    def forward(self, x):
+        output = torch.zeros(1, 6, *(n // 2 for n in x.shape[2:]))
+        output[:, 0] = -9
+        output[:, 0, ::3, 3::4, ::4] = 9
+        return output
+
+
+@pytest.mark.parametrize("slab", ["8:11", "8:10", "3:21", "0:2", "5:24"])
+@pytest.mark.parametrize("voxel_size", [10.0, 20.0])
+def test_no_centre_lies_outside_of_the_sections_asked_for(slab, voxel_size):
+    """Tiles have sides that the network can take, so they end in sections that were not asked for."""
+    start, stop = (int(part) for part in slab.split(":"))
+    settings = CentreSettings(slab=slab, turns=False, minimum_distance=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = detected(Everywhere(), settings, shape=(24, 27, 36), voxel_size=voxel_size)
+    z = found.centers_zyx[:, 0] / voxel_size
+    assert len(z) > 0 and z.min() >= start - 0.5 and z.max() < stop - 0.5
+    y = found.centers_zyx[:, 1] / 10
+    assert np.allclose(y % 8, 6.5), "of voxels beyond the faces none was moved onto them"
 
 
 def test_no_side_fits_around_a_large_halo():
@@ -145,3 +215,34 @@ def test_noise_everywhere_is_refused_with_a_way_out():
     output[0, ::2, ::2, ::2] += 1
     with pytest.raises(VoxpickError, match="raise the threshold"):
         peaks(output, (slice(0, 16),) * 3, threshold=0.1, first=(0, 0, 0))
+
+
+class Keeping(Marker):
+    """Keeps 2^28 bytes from its first evaluation on, as convolutions keep their weights in another order."""
+
+    kept = None
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = torch.ones(2**26)
+        return super().forward(x)
+
+
+def test_what_a_network_keeps_counts_as_memory():
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(24, 28, 36)).astype(np.float32)
+    volume = Volume(spots(noise.shape, PLACES) + noise, 10.0)
+    for more, fits in ((2**27, False), (2**29, True)):
+        model = Model("keeping", {}, Keeping(), ["background", "a", "b"], 10.0)
+        settings = CentreSettings(slab="off", halo=8, max_memory=str(settled_bytes() + SPARE_BYTES + more))
+        with nullcontext() if fits else pytest.raises(VoxpickError, match="no tile fits around a halo of 8"):
+            assert len(detect_centres(volume, model, settings=settings, device="cpu").particles) >= len(PLACES)
+        del model
+
+
+def test_memory_that_was_freed_goes_back_between_tiles(monkeypatch):
+    volume, model = toy(shape=(24, 44, 140))
+    asked = []
+    monkeypatch.setattr("voxpick.detect.centre_peaks.settle_above", asked.append)
+    settings = CentreSettings(slab="off", tile=46, max_memory="16G", threshold=0.3)
+    detect_centres(volume, model, settings=settings, device="cpu")
+    assert len(asked) > 1 and set(asked) == {2**34 - SPARE_BYTES}

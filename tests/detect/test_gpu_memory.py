@@ -10,9 +10,10 @@ from test_memory import SHAPE
 from voxpick.detect import budget, scan
 from voxpick.detect.budget import GPU_BATCH, plan_batch, plan_tile
 from voxpick.detect.memory import GPU_SHARE, bytes_per_voxel, room_on
-from voxpick.detect.scan import plan_scan
+from voxpick.detect.scan import peak_bytes_of, plan_scan
 from voxpick.detect.segment import softmax_map
 from voxpick.errors import VoxpickError
+from voxpick.networks.resnet3d import BOXES_AT_A_TIME, ON_GPU, ResNet3D
 from voxpick.networks.unet import UNet
 from voxpick.networks.yopo import YOPO
 
@@ -73,6 +74,16 @@ def test_scans_shrink_too(gpu):
     assert whole == counts and math.prod(some) < math.prod(whole)
     with pytest.raises(VoxpickError, match="GPU"):
         plan_scan(network, counts, 1, device=gpu(1e3), dtype=torch.float32, **rest)
+
+
+def test_a_padded_resnet_is_planned_with_the_boxes_it_takes_together_there(gpu):
+    """Planned as on a CPU, it took 16 times the memory that was left for it."""
+    network, counts = ResNet3D(box=8, widths=[8, 16], blocks=1, padded=True, classes=3), (12, 20, 28)
+    here, there = (peak_bytes_of(network, [30, 30, 30], 2, torch.float32, device=kind) for kind in ("cpu", "cuda"))
+    assert there > 0.6 * ON_GPU / BOXES_AT_A_TIME * here, "but for the image and the scores"
+    rest = {"tile": 64, "max_memory": 1, "dtype": torch.float32}
+    assert plan_scan(network, counts, 1, device=gpu(1.1 * there), **rest) == counts
+    assert math.prod(plan_scan(network, counts, 1, device=gpu(there / 3), **rest)) < ON_GPU
 
 
 def test_a_gpu_names_many_subtomograms_at_once(network, gpu):

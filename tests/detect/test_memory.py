@@ -20,7 +20,7 @@ from voxpick.detect.class_voxels import class_voxels
 from voxpick.detect.components import labelled, opened
 from voxpick.detect.foreground import connected, foreground_of, opened_foreground
 from voxpick.detect.locate import locate
-from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes, spacious
+from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes, settle_above, spacious
 from voxpick.detect.segment import particle_voxels, probabilities
 from voxpick.detect.slab import section_skewness
 from voxpick.errors import TooMuchForeground, VoxpickError
@@ -74,6 +74,15 @@ def test_live_bytes_are_those_of_tensors_alive_at_once():
         return kept + (kept + 1)
 
     assert bytes_per_voxel(three) == pytest.approx(1.2 * 12 + 8)
+
+
+def test_kept_memory_goes_back_only_above_a_size(monkeypatch):
+    given_back = []
+    monkeypatch.setattr("voxpick.detect.memory.settled_bytes", lambda: given_back.append(1))
+    settle_above(2**50)
+    assert not given_back
+    settle_above(2**20)
+    assert given_back
 
 
 @pytest.mark.parametrize("merge", ["crop", "border"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxpick.cli.fit_confidence import NothingFound, ball_radii, cross_validated, fit_confidence
+from voxpick.cli.fit_confidence import Cut, NothingFound, _detected, _seen, ball_radii, cross_validated, fit_confidence
 from voxpick.cli.truth import ShrecTruth
 from voxpick.detect.select import selected
 from voxpick.detect.settings import make_settings
@@ -76,6 +76,49 @@ def test_fitted_on_some_specimens_scores_are_right_on_others():
     )
     assert better > raw + 0.03 and fitted.f1[1] > fitted.f1[0]
     assert fitted.named["class_radii"]["4d8q"] > fitted.named["class_radii"]["1s3x"] > 0
+
+
+def crowded(rng):
+    """As `specimen`, with classes that are often confused, and weak picks beside right ones of another class."""
+    picks, truth = specimen(rng)
+    beside = rng.permutation(len(picks))[:60]
+    other = np.where(picks.classes[beside] == "1s3x", "4d8q", "1s3x").astype(object)
+    both = Particles(
+        np.concatenate([picks.centers_zyx, picks.centers_zyx[beside] + [0, 45, 0]]),
+        np.concatenate([picks.classes, other]),
+        np.concatenate([picks.scores, np.clip(picks.scores[beside] + 0.05, 0, 1)]),
+        location_scores=np.concatenate([picks.location_scores, 0.9 * picks.location_scores[beside]]),
+        class_scores=np.concatenate([picks.class_scores, picks.class_scores[beside]]),
+    )
+    return both, truth
+
+
+@pytest.mark.parametrize("aim", ["located", "named", "none"])
+def test_the_f1_that_is_told_is_that_of_detection(aim):
+    """Detection drops weak picks before they can drop others; fitting did it the other way round."""
+    told, found = [], []
+    for seed in range(4):
+        data = [crowded(np.random.default_rng([seed, k])) for k in range(2)]
+        fitted = fit_confidence(data, aim=aim)
+        kept = [applied(fitted, picks) for picks, _ in data]
+        hits = [judged(mine, truth)[0].hit_ids for mine, (_, truth) in zip(kept, data, strict=True)]
+        right = sum(int(right_picks(mine, ids).sum()) for mine, ids in zip(kept, hits, strict=True))
+        found.append(2 * right / (sum(map(len, kept)) + sum(len(truth.particles) for _, truth in data)))
+        told.append(fitted.f1[1])
+    assert told == pytest.approx(found, abs=1e-9)
+
+
+def test_a_cut_is_judged_on_the_picks_that_it_leaves():
+    """b is beside an a that is better, but too weak for its class; c is too weak itself, and beside nothing."""
+    centers, classes = np.array([[0, 0, 0], [0, 0, 50.0], [0, 0, 500], [0, 0, 550]]), np.array(list("abcc"), object)
+    scores = np.array([0.6, 0.5, 0.3, 0.2])
+    picks = Particles(centers, classes, scores, location_scores=scores, class_scores=np.ones(4))
+    radii, unchanged = dict.fromkeys("abc", 40.0), {"named": lambda values: values}
+    spaced = np.array([True, False, True, False])
+    cut = Cut(unchanged, 0.0, {"a": 0.7, "b": 0.4, "c": 0.4})
+    assert _seen(picks, spaced, radii, cut).tolist() == [True, True, True, False]
+    assert _detected(picks, radii, cut).tolist() == [False, True, False, False]
+    assert _detected(picks, radii, Cut(unchanged, 0.0, {})).tolist() == spaced.tolist()
 
 
 def test_aims_differ_and_without_one_all_is_kept():

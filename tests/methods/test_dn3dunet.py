@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from voxpick.detect.budget import SPARE_BYTES
+from voxpick.detect.memory import bytes_per_voxel, settled_bytes
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
+from voxpick.io.mrc import read_mrc, write_mrc
 from voxpick.losses import cross_entropy, generalised_dice
-from voxpick.methods import dn3dunet
+from voxpick.methods import denoised, dn3dunet
 from voxpick.methods.denoised import denoise, denoised_volume
 from voxpick.particles import Particles
 from voxpick.train.denoising import specimen
 from voxpick.train.targets import TrainingVolume
-from voxpick.volume import Volume, intensity_statistics
+from voxpick.volume import Volume, intensity_statistics, release
 
 SHAPE = (20, 28, 36)
 CENTERS = np.array([[10, 9, 9], [10, 19, 27]])
@@ -129,6 +132,51 @@ def test_denoising_in_parts_equals_the_whole_and_leaves_other_sections(trained, 
     assert np.allclose(part[5:12], whole[5:12], atol=0.05)
     assert np.abs(part[:5]).max() == np.abs(part[12:]).max() == 0
     assert steps == [("denoising", 3, 7), ("denoising", 6, 7), ("denoising", 7, 7)]
+
+
+def test_denoising_keeps_little_of_a_volume_in_memory(trained, tmp_path, monkeypatch):
+    """It kept the whole mapped tomogram, and a copy of all sections beside it."""
+    (_, models, _), shape = trained, (100, 400, 500)
+    write_mrc(tmp_path / "volume.mrc", np.random.default_rng(0).normal(size=shape).astype(np.float32), voxel_size=10.0)
+    options = {"mean": 0.5, "deviation": 2.0, "device": torch.device("cpu"), "sections": slice(10, 90)}
+    mapped = read_mrc(tmp_path / "volume.mrc").data
+    plain = denoise(np.array(mapped), models["denoiser"], **options)
+    release(mapped)
+    before = settled_bytes()
+    monkeypatch.setattr(denoised, "IN_MEMORY", plain.nbytes - 1)
+    found = denoise(mapped, models["denoiser"], **options)
+    assert settled_bytes() - before < plain.nbytes / 2
+    assert isinstance(found, np.memmap) and found.dtype == np.float16
+    np.testing.assert_array_equal(found, plain)
+    assert not found[:10].any() and not found[90:].any() and found[10].any()
+
+
+def test_denoising_takes_fewer_slices_where_memory_is_short(trained, monkeypatch):
+    volume, models, _ = trained
+    data, sizes, real = volume.tomogram.data, [], denoised.folded
+
+    def folded(network):
+        network = real(network)
+        network.register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[2]))
+        return network
+
+    monkeypatch.setattr(denoised, "folded", folded)
+    monkeypatch.setattr(denoised, "settled_bytes", lambda: 2**30)
+    monkeypatch.setattr(denoised, "choose_dtype", lambda device: torch.float32)
+    options = {"mean": 0.0, "deviation": 1.0, "device": torch.device("cpu")}
+    least = 2**30 + SPARE_BYTES + 2 * data.size
+    denoise(data, models["denoiser"], max_memory=2**40, **options)
+    assert sizes.pop() == len(data)
+    plain = real(models["denoiser"].network)
+    with torch.inference_mode():
+        each = 28 * 36 * bytes_per_voxel(plain)
+    sizes.clear()
+    denoise(data, models["denoiser"], max_memory=int(least + 2.5 * each), **options)
+    assert sizes[1:] == [2] * 10, "after the one that measures"
+    with pytest.raises(VoxpickError, match=r"1\.\dG are taken before the first slice .* allow at least 1\.\dG"):
+        denoise(data, models["denoiser"], max_memory=int(least + 0.5 * each), **options)
+    with pytest.raises(VoxpickError, match="are taken before the first slice"):
+        dn3dunet.detect(volume.tomogram, models, changes={"max_memory": "1G"}, device="cpu")
 
 
 def test_the_segmenter_needs_the_denoiser():

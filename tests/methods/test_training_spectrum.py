@@ -1,11 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
+from fake_cuda import fake_cuda
+from voxpick.cli.training_stage import StageTraining
+from voxpick.detect import convolution
 from voxpick.detect.spectrum import amplitudes
 from voxpick.methods.training_spectrum import OneSpectrum, mean_spectrum
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
+from voxpick.train.settings import make_settings
 from voxpick.train.targets import TrainingVolume
 from voxpick.volume import Volume
 
@@ -99,3 +106,21 @@ def test_half_precision_stays_and_all_else_lies_in_a_file():
     of_single, of_half = OneSpectrum(model)([single, half])
     assert isinstance(of_single.tomogram.data, np.memmap) and of_half.tomogram.data.dtype == np.float16
     np.testing.assert_allclose(of_half.tomogram.data, of_single.tomogram.data, atol=0.02)
+
+
+def test_a_gpu_that_trains_filters_as_well(monkeypatch):
+    """It waited for the CPU each time that the pool of a stream changed."""
+    devices, by_fft = [], convolution._by_fft
+    monkeypatch.setattr(
+        convolution, "_by_fft", lambda image, *rest: devices.append(image.device) or by_fft(image, *rest)
+    )
+    model = Model("none", {}, None, [], 10.0, spectrum=mean_spectrum([training_volume(6, 1.0)]))
+    settings = make_settings({"method": "voxpick", "stage": "picker"})
+    here = StageTraining(settings, "minutes", None, model, {}, None, torch.device("cpu"))
+    there = replace(here, device=torch.device("cuda"))
+    (plain,) = here.one_spectrum([training_volume(13, 1.4)])
+    assert not devices
+    with fake_cuda():
+        (found,) = there.one_spectrum([training_volume(13, 1.4)])
+    assert [device.type for device in devices] == ["cuda"]
+    np.testing.assert_allclose(found.tomogram.data, plain.tomogram.data, atol=1e-4)

@@ -68,6 +68,22 @@ def test_folders_of_another_bank_or_of_no_record_are_not_taken(tmp_path):
         simulate(tmp_path, "--structures", tmp_path / "mine.npz", "--resume")
 
 
+def test_noise_of_another_device_is_not_mixed_in(tmp_path):
+    """A GPU draws other noise from the same seed, and nothing told which had drawn it."""
+    simulate(tmp_path, "--device", "cpu")
+    notes = tmp_path / "model_0" / "simulation.yaml"
+    record = yaml.safe_load(notes.read_text())
+    assert record["noise_drawn_on"] == "cpu"
+    notes.write_text(yaml.safe_dump({**record, "noise_drawn_on": "cuda"}))
+    with pytest.raises(VoxpickError, match=r"its noise was drawn on cuda, and on cpu .* go on with --device cuda"):
+        simulate(tmp_path, "--device", "cpu", "--resume")
+    with pytest.raises(VoxpickError, match="made with another seed"):
+        simulate(tmp_path, "--device", "cpu", "--resume", "--seed", "3")
+    del record["noise_drawn_on"]
+    notes.write_text(yaml.safe_dump(record))
+    assert "is there already" in simulate(tmp_path, "--device", "cpu", "--resume"), "of an earlier version"
+
+
 def test_voxels_finer_than_the_structures_are_told(tmp_path):
     assert "particles are grainy" in simulate(tmp_path / "fine", "--voxel-size", "4.9")
     assert "grainy" not in simulate(tmp_path / "coarse", "--voxel-size", "10")

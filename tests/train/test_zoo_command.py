@@ -1,9 +1,11 @@
 """voxpick zoo and voxpick calibrate, on toy folders."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,11 @@ from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import calibrate, zoo, zoo_specimens
+from voxpick.cli.training_data import read_training_volume
+from voxpick.cli.training_marks import data_mark, validation_mark
 from voxpick.cli.zoo_card import card_of
 from voxpick.cli.zoo_specimens import SEEDS, Specimens, make_specimens
-from voxpick.cli.zoo_training import Plan, train_stages
+from voxpick.cli.zoo_training import VALIDATION_SIDE, Plan, train_stages
 from voxpick.errors import VoxpickError
 from voxpick.io.alone import alone_in
 from voxpick.io.model import builtin_models, load_models, save_models, stored_dtype
@@ -98,6 +102,68 @@ def test_stopped_and_resumed_gives_the_same_weights(specimens, tmp_path):
         load_models(tmp_path / name / "model.pt")["segmenter"].network.state_dict() for name in ("whole", "parts")
     )
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+@pytest.fixture
+def simulated(specimens, tmp_path):
+    """One specimen to train on and one to validate, with the notes of the simulation."""
+    found = {"training": specimens.training[0], "validation": specimens.validation[0]}
+    for seed, (role, path) in enumerate(found.items()):
+        found[role] = Path(shutil.copytree(path, tmp_path / "data" / role / "model_0"))
+        notes = {"seed": seed, "model": 0, "recipe": {"size_zyx": [30, 40, 50], "snr": 0.1}, "bank": "abc"}
+        (found[role] / "simulation.yaml").write_text(yaml.safe_dump(notes))
+    return replace(specimens, training=[found["training"]], validation=[found["validation"]])
+
+
+def made_elsewhere(folder):
+    """As another processor rounds."""
+    with mrcfile.open(folder / "reconstruction.mrc", mode="r+") as file:
+        file.set_data(file.data * np.float32(1 + 1e-5))
+
+
+def test_a_run_goes_on_with_specimens_that_another_machine_made_again(simulated, tmp_path):
+    """It was refused, as the last bits of their intensities were not the same."""
+    device, work = torch.device("cpu"), tmp_path / "work"
+    assert not train_stages(plan(), simulated, work, resume=False, device=device, stop=stopping_after(3))
+    for folder in (*simulated.training, *simulated.validation):
+        made_elsewhere(folder)
+    assert not train_stages(plan(), simulated, work, resume=True, device=device, stop=stopping_after(3))
+    for role, message in (("validation", "with another validation"), ("training", "on other training data")):
+        notes = getattr(simulated, role)[0] / "simulation.yaml"
+        before = notes.read_text()
+        notes.write_text(before.replace("seed: ", "seed: 7"))
+        with pytest.raises(VoxpickError, match=message):
+            train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+        notes.write_text(before)
+    assert train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+
+
+def test_a_run_whose_data_an_earlier_version_marked_by_content_goes_on(simulated, tmp_path):
+    device, work = torch.device("cpu"), tmp_path / "work"
+    assert not train_stages(plan(), simulated, work, resume=False, device=device, stop=stopping_after(3))
+    file, volumes = work / "segmenter" / "training_data.yaml", map(read_training_volume, simulated.training)
+    marks = {"mark": data_mark(list(volumes))}
+    marks["validation"] = validation_mark(read_training_volume(simulated.validation[0]), side=VALIDATION_SIDE)
+    written = yaml.safe_load(file.read_text())
+    assert all(written[key] != mark for key, mark in marks.items())
+    file.write_text(yaml.safe_dump({**written, **marks}))
+    made_elsewhere(simulated.training[0])
+    with pytest.raises(VoxpickError, match="on other training data"):
+        train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+    file.write_text(yaml.safe_dump({**written, "validation": marks["validation"]}))
+    assert train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+
+
+def test_a_run_that_is_late_leaves_calibration_and_tests_to_the_next(specimens, tmp_path, monkeypatch):
+    """They took minutes more than --stop-after allowed, at the end of which a leased machine is gone."""
+    monkeypatch.setattr(zoo_specimens, "make_specimens", lambda *given, **how: specimens)
+    work, device = tmp_path / "deepfinder", torch.device("cpu")
+    assert train_stages(plan(), specimens, work, resume=False, device=device, stop=lambda: False)
+    common = ["zoo", "train", "deepfinder", "--output", tmp_path, "--device", "cpu", "--threads", 1, *TINY, "--resume"]
+    late = run(zoo, *common, "--stop-after", 1e-9)
+    assert late.exit_code == 0 and "trained; stopped before calibration and tests; go on with --resume" in late.output
+    assert not (tmp_path / "deepfinder.pt").exists()
+    assert "card in deepfinder.md" in run(zoo, *common).output
 
 
 def test_a_run_is_resumed_on_its_own_specimens_alone(specimens, tmp_path):
@@ -243,8 +309,9 @@ def test_specimens_are_made_once_and_not_mixed(tmp_path, monkeypatch):
     expected = int(np.random.SeedSequence([SEEDS["test"], 2]).generate_state(1)[0])
     assert made[5] == ((12, 20, 28), expected)
     assert found.about[0].startswith("training: 2 simulated specimens of 28 x 20 x 12 voxels")
-    again = make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cpu")
+    again = make_specimens(tmp_path, training=1, size=(12, 20, 28), device="cuda")
     assert len(made) == 6 and again.training == found.training[:1]
+    assert all(line.endswith("of `voxpick simulate shrec20`, noise drawn on cpu") for line in again.about)
     with pytest.raises(VoxpickError, match=r"model_0: is not the specimen .*remove it, or give another --data"):
         make_specimens(tmp_path, training=1, size=(12, 20, 36), device="cpu")
     assert Recipe(size_zyx=(12, 20, 28)).snr == 0.004

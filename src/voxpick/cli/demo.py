@@ -105,7 +105,7 @@ def simulate_tomogram(folder: Path, *, seed: int, device: str) -> None:
     with step_bars("demo") as report:
         simulation = simulate_shrec20(bank, recipe, seed=model_seed(seed, 0), device=device, progress=report)
     ids = {name: k for k, name in enumerate(bank, start=1)}
-    record = {**provenance(recipe, bank, seed, 0), "made_by": MADE_BY}
+    record = {**provenance(recipe, bank, seed, 0, device=device), "made_by": MADE_BY}
     write_simulation(folder, simulation, ids, provenance=record, overwrite=True)
 
 

@@ -75,36 +75,81 @@ def fit_confidence(
     named = any(_has_names(picks) for picks, _ in ordered)
     graded = named or any(picks.class_scores is not None for picks, _ in ordered)
     radii = choose_radii(ordered) if named else {}
-    spaced = [(picks[apart_by_class(picks.centers_zyx, picks.classes, radii)], truth) for picks, truth in ordered]
-    judged = [_judged(picks, truth) for picks, truth in spaced]
-    where, scores = (np.concatenate([one[key] for one in judged]) for key in ("where", "scores"))
-    located, both = (np.concatenate([one[key] for one in judged]) for key in ("located", "named"))
-    right = both if named else located
+    spaced = [apart_by_class(picks.centers_zyx, picks.classes, radii) for picks, _ in ordered]
+    judged = _judged_rows(ordered, spaced)
+    where, scores, located = judged["where"], judged["scores"], judged["located"]
     maps = {"located": fit_score_map(where, located)}
     before, after = {"located": reliability(where, located)}, {"located": cross_validated(where, located)}
     if graded:
-        maps["named"] = fit_score_map(scores, right)
+        maps["named"] = fit_score_map(scores, judged["named"] if named else located)
     if named:
+        both = judged["named"]
         before["named"], after["named"] = reliability(scores, both), cross_validated(scores, both)
-    final = maps["named"](scores) if graded else maps["located"](where)
-    classes = np.concatenate([picks.classes.astype(str) for picks, _ in spaced])
     counts = _counts(ordered)
-    particles, lowest, thresholds = sum(counts.values()), 0.0, {}
+    cut = choose_cut(judged, maps, counts, aim=aim, beta=beta, named=named)
+    seen = [_seen(picks, rows, radii, cut) for (picks, _), rows in zip(ordered, spaced, strict=True)]
+    cut = choose_cut(_judged_rows(ordered, seen), maps, counts, aim=aim, beta=beta, named=named)
+    raw = _judged_rows(ordered, [np.ones(len(picks), dtype=bool) for picks, _ in ordered])["located"]
+    kept = _judged_rows(ordered, [_detected(picks, radii, cut) for picks, _ in ordered])["located"]
+    chosen = {"class_thresholds": cut.thresholds, "class_radii": radii}
+    particles = sum(counts.values())
+    return Confidence(
+        located={
+            "location_calibration": maps["located"].plain(), "lowest_location": cut.lowest, **({} if graded else chosen)
+        },
+        named={"calibration": maps["named"].plain(), **chosen} if graded else {},
+        before=before, after=after, f1=(_f1(raw, particles), _f1(kept, particles)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The lowest location score of picks that are kept, and the lowest final score by class, as the `maps` give it."""
+
+    maps: dict[str, ScoreMap]
+    lowest: float
+    thresholds: dict[str, float]
+
+    def keeps(self, where: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Which picks (n,) have enough of both."""
+        final = _final(self.maps, where, scores)
+        return (where >= self.lowest) & above_thresholds(final, classes, self.thresholds)
+
+
+def choose_cut(
+    judged: dict[str, np.ndarray], maps: dict[str, ScoreMap], counts: dict[str, int], *, aim: str, beta: float,
+    named: bool,
+) -> Cut:  # fmt: skip
+    """The cut that serves the aim on judged picks (`_judged_rows`). counts: of the particles, by class."""
+    where, lowest, thresholds, particles = judged["where"], 0.0, {}, sum(counts.values())
     if aim == "located":
         lowest, _ = expected_threshold(where, maps["located"](where), particles=particles, beta=beta)
     elif aim == "named":
+        classes, final = judged["classes"], _final(maps, where, judged["scores"])
         numbers = counts if named else dict.fromkeys(np.unique(classes).tolist(), particles)
+        right = judged["named" if named else "located"]
         thresholds = choose_thresholds(final, classes, right, particles=numbers, beta=beta)
-    kept = (where >= lowest) & above_thresholds(final, classes, thresholds)
-    raw = np.concatenate([_judged(picks, truth)["located"] for picks, truth in ordered])
-    chosen = {"class_thresholds": thresholds, "class_radii": radii}
-    return Confidence(
-        located={
-            "location_calibration": maps["located"].plain(), "lowest_location": lowest, **({} if graded else chosen)
-        },
-        named={"calibration": maps["named"].plain(), **chosen} if graded else {},
-        before=before, after=after, f1=(_f1(raw, particles), _f1(located[kept], particles)),
-    )  # fmt: skip
+    return Cut(maps, lowest, thresholds)
+
+
+def _final(maps: dict[str, ScoreMap], where: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Calibrated scores of picks with these location scores and scores."""
+    return maps["named"](scores) if "named" in maps else maps["located"](where)
+
+
+def _detected(picks: Particles, radii: dict[str, float], cut: Cut) -> np.ndarray:
+    """The picks, best first, that detection keeps (`detect.select`): weak ones are gone before they can drop others."""
+    assert picks.scores is not None
+    kept = cut.keeps(_where(picks), picks.scores, picks.classes)
+    kept[kept] = apart_by_class(picks.centers_zyx[kept], picks.classes[kept], radii)
+    return kept
+
+
+def _seen(picks: Particles, spaced: np.ndarray, radii: dict[str, float], cut: Cut) -> np.ndarray:
+    """The picks that a cut near this one is to be judged on: those detected, and of weaker ones those `spaced`."""
+    assert picks.scores is not None
+    strong = cut.keeps(_where(picks), picks.scores, picks.classes)
+    return _detected(picks, radii, cut) | (spaced & ~strong)
 
 
 def choose_radii(ordered: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, float]:
@@ -149,17 +194,31 @@ def cross_validated(scores: np.ndarray, right: np.ndarray) -> Reliability:
 
 
 def _judged(picks: Particles, truth: ShrecTruth) -> dict[str, np.ndarray]:
-    """Location scores and scores of picks, and whether they are right in place, and in place and name."""
+    """Location scores, scores and classes of picks, and whether they are right in place, and in place and name."""
     hits = score_shrec(
         picks, truth.particles, truth.occupancy, voxel_size=truth.voxel_size, z_offset=truth.z_offset,
         frame="tomogram",
     ).hit_ids  # fmt: skip
     assert picks.scores is not None
-    where = picks.scores if picks.location_scores is None else picks.location_scores
     return {
-        "where": where, "scores": picks.scores, "located": right_picks(picks, hits),
-        "named": right_picks(picks, hits, truth.particles.classes),
+        "where": _where(picks), "scores": picks.scores, "classes": picks.classes.astype(str),
+        "located": right_picks(picks, hits), "named": right_picks(picks, hits, truth.particles.classes),
     }  # fmt: skip
+
+
+def _judged_rows(
+    ordered: Sequence[tuple[Particles, ShrecTruth]], rows: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """What `_judged` says of these rows (bool) of the picks of each tomogram, one tomogram after another."""
+    found = [_judged(picks[some], truth) for (picks, truth), some in zip(ordered, rows, strict=True)]
+    return {key: np.concatenate([one[key] for one in found]) for key in found[0]}
+
+
+def _where(picks: Particles) -> np.ndarray:
+    """Location scores, or the scores of picks that have none."""
+    found = picks.scores if picks.location_scores is None else picks.location_scores
+    assert found is not None
+    return found
 
 
 def _counts(detections: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, int]:

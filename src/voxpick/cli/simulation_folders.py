@@ -37,9 +37,9 @@ class Series:
         rng = varying(model_seed(self.seed, number))
         return draw_recipe(self.recipe, self.bank, self.variation, rng)
 
-    def record(self, number: int) -> dict[str, Any]:
-        """What simulation.yaml says of one tomogram."""
-        record = provenance(self.recipe_of(number), self.bank, self.seed, number)
+    def record(self, number: int, device: torch.device) -> dict[str, Any]:
+        """What simulation.yaml says of one tomogram that is made on the device."""
+        record = provenance(self.recipe_of(number), self.bank, self.seed, number, device=device)
         return record if self.variation is None else {**record, "variation": self.variation.model_dump(mode="json")}
 
 
@@ -61,7 +61,7 @@ def make_folder(
     from voxpick.cli.progress import step_bars
     from voxpick.simulate.shrec20 import simulate_shrec20
 
-    record = series.record(number)
+    record = series.record(number, device)
     if resume and folder.exists():
         _require_made_by(folder, {**record, "class_ids": series.class_ids})
         typer.echo(f"{folder}: is there already")
@@ -79,7 +79,7 @@ def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
     """Raise VoxpickError for a model folder whose simulation.yaml does not hold this record."""
     import yaml
 
-    from voxpick.cli.simulation_notes import read_simulation
+    from voxpick.cli.simulation_notes import NOISE, read_simulation
 
     found = read_simulation(folder)
     if not found:
@@ -87,13 +87,19 @@ def _require_made_by(folder: Path, record: dict[str, Any]) -> None:
             f"{folder}: holds no simulation.yaml that can be read, so it is not one of this command's; choose another "
             "folder or add --overwrite"
         )
-    if "bank" not in found:  # of an earlier version, which did not note it
-        record = {name: value for name, value in record.items() if name != "bank"}
-    other = [name for name, value in yaml.safe_load(yaml.safe_dump(record)).items() if found.get(name) != value]
+    unnoted = {"bank", NOISE} - set(found)  # by earlier versions
+    record = yaml.safe_load(yaml.safe_dump({name: value for name, value in record.items() if name not in unnoted}))
+    other = [name for name, value in record.items() if found.get(name) != value]
+    if other and other != [NOISE]:
+        name = next(name for name in other if name != NOISE)
+        raise VoxpickError(
+            f"{folder}: was made with another {name}, so this call cannot go on with it; choose another folder or "
+            "add --overwrite"
+        )
     if other:
         raise VoxpickError(
-            f"{folder}: was made with another {other[0]}, so this call cannot go on with it; choose another folder or "
-            "add --overwrite"
+            f"{folder}: its noise was drawn on {found[NOISE]}, and on {record[NOISE]} the same seed draws another; go "
+            f"on with --device {found[NOISE]}, choose another folder or add --overwrite"
         )
 
 
@@ -131,9 +137,17 @@ def write_simulation(
     )
 
 
-def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int) -> dict[str, Any]:
-    """What simulation.yaml records: version, seed, settings, sources of the structures and a mark of their beads."""
+def provenance(
+    recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: int, *, device: torch.device | str
+) -> dict[str, Any]:
+    """What simulation.yaml records: version, seed, settings, sources of the structures and a mark of their beads.
+
+    And the kind of device: particles are the same on all, but a GPU's generator draws other noise from the same seed.
+    """
+    import torch
+
     from voxpick import __version__
+    from voxpick.cli.simulation_notes import NOISE
     from voxpick.cli.training_marks import bank_mark
 
     return {
@@ -143,4 +157,5 @@ def provenance(recipe: Recipe, bank: dict[str, BeadModel], seed: int, number: in
         "recipe": recipe.model_dump(mode="json"),
         "structures": {name: model.source for name, model in bank.items()},
         "bank": bank_mark(bank),
+        NOISE: torch.device(device).type,
     }

@@ -7,6 +7,9 @@ from typing import Any
 
 from voxpick.io.yaml_file import read_notes
 
+NOISE = "noise_drawn_on"
+"""Key of the kind of device, cpu or cuda, whose generator drew the noise."""
+
 
 def read_simulation(directory: Path) -> dict[str, Any]:
     """The notes of a model folder; empty where there is no simulation.yaml that can be read."""

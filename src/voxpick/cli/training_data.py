@@ -30,8 +30,9 @@ Train = Callable[..., "Fitted"]
 class TrainingData:
     """classes: names by number. voxel_size: A. names: for the model's provenance.
 
-    marks: what a resumed run must find again (`cli.training_marks`). tomograms: marks of each one's intensities; none
-    for a stream. simulated: whether all of it is known to be simulated by this package.
+    marks: what a resumed run must find again (`cli.training_marks`); former: those of them that earlier versions wrote
+    in another way. tomograms: marks of each one's intensities; none for a stream. simulated: whether all of it is known
+    to be simulated by this package.
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -42,6 +43,7 @@ class TrainingData:
     marks: dict[str, str] = field(default_factory=dict)
     tomograms: list[str] = field(default_factory=list)
     simulated: bool = False
+    former: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -53,7 +55,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
     it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
-    from voxpick.cli.training_marks import data_mark, label_mark, tomogram_mark
+    from voxpick.cli.training_marks import data_mark, label_mark, simulated_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
 
@@ -81,11 +83,12 @@ def gather(
     def run(train: Train, *, checkpoint_seconds: float, **options: Any) -> Fitted:
         return train(volumes, **options)
 
+    made = [simulated_mark(path) if path.is_dir() else None for path in paths]
     return TrainingData(
         classes, volumes[0].tomogram.voxel_size, [path.name for path in paths], run,
-        {"mark": data_mark(volumes), "labels": label_mark(volumes)},
+        {"mark": data_mark(volumes, made), "labels": label_mark(volumes)},
         [tomogram_mark(volume.tomogram) for volume in volumes],
-        simulated=all((path / "simulation.yaml").is_file() for path in paths),
+        simulated=all((path / "simulation.yaml").is_file() for path in paths), former={"mark": data_mark(volumes)},
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +20,41 @@ UNVALIDATED = "none"
 """Mark of the validation of a run without one."""
 UNTRAINED = "none"
 """Mark of what a run began with that was given no weights."""
+MAKING = ("seed", "model", "recipe", "bank")
+"""What simulation.yaml holds by which the same tomogram is made again."""
 
 
-def data_mark(volumes: Sequence[TrainingVolume]) -> str:
-    """Of the tomograms and particles, in whatever folder they lie."""
+def simulated_mark(folder: Path) -> str | None:
+    """Of how a tomogram was simulated, by the notes in its folder; None where they do not tell.
+
+    Made again on another machine it is the same but for rounding, and on another kind of device but for its noise.
+    """
+    from voxpick.cli.simulation_notes import read_simulation
+
+    noted = read_simulation(folder)
+    if any(noted.get(key) is None for key in MAKING):
+        return None
+    made = json.dumps([noted[key] for key in MAKING], sort_keys=True, default=str)
+    return _text(hashlib.sha256(made.encode()))
+
+
+def data_mark(volumes: Sequence[TrainingVolume], made: Sequence[str | None] | None = None) -> str:
+    """Of the tomograms and particles, in whatever folder they lie.
+
+    made: the `simulated_mark` of each, which counts in place of its intensities.
+    """
     import numpy as np
 
     digest = hashlib.sha256()
-    for volume in volumes:
+    for volume, simulated in zip(volumes, made or [None] * len(volumes), strict=True):
         data, particles = volume.tomogram.data, volume.particles
         digest.update(
             repr((data.shape, volume.tomogram.voxel_size, [str(name) for name in particles.classes])).encode()
         )
-        digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
+        if simulated is None:
+            digest.update(np.ascontiguousarray(data[len(data) // 2], dtype=np.float32).tobytes())
+        else:
+            digest.update(simulated.encode())
         digest.update(np.round(particles.centers_zyx, 2).astype(np.float64).tobytes())
     return _text(digest)
 
@@ -81,9 +104,9 @@ def weights_mark(model: Model) -> str:
     return _text(digest)
 
 
-def validation_mark(held_out: TrainingVolume, *, side: int) -> str:
-    """Of the tomogram that a run is validated on, and how much of it."""
-    return f"{data_mark([held_out])} side {side}"
+def validation_mark(held_out: TrainingVolume, made: str | None = None, *, side: int) -> str:
+    """Of the tomogram that a run is validated on, and how much of it. made: as one of `data_mark`."""
+    return f"{data_mark([held_out], [made])} side {side}"
 
 
 def require_other_place(validation: Path, paths: Sequence[Path]) -> None:

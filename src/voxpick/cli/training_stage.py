@@ -79,7 +79,7 @@ class StageTraining:
         """What brings the tomograms to the spectrum of the model."""
         from voxpick.methods.training_spectrum import OneSpectrum
 
-        return OneSpectrum(self.model, self.earlier, keep=self.settings.keep_spectrum)
+        return OneSpectrum(self.model, self.earlier, keep=self.settings.keep_spectrum, device=self.device)
 
     @property
     def written(self) -> dict[str, Any]:
@@ -88,14 +88,17 @@ class StageTraining:
 
     def note_data(self, directory: RunDirectory, *, resumed: bool) -> None:
         """Write down what the run learns from. Raises VoxpickError where a resumed one began on something else."""
-        from voxpick.cli.training_marks import UNTRAINED, UNVALIDATED, validation_mark, weights_mark
+        from voxpick.cli.training_marks import UNTRAINED, UNVALIDATED, simulated_mark, validation_mark, weights_mark
 
-        judged = self.held_out if self.validate else None
-        mark = UNVALIDATED if judged is None else validation_mark(judged.volume, side=judged.side)
+        mark, former = UNVALIDATED, self.source.former
+        if self.held_out is not None and self.validate:
+            volume, side = self.held_out.volume, self.held_out.side
+            mark = validation_mark(volume, simulated_mark(self.held_out.folder), side=side)
+            former = {**former, "validation": validation_mark(volume, side=side)}
         begun = UNTRAINED if self.start is None else weights_mark(self.start)
         marks = {**self.source.marks, "validation": mark, "start": begun, **self._earlier_mark()}
         if resumed:
-            directory.require_same_data(marks)
+            directory.require_same_data(marks, former)
         else:
             directory.write_data(self.source.names, marks)
 

@@ -185,6 +185,9 @@ def _make(
         trained = train_stages(plan, specimens, work, resume=resume, device=where, stop=lambda: asked() or late())
     if not trained:
         raise typer.Exit(0 if late() else 130)
+    if late():
+        typer.echo(f"{work}: trained; stopped before calibration and tests; go on with --resume")
+        raise typer.Exit(0)
     _finish(plan, specimens, output, str(where))
 
 

@@ -52,7 +52,7 @@ def make_specimens(
                 if not path.exists() and stop():
                     return None
                 made[role].append(_specimen(path, role, k, size, device))
-    about = [_about(role, number, size) for role, number in counts.items() if number]
+    about = [_about(role, made[role], size) for role, number in counts.items() if number]
     return Specimens(made["training"], made["validation"], made["test"], about)
 
 
@@ -64,7 +64,7 @@ def _specimen(path: Path, role: str, number: int, size: tuple[int, int, int], de
 
     bank, seed = load_bank(), SEEDS[role]
     recipe = Recipe(size_zyx=size, thickness=size[0] + 2 * MARGIN)
-    record = provenance(recipe, bank, seed, number)
+    record = provenance(recipe, bank, seed, number, device=device)
     if path.exists():
         _require_same(path, record)
         return path
@@ -87,10 +87,13 @@ def _require_same(path: Path, record: Mapping[str, Any]) -> None:
         )
 
 
-def _about(role: str, number: int, size: tuple[int, int, int]) -> str:
+def _about(role: str, paths: list[Path], size: tuple[int, int, int]) -> str:
+    from voxpick.cli.simulation_notes import NOISE, read_simulation
+
     nz, ny, nx = size
-    what = "specimen" if number == 1 else "specimens"
+    what = "specimen" if len(paths) == 1 else "specimens"
+    devices = sorted({str(on) for path in paths if (on := read_simulation(path).get(NOISE)) is not None})
     return (
-        f"{role}: {number} simulated {what} of {nx} x {ny} x {nz} voxels (x, y, z), setting 0.004, seed {SEEDS[role]} "
-        "of `voxpick simulate shrec20`"
+        f"{role}: {len(paths)} simulated {what} of {nx} x {ny} x {nz} voxels (x, y, z), setting 0.004, seed "
+        f"{SEEDS[role]} of `voxpick simulate shrec20`{', noise drawn on ' * bool(devices)}{' and '.join(devices)}"
     )

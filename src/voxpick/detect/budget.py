@@ -64,10 +64,10 @@ def _voxels_on(device: torch.device, network: torch.nn.Module, least: int) -> in
     return int(room / each)
 
 
-def too_small_gpu(room: float, needed: float) -> str:
-    """What to say where not even the smallest tile fits."""
+def too_small_gpu(room: float, needed: float, smallest: str = "the smallest tile") -> str:
+    """What to say where not even the smallest tile, or other part of a volume, fits."""
     return (
-        f"detect: {in_gigabytes(room)} of the GPU's memory can be used, and the smallest tile needs "
+        f"detect: {in_gigabytes(room)} of the GPU's memory can be used, and {smallest} needs "
         f"{in_gigabytes(needed)}; end what else uses the GPU, or add --device cpu"
     )
 

@@ -7,17 +7,17 @@ Objects as Points: a peak is a voxel that no neighbour exceeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from voxpick.detect.budget import SPARE_BYTES, too_small_gpu
+from voxpick.detect.centre_tiles import best_sides, tile_windows
 from voxpick.detect.inference import for_inference, measured, on_engine
-from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settled_bytes
+from voxpick.detect.memory import bytes_per_voxel, in_gigabytes, parse_memory, room_on, settle_above, settled_bytes
 from voxpick.detect.peaks import as_detection
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
@@ -48,10 +48,12 @@ class Peaks:
     def __len__(self) -> int:
         return len(self.heights)
 
+    def __getitem__(self, rows: np.ndarray) -> Peaks:
+        return Peaks(self.centers[rows], self.heights[rows], self.names[rows])
+
     def above(self, threshold: float) -> Peaks:
         """Those that `peaks` finds at a threshold not lower than these were found at."""
-        high = self.heights.astype(np.float32) > threshold
-        return Peaks(self.centers[high], self.heights[high], self.names[high])
+        return self[self.heights.astype(np.float32) > threshold]
 
 
 def detect_centres(
@@ -70,9 +72,24 @@ def detect_centres(
 
     ready, found = recalled(remembered, "peaks", look, threshold=settings.threshold)
     found = found.above(settings.threshold)
+    found = found[_in_sections(found.centers, ready)]
     inside = np.clip(found.centers, 0, np.array(ready.grid.shape) - 1.0)
     labels = 1 + found.names.argmax(axis=1)
     return as_detection(ready, model, inside, labels, found.heights, found.names.max(axis=1, initial=0), settings)
+
+
+def _in_sections(centers: np.ndarray, ready: Prepared) -> np.ndarray:
+    """Which centres (n, 3), in voxels of the grid, lie in the slab: bool (n,). Tiles see more, to be of even sides.
+
+    Those up to STRIDE voxels beyond a face of the volume, as offsets may lead there, count as on that face.
+    """
+    low, high = np.full(3, -float(STRIDE)), np.array(ready.grid.shape) - 1.0 + STRIDE
+    each = ready.volume.voxel_size / ready.voxel_size
+    if ready.slab.start > 0:
+        low[0] = (ready.slab.start - 0.5) * each
+    if ready.slab.stop < ready.volume.shape[0]:
+        high[0] = (ready.slab.stop - 0.5) * each
+    return np.all((centers >= low) & (centers < high), axis=1)
 
 
 def _all_peaks(
@@ -84,9 +101,10 @@ def _all_peaks(
     network = on_engine(plain, settings.engine, where, voxels=ready.data.size * (1 + 3 * settings.turns))
     sides = _tile_sides(ready.data.shape, measured(plain, network), settings, where)
     windows = list(tile_windows(ready.data.shape, sides, settings.halo, multiple=_multiple(network)))
-    found = []
+    found, most = [], parse_memory(settings.max_memory) - SPARE_BYTES
     for done, (first, core) in enumerate(windows, start=1):
         start = (first[0] + ready.sections.start, first[1], first[2])
+        settle_above(most)
         image = torch.from_numpy(cut(ready, list(start), list(sides)))[None, None].to(where)
         output = evaluate(network, image, turns=settings.turns)
         found.append(peaks(output, core, threshold=settings.threshold, first=start))
@@ -151,73 +169,18 @@ def peaks(
     )
 
 
-def tile_windows(
-    shape: tuple[int, ...], sides: tuple[int, int, int], halo: int, *, multiple: int
-) -> Iterator[tuple[tuple[int, int, int], tuple[slice, slice, slice]]]:
-    """First voxel of every tile, a multiple of `multiple`, and the part of its output that is kept (output voxels).
-
-    The kept parts cover `shape`, each output voxel once; inner ones are at least `halo` voxels from the tile's sides.
-    """
-    axes = []
-    for n, side in zip(shape, sides, strict=True):
-        padded = -(-n // multiple) * multiple
-        starts = [0]
-        while starts[-1] + side < padded:
-            starts.append(min(starts[-1] + side - _overlap(halo, multiple), padded - side))
-        seams = [
-            0,
-            *((a + side + b) // 2 // STRIDE for a, b in pairwise(starts)),
-            padded // STRIDE,
-        ]
-        axes.append([
-            (start, slice(low - start // STRIDE, high - start // STRIDE))
-            for start, low, high in zip(starts, seams[:-1], seams[1:], strict=True)
-        ])  # fmt: skip
-    for z, y, x in product(*axes):
-        yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
-
-
-def _overlap(halo: int, multiple: int) -> int:
-    """Voxels that two neighbouring tiles share: a halo of each, rounded up to whole multiples."""
-    return -(-2 * halo // multiple) * multiple
-
-
-def best_sides(shape: tuple[int, ...], voxels: float, halo: int, *, multiple: int) -> tuple[int, int, int] | None:
-    """Sides of tiles of at most `voxels` voxels that cover `shape` with the fewest in all; None if there are none."""
-    options = []
-    for n in shape:
-        padded = -(-n // multiple) * multiple
-        costs = {}
-        for side in range(multiple, padded + 1, multiple):
-            step = side - _overlap(halo, multiple)
-            if side == padded:
-                costs[side] = side
-            elif step > 0:
-                costs[side] = (1 + -(-(padded - side) // step)) * side
-        options.append(costs)
-    fitting = [
-        (math.prod(cost for _, cost in sides), tuple(side for side, _ in sides))
-        for sides in product(*(axis.items() for axis in options))
-        if math.prod(side for side, _ in sides) <= voxels
-    ]
-    if not fitting:
-        return None
-    z, y, x = min(fitting)[1]
-    return z, y, x
-
-
 def _tile_sides(
     shape: tuple[int, ...], network: torch.nn.Module, settings: CentreSettings, device: torch.device
 ) -> tuple[int, int, int]:
     """Tiles as large as `settings` and the memory allow: the main memory, or on a GPU its own."""
     multiple, voxels = _multiple(network), float(settings.tile**3)
-    limit = parse_memory(settings.max_memory)
-    taken = settled_bytes() + SPARE_BYTES
+    limit, each = parse_memory(settings.max_memory), 0.0
+    if device.type in ("cpu", "cuda"):
+        each = bytes_per_voxel(lambda image: evaluate(network, image.to(device), turns=settings.turns))
+    taken = settled_bytes() + SPARE_BYTES  # with what the network has kept since it was measured
     if device.type == "cpu":
-        each = bytes_per_voxel(lambda image: evaluate(network, image, turns=settings.turns))
         voxels = min(voxels, (limit - taken) / each)
     elif device.type == "cuda":
-        each = bytes_per_voxel(lambda image: evaluate(network, image.to(device), turns=settings.turns))
         room, least = room_on(device), math.prod(min(n, 2 * settings.halo + multiple) for n in shape)
         if room < least * each:
             raise VoxpickError(too_small_gpu(room, least * each))

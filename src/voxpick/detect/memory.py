@@ -58,6 +58,12 @@ def settled_bytes() -> int:
     return resident_bytes()
 
 
+def settle_above(size: float) -> None:
+    """As `settled_bytes`, where the process holds more than `size` bytes: what is kept grows from tile to tile."""
+    if resident_bytes() > size:
+        settled_bytes()
+
+
 def room_on(device: torch.device) -> float:
     """Bytes that a network may still take on a GPU: a share of what is free, or kept by torch for later."""
     if device.type != "cuda":
@@ -79,19 +85,19 @@ def peak_bytes() -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
-def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29) -> np.ndarray:
-    """An empty float32 array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR).
+def spacious(shape: tuple[int, ...], *, in_memory: int = 2**29, dtype: type = np.float32) -> np.ndarray:
+    """An empty array; one of more than `in_memory` bytes lies in a nameless temporary file ($TMPDIR).
 
     Raises VoxpickError where the disk has no room for it.
     """
-    size = 4 * math.prod(shape)
+    size = np.dtype(dtype).itemsize * math.prod(shape)
     if size <= in_memory:
-        return np.empty(shape, dtype=np.float32)
+        return np.empty(shape, dtype=dtype)
     try:
         with tempfile.TemporaryFile() as file:
             if hasattr(os, "posix_fallocate"):  # a hole in the file would end the process once it is written to
                 os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+            return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
     except OSError as error:
         raise VoxpickError(
             f"{tempfile.gettempdir()}: no room for a temporary file of {in_gigabytes(size)} ({error.strerror or error})"

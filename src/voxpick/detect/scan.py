@@ -134,7 +134,7 @@ def plan_scan(
         sides = [(n - 1) * stride + box for n in chosen]
         if math.isinf(limit):
             return chosen
-        needed = peak_bytes_of(network, sides, stride, dtype)
+        needed = peak_bytes_of(network, sides, stride, dtype, device=device.type)
         if taken + needed <= limit:
             return chosen
         if max(chosen) == 1 and on_gpu:
@@ -167,10 +167,12 @@ def best_counts(counts: Counts, stride: int, box: int, voxels: int) -> Counts:
     return z, y, x
 
 
-def peak_bytes_of(network: torch.nn.Module, sides: list[int], stride: int, dtype: torch.dtype) -> float:
-    """Bytes that scanning an image of these sides takes, counted on tensors without memory."""
+def peak_bytes_of(
+    network: torch.nn.Module, sides: list[int], stride: int, dtype: torch.dtype, *, device: str = "cpu"
+) -> float:
+    """Bytes that scanning an image of these sides takes on a kind of device, counted on tensors without memory."""
     double = copy.deepcopy(network).to("meta").eval()
-    double.compute_dtype = dtype  # type: ignore[assignment]
+    double.compute_dtype, double.planned_for = dtype, device  # type: ignore[assignment]
     with _MetaBytes() as count, torch.inference_mode():
         cast(BoxNetwork, double).scan(torch.empty(1, 1, *sides, device="meta", dtype=dtype), stride=stride)
     return LIBRARY_SHARE * count.most + 8 * math.prod(sides)

@@ -84,15 +84,16 @@ class RunDirectory:
         """What the run learns from as training_data.yaml: names, and digests that `require_same_data` compares."""
         write_text(self.path / DATA_FILE, yaml.safe_dump({**marks, "names": list(names)}, sort_keys=False))
 
-    def require_same_data(self, marks: Mapping[str, str]) -> None:
+    def require_same_data(self, marks: Mapping[str, str], former: Mapping[str, str] | None = None) -> None:
         """Raise VoxpickError where training_data.yaml says that the run began on other data, labels or validation.
 
-        marks: by the keys of DIFFERENT. What the file lacks, as those of earlier versions do, is not compared.
+        marks: by the keys of DIFFERENT; former: those that earlier versions wrote for the same, where they differ. What
+        the file lacks, as those of earlier versions do, is not compared.
         """
         written = read_notes(self.path / DATA_FILE)
         for key, now in marks.items():
             before = written.get(key)
-            if before is not None and before != now:
+            if before is not None and before not in (now, (former or {}).get(key)):
                 raise VoxpickError(f"{self.path}: {DIFFERENT[key]}, or begin another run in another folder")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:

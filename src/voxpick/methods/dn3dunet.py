@@ -49,6 +49,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxpick.detect.memory import parse_memory
 from voxpick.detect.one_stage import detect_in_one_stage
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
@@ -202,7 +203,7 @@ def train(
     earlier: dict[str, Model] | None = None,
     **options: Any,
 ) -> Fitted:
-    """Train one stage in place; the segmenter on volumes that `earlier`'s denoiser has denoised, once, in memory.
+    """Train one stage in place; the segmenter on volumes that `earlier`'s denoiser has denoised, once.
 
     classes: names by number in the class masks, from 1 on; they are those of the model. The denoiser needs volumes with
     noise-free density. The time that denoising takes is part of the segmenter's minutes, each time that it is done.
@@ -254,7 +255,7 @@ def detect(
         wanted = slice(min(ready.sections.start, nz // 4), max(ready.sections.stop, nz - nz // 4))
         return ready, denoise(
             ready.grid.data, denoiser, mean=ready.mean, deviation=ready.deviation, sections=wanted,
-            device=choose_device(device), progress=progress,
+            device=choose_device(device), max_memory=parse_memory(settings.max_memory), progress=progress,
         )  # fmt: skip
 
     ready, clean = recalled(remembered, "denoised", look)

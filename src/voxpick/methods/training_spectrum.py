@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
-from voxpick.detect.convolution import filtered
+from voxpick.detect.convolution import CPU, filtered
 from voxpick.detect.memory import spacious
 from voxpick.detect.prepare import gains_needed, slab_of
 from voxpick.detect.spectrum import amplitudes, kernel_of
@@ -37,14 +38,18 @@ class OneSpectrum:
 
     earlier: other stages of the model file, which share one spectrum; where these have none, tomograms are left alone,
     as they are where `keep` is set. A tomogram that was given before, as by a stream, is not filtered again.
+    device: what filters; a GPU that trains would wait for the CPU whenever the pool of a stream changes.
     """
 
-    def __init__(self, model: Model, earlier: Mapping[str, Model] | None = None, *, keep: bool = False) -> None:
+    def __init__(
+        self, model: Model, earlier: Mapping[str, Model] | None = None, *, keep: bool = False,
+        device: torch.device = CPU,
+    ) -> None:  # fmt: skip
         shared = [other.spectrum for other in (earlier or {}).values()]
         if shared and not keep:
             model.spectrum = shared[0]
         self.keep = keep or (bool(shared) and shared[0] is None)
-        self.model = model
+        self.model, self.device = model, device
         self.known: list[tuple[TrainingVolume, TrainingVolume]] = []
 
     def __call__(self, volumes: Sequence[TrainingVolume]) -> list[TrainingVolume]:
@@ -61,7 +66,7 @@ class OneSpectrum:
         """A volume in the model's spectrum, if there is one by now."""
         if self.keep or self.model.spectrum is None:
             return volume
-        return _matched(volume, self.model.spectrum)
+        return _matched(volume, self.model.spectrum, self.device)
 
 
 def _amplitudes(volume: TrainingVolume) -> np.ndarray | None:
@@ -69,7 +74,7 @@ def _amplitudes(volume: TrainingVolume) -> np.ndarray | None:
     return amplitudes(volume.tomogram.data[slab.start : slab.stop], *volume.intensity)
 
 
-def _matched(volume: TrainingVolume, spectrum: Sequence[float]) -> TrainingVolume:
+def _matched(volume: TrainingVolume, spectrum: Sequence[float], device: torch.device) -> TrainingVolume:
     mean, deviation = volume.intensity
     slab, tomogram = slab_of(volume.tomogram), volume.tomogram
     found = gains_needed(tomogram, slice(slab.start, slab.stop), spectrum, mean=mean, deviation=deviation)
@@ -78,5 +83,7 @@ def _matched(volume: TrainingVolume, spectrum: Sequence[float]) -> TrainingVolum
     half = tomogram.data.dtype == np.float16
     into = np.empty(tomogram.shape, np.float16) if half else spacious(tomogram.shape, in_memory=0)
     whole = slice(0, tomogram.shape[0])
-    changed = filtered(tomogram, kernel_of(found[0]), whole, mean=mean, deviation=deviation, into=into)
+    changed = filtered(
+        tomogram, kernel_of(found[0]), whole, mean=mean, deviation=deviation, into=into, device=device
+    )  # fmt: skip
     return replace(volume, tomogram=changed, intensity=(0.0, 1.0))

@@ -74,6 +74,7 @@ class ResNet3D(nn.Module):
     box: side in voxels of what is looked at. widths: of the three stages. blocks: in each stage; None takes as many as
     make 20 layers. classes: with background.
     compute_dtype: attribute; float32, or bfloat16 for convolutions in half the bytes (weights stay float32).
+    planned_for: attribute; the kind of device that a scan without memory, of which only shapes are asked for, is to be.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class ResNet3D(nn.Module):
             if value < 1:
                 raise VoxpickError(f"ResNet3D: {name} is {value}; it must be at least 1")
         self.box, self.classes, self.padded = box, classes, padded
-        self.compute_dtype = torch.float32
+        self.compute_dtype, self.planned_for = torch.float32, "cpu"
         self.first = ConvNorm(in_channels, widths[0], 3 if padded else 5, padded=padded)
         self.blocks, channels = nn.ModuleList(), widths[0]
         for stage, width in enumerate(widths):
@@ -146,10 +147,10 @@ class ResNet3D(nn.Module):
     def _scan_boxes(self, x: torch.Tensor, stride: int) -> torch.Tensor:
         views = x[:, 0].unfold(1, self.box, stride).unfold(2, self.box, stride).unfold(3, self.box, stride)
         grid, number = views.shape[:4], math.prod(views.shape[:4])
+        together = BOXES_AT_A_TIME if (self.planned_for if x.is_meta else x.device.type) == "cpu" else ON_GPU
         if x.is_meta:  # only shapes are asked for, and one batch has them all
-            self(x.new_empty(min(BOXES_AT_A_TIME, number), 1, *[self.box] * 3))
+            self(x.new_empty(min(together, number), 1, *[self.box] * 3))
             return x.new_empty(grid[0], self.classes, *grid[1:], dtype=torch.float32)
-        together = BOXES_AT_A_TIME if x.device.type == "cpu" else ON_GPU
         scores = []
         for first in range(0, number, together):
             at: list[torch.Tensor] = []

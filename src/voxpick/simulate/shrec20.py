@@ -143,8 +143,9 @@ def simulate_shrec20(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Simulation:
-    """Simulate one tomogram. The same seed, settings and device give the same data.
+    """Simulate one tomogram. The same seed, settings and kind of device give the same data.
 
+    Particles are drawn by numpy, the same on every device; the noise, nearly 10^9 numbers, by torch on the device.
     structures: bead models by class name. progress(step, done, total).
     """
     keep_freed_memory()
