@@ -1,6 +1,10 @@
+import warnings
+
 import numpy as np
 import pytest
 
+from voxpick.detect.prepare import prepare
+from voxpick.detect.settings import make_settings
 from voxpick.errors import VoxpickError
 from voxpick.geometry import matrix_to_zxz_deg, swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
 from voxpick.particles import Particles
@@ -79,7 +83,7 @@ def test_swapping_axes_turns_xyz_vectors_into_zyx_vectors():
 def test_statistics_are_those_of_the_central_half():
     data = np.random.default_rng(1).normal(5, 2, size=(12, 20, 28)).astype(np.float32)
     data[0], data[-1] = 1e6, -1e6
-    mean, deviation = intensity_statistics(Volume(data, 10.0))
+    mean, deviation = intensity_statistics(Volume(data, 10.0), warn=False)
     inner = data[3:9, 5:15, 7:21].astype(np.float64)
     assert (mean, deviation) == pytest.approx((inner.mean(), inner.std()))
 
@@ -97,6 +101,33 @@ def test_statistics_are_those_of_the_central_half():
 def test_no_volume(data, voxel_size, message):
     with pytest.raises(VoxpickError, match=message):
         Volume(data, voxel_size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ">f4", np.int16])
+@pytest.mark.parametrize("place", [(1, 2, 3), (6, 9, 13)])
+def test_a_value_beside_which_all_others_count_as_nothing_is_told(dtype, place):
+    """With one such voxel a tomogram was nothing but 0 to a network, and nothing was said."""
+    data = np.random.default_rng(2).normal(0, 5, size=(12, 20, 28)).astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        intensity_statistics(Volume(data, 10.0))
+        data[place] = 400  # a bead of gold
+        intensity_statistics(Volume(data, 10.0))
+        data[place] = -30000
+        intensity_statistics(Volume(data, 10.0), warn=False)
+    z, y, x = place
+    told = rf"ts_1: holds -30000 at z {z}, y {y}, x {x}, [\d.]+e\+03 standard deviations .* set such voxels to the mean"
+    with pytest.warns(UserWarning, match=told):
+        intensity_statistics(Volume(data, 10.0, "ts_1"))
+
+
+def test_detection_tells_of_such_a_value_once():
+    data = np.random.default_rng(2).normal(size=(48, 52, 60)).astype(np.float32)
+    data[24, 25, 26] = 1e30
+    with pytest.warns(UserWarning) as said:
+        prepare(Volume(data, 14.0), 10.0, make_settings([]))
+    assert sum("holds 1e+30 at z 24, y 25, x 26" in str(one.message) for one in said) == 1
+    assert sum("standard deviations" in str(one.message) for one in said) == 1
 
 
 @pytest.mark.parametrize(("value", "message"), [(np.nan, "NaN"), (3.0, r"constant \(3\)")])

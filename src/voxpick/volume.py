@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,11 @@ import numpy as np
 from voxpick.errors import VoxpickError
 
 RELEASE_BYTES = 1 << 25
+
+MOST_DEVIATIONS = 1000
+"""A value may be from the mean; beads of gold are some tens off."""
+USUAL = 0.9
+"""Of the sections: the share whose deviations are taken for usual."""
 
 
 @dataclass(frozen=True)
@@ -81,35 +87,64 @@ def read_sections(data: np.ndarray, window: slice = slice(None)) -> Iterator[tup
     release(data)
 
 
-def intensity_statistics(volume: Volume) -> tuple[float, float]:
+def intensity_statistics(volume: Volume, *, warn: bool = True) -> tuple[float, float]:
     """Mean and standard deviation of the central half of each axis, where the specimen is.
 
     Reads one z-slice at a time, so a memory-mapped volume stays on disk. Raises VoxpickError for NaN and infinite
-    values anywhere, and for constant data.
+    values anywhere, and for constant data. warn: of a value so far off that all others count as nothing beside it.
     """
     nz, ny, nx = volume.shape
     inner_z, inner_y, inner_x = (_central_half(n) for n in (nz, ny, nx))
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares, usual = 0, 0.0, 0.0, []
+    lowest, highest = (np.inf, 0), (-np.inf, 0)  # values and their sections
     for z, whole in read_sections(volume.data):
-        if whole.dtype.kind == "f" and not np.isfinite(whole).all():
+        values = whole.astype(np.float32) if whole.dtype == np.float16 else whole  # of which NumPy is slow to tell
+        low, high = float(values.min()), float(values.max())
+        if not np.isfinite([low, high]).all():
             y, x = np.argwhere(~np.isfinite(whole))[0]
             raise VoxpickError(
                 f"{volume.name}: holds NaN or infinite values, such as {whole[y, x]} at z {z}, y {y}, x {x}; replace "
                 "them before picking"
             )
+        lowest, highest = min(lowest, (low, z)), max(highest, (high, z))
         if not inner_z.start <= z < inner_z.stop:
             continue
         section = np.asarray(whole[inner_y, inner_x], dtype=np.float64)
-        count += section.size
-        total += float(section.sum())
-        squares += float(np.square(section).sum())
+        sums = float(section.sum()), float(np.square(section).sum())
+        count, total, squares = count + section.size, total + sums[0], squares + sums[1]
+        usual.append((sums[0] / section.size, sums[1] / section.size))
     mean = total / count
     if not np.isfinite(squares):
         raise VoxpickError(f"{volume.name}: holds values too large to be squared; scale them before picking")
     variance = squares / count - mean**2
     if variance <= 1e-12 * max(squares / count, 1e-300):
         raise VoxpickError(f"{volume.name}: the volume is constant ({mean:g}); there is nothing to pick")
+    if warn:
+        _warn_of_outlier(volume, lowest, highest, np.array(usual), deviation=float(np.sqrt(variance)))
     return mean, float(np.sqrt(variance))
+
+
+def _warn_of_outlier(
+    volume: Volume, lowest: tuple[float, int], highest: tuple[float, int], moments: np.ndarray, *, deviation: float
+) -> None:
+    """Warn where the lowest or highest value, given with its section, is over MOST_DEVIATIONS off.
+
+    moments: (n, 2) mean and mean square of sections, by which deviations are counted; such a voxel makes that of the
+    whole, `deviation`, itself, which counts where sections have none.
+    """
+    means, squares = moments.T
+    variances = np.sort(np.maximum(squares - means**2, 0.0))
+    usual = float(np.sqrt(variances[int(USUAL * (len(variances) - 1))])) or deviation
+    middle = float(np.median(means))
+    value, z = max(lowest, highest, key=lambda place: abs(place[0] - middle))
+    if abs(value - middle) > MOST_DEVIATIONS * usual:
+        y, x = np.unravel_index(np.argmax(np.asarray(volume.data[z]) == value), volume.shape[1:])
+        warnings.warn(
+            f"{volume.name}: holds {value:g} at z {z}, y {y}, x {x}, {abs(value - middle) / usual:.2g} standard "
+            "deviations from the mean, beside which all else may count as nothing; set such voxels to the mean before "
+            "picking",
+            stacklevel=3,
+        )
 
 
 def _central_half(n: int) -> slice:

@@ -84,7 +84,7 @@ def named_by(
     grid = detection.volume
     if detection.voxel_size != grid.voxel_size:
         grid = rescaled(grid, detection.voxel_size)
-    mean, deviation = intensity_statistics(grid)
+    mean, deviation = intensity_statistics(grid, warn=False)  # detection did
     if settings.match_spectrum == "auto" and classifier.spectrum is not None:
         sections = detection.slab.on_grid(detection.volume.voxel_size / grid.voxel_size, grid.shape[0])
         grid, mean, deviation = matched(
