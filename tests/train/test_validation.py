@@ -98,7 +98,7 @@ def test_the_log_holds_the_loss_and_a_run_without_it_goes_on(data, tmp_path):
         data / "model_0", "--stage", "classifier", "--output", tmp_path / "model.pt", "--set", "patch=12", "--set",
         "batch=2", "--set", "validate_steps=8", "--validation", data / "model_1", *SMALL,
     ]  # fmt: skip
-    run_train(*words, "--minutes", 0.01)
+    run_train(*words, "--minutes", 0.02)
     log = tmp_path / "model_classifier_run" / "log.csv"
     before = list(csv.DictReader(log.read_text().splitlines()))
     assert [bool(row["validation_loss"]) for row in before] == [bool(row["validation_score"]) for row in before]
@@ -108,7 +108,7 @@ def test_the_log_holds_the_loss_and_a_run_without_it_goes_on(data, tmp_path):
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(before)
-    run_train(*words, "--minutes", 0.02, "--resume")
+    run_train(*words, "--minutes", 0.1, "--resume")
     after = list(csv.DictReader(log.read_text().splitlines()))
     assert len(after) > len(before) and float(after[-1]["validation_loss"]) > 0
     for now, then in zip(after, before, strict=False):
