@@ -139,11 +139,9 @@ def parts_table(result: dict[str, Any]) -> list[str]:
 def _fine(resolution: dict[str, float | None], curve: dict[str, Any], threshold: float) -> str:
     """Where a curve falls below a threshold, in A; boxes are 3 radii, of which `begins` is the default."""
     known = resolution[f"{threshold:g}"]
-    if known is None and curve.get("conclusive_A") is not None:
-        return "–"
-    if known is None:
+    if known is None and curve.get("conclusive_A") is None:
         known = ShellCorrelation(np.array(curve["frequency"]), np.array(curve["correlation"])).resolution(threshold)
-    return "–" if np.isnan(known) else f"{known:.1f}"
+    return "–" if known is None or np.isnan(known) else f"{known:.1f}"
 
 
 def _size(data: dict[str, Any]) -> str:

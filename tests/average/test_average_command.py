@@ -110,7 +110,7 @@ def test_averages_of_noise_from_nothing_have_no_resolution_and_say_why(tmp_path)
     write_particles(tmp_path / "picks.csv", Particles(places))
     text = run("average", tmp_path / "picks.csv", tmp_path / "noise.mrc", "-o", tmp_path / "out", "--radius", 60,
                "--iterations", 1, "--step", 40)  # fmt: skip
-    assert re.search(r"agree on nothing finer than 3\d A; one was laid onto the other, on detail down to 60 A", text)
+    assert re.search(r"agree on nothing finer than 29 A; one was laid onto the other, on detail down to 60 A", text)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "laid onto the other, on detail down to 60 Å" in page and page.count(">–<") == 2
     start = run("average", tmp_path / "picks.csv", tmp_path / "noise.mrc", "-o", tmp_path / "led", "--radius", 60,

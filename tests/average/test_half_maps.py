@@ -72,6 +72,21 @@ def test_the_table_holds_all_four_curves():
     assert frame["correlation"][k] == pytest.approx(expected)
 
 
+def test_maps_that_agree_only_on_what_was_made_to_agree_have_no_resolution():
+    """Of those that agree on finer detail all resolutions are given, that at 0.5 where it is coarser too."""
+    mask = soft_sphere((BOX,) * 3, radius=9, edge=4)
+    of_maps = {"voxel_size": 10, "mask": mask, "rng": np.random.default_rng(0)}
+    coarse, fine = coarse_pair(), halves(0.25)
+    for pair, inconclusive in ((coarse, True), (fine, False)):
+        free, laid = (half_map_correlation(*pair, **of_maps, registered=a) for a in (np.inf, 100.0))
+        assert free.conclusive == np.inf and not free.inconclusive()
+        assert 40 < laid.conclusive < 60 and laid.inconclusive() == inconclusive
+        for threshold in (0.143, 0.5):
+            expected = np.nan if inconclusive else free.resolution(threshold)
+            assert laid.resolution(threshold) == pytest.approx(expected, rel=0.05, nan_ok=True)
+    assert laid.resolution(0.143) < laid.conclusive < laid.resolution(0.5)
+
+
 def test_a_map_s_own_mask_follows_it_and_falls_off_softly():
     lopsided = Volume(np.pad(beads(24), ((4, 4), (2, 6), (4, 4))), 10.0)
     part, level, _ = central_part(lopsided, radius=140)

@@ -21,9 +21,9 @@ RANDOM_BELOW = 0.8
 """Phases are random from the first shell on in which the maps, without a mask, correlate less."""
 SHELLS_BETWEEN = 1
 """Shells after that one that are not corrected: both lie in its reach."""
-SMEARED = 1.25
-"""How far beyond what they were laid onto each other maps of noise agree, over the radius of a ball of the mask's
-volume: what the mask smears, and chance. Of many averages of noise hardly one gets farther than 1."""
+SMEARED = 1.5
+"""How far beyond the detail they were laid onto each other on maps of noise agree at most, over the radius of a ball of
+the mask's volume: what the mask smears, and chance. Of many averages of noise hardly one gets farther than 1."""
 DRAWS = 10
 """Sets of random phases that are averaged over; small boxes have few coefficients in a shell."""
 
@@ -46,13 +46,12 @@ class HalfMapCorrelation(ShellCorrelation):
     conclusive: float = float("inf")
 
     def resolution(self, threshold: float = THRESHOLDS[0]) -> float:
-        """As of any curve, but NaN where it is no finer than `conclusive`."""
-        found = super().resolution(threshold)
-        return found if found < self.conclusive else float("nan")
+        """As of any curve, but NaN for `inconclusive` ones."""
+        return float("nan") if self.inconclusive() else super().resolution(threshold)
 
-    def inconclusive(self, threshold: float = THRESHOLDS[0]) -> bool:
-        """Whether the maps agree, but on nothing that they would not agree on if they were of noise."""
-        return bool(super().resolution(threshold) >= self.conclusive)
+    def inconclusive(self) -> bool:
+        """Whether the maps agree (FSC 0.143), but on nothing finer than `conclusive`, as they do if of noise."""
+        return bool(super().resolution(THRESHOLDS[0]) >= self.conclusive)
 
     def to_frame(self) -> pd.DataFrame:
         """Columns frequency (1/A), resolution (A), correlation, masked, unmasked and randomised."""

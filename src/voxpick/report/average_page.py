@@ -146,7 +146,7 @@ def registration_hint(fsc: HalfMapCorrelation) -> str:
         return ""
     return (
         f" One half map was laid onto the other, on detail down to {fsc.registered:.0f} Å, on which those of noise "
-        f"agree then too: a resolution that is not finer than {fsc.conclusive:.0f} Å is not given."
+        f"agree then too: maps that agree on nothing finer than {fsc.conclusive:.0f} Å have no resolution."
     )
 
 
