@@ -399,13 +399,27 @@ def test_a_tomogram_is_not_replaced_by_a_segmentation(monkeypatch, capsys, copy)
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("rec_good", "2 tomograms are called good"), ("a\tb", "no tabs")],
-)
+    [
+        ("rec_good", "2 tomograms are called good"), ("a\tb", "no tabs"),
+        ("relion_import", "picks/relion_import.star: is the list of picks that RELION imports"),
+        ("n" * 240, "link to the tomogram by a shorter one"), ("\u96ea" * 75, "its name has 230 bytes"),
+    ],
+)  # fmt: skip
 def test_names_that_picks_cannot_have_are_refused_before_the_search(monkeypatch, capsys, copy, name, expected):
-    """RELION knows rec_good as good, so of two such tomograms one was missing in relion_import.star."""
+    """RELION knows rec_good as good, so of two such tomograms one was missing in relion_import.star.
+
+    Picks of a tomogram called relion_import were replaced by that list, and those of one with a long name could not be
+    written once they were found.
+    """
     shutil.copy(copy / "good.mrc", copy / f"{name}.mrc")
     words = ["detect", "good.mrc", f"{name}.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     refused(monkeypatch, capsys, copy, words, expected)
+
+
+def test_a_model_with_a_name_too_long_for_a_temporary_file_is_refused_before_it_is_trained(monkeypatch, capsys, copy):
+    """The training ended with a model that could not be written, neither there nor beside it."""
+    words = ["train", "good.mrc", "--picks", "good.csv", "--radius", 50, "--steps", 1, "--output", "m" * 240 + ".pt"]
+    refused(monkeypatch, capsys, copy, words, "its name has 243 bytes")
 
 
 def test_a_name_that_is_not_unicode_is_refused(copy):

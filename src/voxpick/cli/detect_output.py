@@ -55,7 +55,7 @@ class PicksFolder:
         another origin, and they are not to be replaced.
         """
         from voxpick.cli.outputs import keep_foreign_notes, keep_inputs, keep_other_picks
-        from voxpick.io.atomic import require_writable
+        from voxpick.io.atomic import require_short_name, require_writable
 
         check_tomograms(volumes, self.formats)
         if self.path.is_file():
@@ -63,6 +63,13 @@ class PicksFolder:
         require_writable(self.path)
         files = {picks_name(path): path for path in volumes}
         patterns = self._patterns()
+        for written in (self.path / pattern.format(name) for name in files for pattern in patterns):
+            require_short_name(written, way_out="link to the tomogram by a shorter one")
+            if written.name == IMPORT_LIST:
+                raise VoxpickError(
+                    f"{written}: is the list of picks that RELION imports, and would be that of this tomogram's picks "
+                    "as well; link to the tomogram by another name, or leave star out of --format"
+                )
         keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
         noted = IMPORT_LIST if "star" in self.formats else None
         keep_foreign_notes(self.path, self.record, noted, RECORDS, overwrite=overwrite)

@@ -78,14 +78,14 @@ def evaluate_command(
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
     from voxpick.cli.outputs import keep_inputs
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import require_file_place
 
     if json_path is not None:
         if json_path.is_dir():
             raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
         in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
         keep_inputs([json_path], [picks, segmentation, near, *in_folder], option="--json")
-        require_writable(json_path.parent)
+        require_file_place(json_path)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
     if agreement is not None:
