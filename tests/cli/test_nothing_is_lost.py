@@ -422,6 +422,13 @@ def test_a_model_with_a_name_too_long_for_a_temporary_file_is_refused_before_it_
     refused(monkeypatch, capsys, copy, words, "its name has 243 bytes")
 
 
+@pytest.mark.parametrize("place_of_model", [".", "/", ""])
+def test_a_model_without_a_name_is_refused(monkeypatch, capsys, copy, place_of_model):
+    """It was a traceback of pathlib's."""
+    words = ["train", "good.mrc", "--picks", "good.csv", "--radius", 50, "--output", place_of_model]
+    refused(monkeypatch, capsys, copy, words, "is a folder; name the model file to write")
+
+
 def test_a_name_that_is_not_unicode_is_refused(copy):
     path = copy / "a\udce9.mrc"
     try:

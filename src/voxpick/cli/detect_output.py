@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxpick.cli.tomograms import check_tomograms, picks_name
+from voxpick.cli.tomograms import check_tomograms, is_unicode, picks_name
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class PicksFolder:
         if self.path.is_file():
             raise VoxpickError(f"--output {self.path}: cannot be written to (it is a file); name a folder")
         require_writable(self.path)
+        if "star" in self.formats and not is_unicode(str(self.path.resolve())):
+            raise VoxpickError(
+                f"--output {self.path}: its path is not Unicode (UTF-8), and the list of files that RELION imports "
+                "names it; choose another folder, or leave star out of --format"
+            )
         files = {picks_name(path): path for path in volumes}
         patterns = self._patterns()
         for written in (self.path / pattern.format(name) for name in files for pattern in patterns):

@@ -36,7 +36,7 @@ def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
                 f"{path}: STAR files hold no #, no quotation marks and no tabs, and picks are called after the "
                 "tomogram; link to it by another name, or leave star out of --format"
             )
-        if not _is_unicode(path.name):
+        if not is_unicode(path.name):
             raise VoxpickError(
                 f"{path}: its name is not Unicode (UTF-8), and picks are called after it; link to it by another name"
             )
@@ -64,7 +64,7 @@ def read_tomogram(path: Path, voxel_size: float | None) -> Volume:
     return volume
 
 
-def _is_unicode(name: str) -> bool:
+def is_unicode(name: str) -> bool:
     """False for bytes that are no UTF-8, which Python keeps as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
