@@ -15,7 +15,8 @@ import torch
 import yaml
 from bad_files import refused, run
 
-from voxpick.cli import average, demo, detect_output
+from voxpick.average.pasted import paste
+from voxpick.cli import average, demo, detect_output, targets
 from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
@@ -420,6 +421,24 @@ def test_a_model_with_a_name_too_long_for_a_temporary_file_is_refused_before_it_
     """The training ended with a model that could not be written, neither there nor beside it."""
     words = ["train", "good.mrc", "--picks", "good.csv", "--radius", 50, "--steps", 1, "--output", "m" * 240 + ".pt"]
     refused(monkeypatch, capsys, copy, words, "its name has 243 bytes")
+
+
+def test_masks_of_two_processes_do_not_mix(monkeypatch, capsys, copy):
+    """Their three files were replaced one by one: the class mask of one call lay beside the particles of another."""
+    words = ["targets", "good.mrc", "good.csv", "--radius", 30, "--output", "masks"]
+    monkeypatch.setattr(targets, "WRITING_SECONDS", 0.0)
+    with alone_in(copy / "masks", use="writes masks"):
+        refused(monkeypatch, capsys, copy, words, "masks: another process writes masks there")
+
+    def paste_late(*arguments, **options):
+        (copy / "masks").mkdir(exist_ok=True)
+        (copy / "masks" / "occupancy_mask.mrc").write_text("another's")
+        return paste(*arguments, **options)
+
+    monkeypatch.setattr("voxpick.average.pasted.paste", paste_late)
+    code, lines, _ = run(monkeypatch, capsys, copy, *words)
+    assert code == 2 and "occupancy_mask.mrc: exists already" in lines[-1]
+    assert [path.name for path in (copy / "masks").iterdir()] == ["occupancy_mask.mrc"]
 
 
 @pytest.mark.parametrize("place_of_model", [".", "/", ""])
