@@ -11,7 +11,7 @@ import pytest
 from bad_files import refused, run
 
 from voxpick import __version__
-from voxpick.cli import main
+from voxpick.cli import build_app, main
 from voxpick.cli.detect_output import PicksFolder
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import require_writable
@@ -66,6 +66,20 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_search(place, tmp
     with pytest.raises(VoxpickError, match="its path is not Unicode"):
         PicksFolder(folder, "detect.yaml", ["star"]).prepare([place / "good.mrc"], overwrite=False)
     assert PicksFolder(folder, "detect.yaml", ["csv"]).prepare([place / "good.mrc"], overwrite=False)
+
+
+@pytest.mark.parametrize("words", ["average two.csv {}", "agreement two.csv {}"])
+def test_a_name_that_no_report_can_hold_is_refused_before_the_average(monkeypatch, place, words):
+    """The report, which is written last, could not be written."""
+    words = [word.format(os.fsdecode(b"\xe9.csv")) for word in words.split()]
+    monkeypatch.chdir(place)
+    (place / words[-1]).write_bytes((place / "two.csv").read_bytes())
+    try:
+        with pytest.raises(VoxpickError, match="its name is not Unicode"):
+            build_app()(args=[*words, "--radius", "30", "--output", "new"], standalone_mode=False)
+    finally:
+        (place / words[-1]).unlink()
+    assert not (place / "new").exists()
 
 
 def test_memory_that_is_not_there(monkeypatch, capsys, place):

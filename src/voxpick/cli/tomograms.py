@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,15 @@ def read_tomogram(path: Path, voxel_size: float | None) -> Volume:
 def is_unicode(name: str) -> bool:
     """False for bytes that are no UTF-8, which Python keeps as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def require_unicode(paths: Iterable[Path]) -> None:
+    """Raise VoxpickError for a file whose path no report can name, before the work that it would tell of."""
+    for path in paths:
+        if not is_unicode(str(path)):
+            raise VoxpickError(
+                f"{path}: its name is not Unicode (UTF-8), and the report names it; link to it by another name"
+            )
 
 
 class Failures:
