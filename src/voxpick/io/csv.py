@@ -16,6 +16,7 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
+from voxpick.io.foreign import names_of_files
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.particles import Particles
 
@@ -62,7 +63,8 @@ def read_csv(
 
     x_angstrom, y_angstrom, z_angstrom are A. Plain x, y, z, or a file without a header whose first three columns are
     numbers, are voxels of voxel_size A (units "voxels", the default once voxel_size is given) or A (units "angstrom").
-    Columns tomogram, class, score, location_score, class_score, rot_deg, tilt_deg, psi_deg are read where present.
+    Columns tomogram (files lose folder and suffix), class, score, location_score, class_score, rot_deg, tilt_deg and
+    psi_deg are read where present.
     Raises VoxpickError naming file, line and value for missing columns and values that are not numbers.
     A header alone is no particles.
     """
@@ -98,7 +100,7 @@ def read_csv(
         centers_xyz[:, ::-1] * scale,
         classes=np.array(column("class") if "class" in header else [], dtype=object),
         rotations=None if angles is None else relion_to_rotations(angles),
-        tomograms=np.array(column("tomogram"), dtype=object) if "tomogram" in header else None,
+        tomograms=names_of_files(np.array(column("tomogram"), dtype=object)) if "tomogram" in header else None,
         **{attribute: None if values is None else values[:, 0] for attribute, values in scores.items()},
     )
 
