@@ -61,7 +61,20 @@ def read_tomogram(path: Path, voxel_size: float | None) -> Volume:
             f"{path}: the header gives a voxel size of 1 A, which is what programs write that do not know it; set the "
             "right one with --voxel-size, even if it is 1"
         )
+    _warn_of_thin_y(path, volume.shape)
     return volume
+
+
+def _warn_of_thin_y(path: Path, shape: tuple[int, int, int]) -> None:
+    """A warning where y is by far the shortest side, as in tomograms that IMOD has not rotated yet."""
+    nz, ny, nx = shape
+    if 2 * ny < min(nz, nx) and not path.resolve().with_name("simulation.yaml").is_file():
+        typer.echo(
+            f"voxpick: warning: {path}: has {nx} x {ny} x {nz} voxels (x, y, z) and so is thin along y, as tomograms "
+            "are before IMOD's trimvol -rx turns them; voxpick expects the ice to lie in x and y, and the tilt axis "
+            "along y",
+            err=True,
+        )
 
 
 def _is_unicode(name: str) -> bool:
