@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from voxpick.cli import detect_options as option
+from voxpick.cli.class_names import check_classes
 from voxpick.cli.detect_options import check_given
-from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.detect_output import PicksFolder, print_summary, read_formats, searched
 from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
 
