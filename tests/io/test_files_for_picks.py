@@ -71,3 +71,29 @@ def test_images_of_another_pixel_size_are_told(
     told = [str(each.message) for each in recwarn]
     assert len(told) == (size is not None)
     assert size is None or "p.star: says 4 A a pixel, but positions are counted in the 10 A" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("experiment,particle_type,x,y,z", "TS_5,ribosome,1,2,3", "no column class and no column tomogram, and does"),
+        ("particle_type,x,y,z,tomogram", "ribosome,1,2,3,TS_5", "no column class, and does not read particle_type;"),
+        ("experiment,x,y,z,class", "TS_5,1,2,3,ribosome", "no column tomogram, and does not read experiment;"),
+        ("note,x,y,z,class,tomogram", "good,1,2,3,ribosome,TS_5", None),
+        ("id,x,y,z", "7,1,2,3", None),
+    ],
+)
+def test_text_under_other_names_is_told(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, header: str, row: str, told: str | None
+) -> None:
+    """Tables whose tomograms are called experiments were read as one tomogram's, and all classes as one."""
+    (tmp_path / "p.csv").write_text(f"{header}\n{row}\n")
+    assert read_csv(tmp_path / "p.csv", voxel_size=10).centers_zyx.tolist() == [[30, 20, 10]]
+    found = [str(each.message) for each in recwarn]
+    assert len(found) == (told is not None) and (told is None or told in found[0])
+
+
+def test_decimal_commas_are_told(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("x_angstrom;y_angstrom;z_angstrom\n1,5;2;3\n")
+    with pytest.raises(VoxpickError, match=r"line 2: x_angstrom is '1,5'; .* with a point for the decimals"):
+        read_csv(tmp_path / "p.csv")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -65,6 +66,7 @@ def read_csv(
     numbers, are voxels of voxel_size A (units "voxels", the default once voxel_size is given) or A (units "angstrom").
     Columns tomogram (files lose folder and suffix), class, score, location_score, class_score, rot_deg, tilt_deg and
     psi_deg are read where present.
+    Columns of other text are not read, with a warning where there is no class or no tomogram.
     Raises VoxpickError naming file, line and value for missing columns and values that are not numbers.
     A header alone is no particles.
     """
@@ -79,6 +81,8 @@ def read_csv(
         family = POSITIONS if any(name in header for name in POSITIONS) else tuple("xyz")
         missing = next(name for name in family if name not in header)
         raise VoxpickError(f"{path}: column {missing!r} is missing; found {', '.join(header)}")
+
+    _warn_of_unread(path, header, rows)
 
     def column(name: str) -> list[str]:
         index = header.index(name)
@@ -103,6 +107,21 @@ def read_csv(
         tomograms=names_of_files(np.array(column("tomogram"), dtype=object)) if "tomogram" in header else None,
         **{attribute: None if values is None else values[:, 0] for attribute, values in scores.items()},
     )
+
+
+def _warn_of_unread(path: str | Path, header: list[str], rows: list[list[str]]) -> None:
+    """A warning of columns of text that may hold what `class` or `tomogram` would, under another name."""
+    lacking = [name for name in ("class", "tomogram") if name not in header]
+    unread = [
+        name for name, text in zip(header, rows[0], strict=True)
+        if name not in ("class", "tomogram") and text.strip() and not _is_number(text)
+    ]  # fmt: skip
+    if lacking and unread:
+        warnings.warn(
+            f"{path}: has no column {' and no column '.join(lacking)}, and does not read {', '.join(unread[:6])}; "
+            "rename what holds them",
+            stacklevel=3,
+        )
 
 
 def _scale(path: str | Path, units: str | None, voxel_size: float | None) -> float:
@@ -159,6 +178,7 @@ def _floats(texts: list[str], path: str | Path, lines: list[int], name: str) -> 
     values = []
     for text, line in zip(texts, lines, strict=True):
         if not _is_number(text) or not np.isfinite(float(text)):
-            raise VoxpickError(f"{path}, line {line}: {name} is {text!r}; it must be a finite number")
+            hint = ", with a point for the decimals" if _is_number(text.replace(",", ".")) else ""
+            raise VoxpickError(f"{path}, line {line}: {name} is {text!r}; it must be a finite number{hint}")
         values.append(float(text))
     return values
