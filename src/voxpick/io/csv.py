@@ -24,6 +24,7 @@ from voxpick.particles import Particles
 POSITIONS = ("x_angstrom", "y_angstrom", "z_angstrom")
 ANGLES = ("rot_deg", "tilt_deg", "psi_deg")
 SCORES = {"score": "scores", "location_score": "location_scores", "class_score": "class_scores"}
+READ = {"class", "tomogram", "x", "y", "z", *POSITIONS, *ANGLES, *SCORES}
 
 
 def write_csv(
@@ -114,7 +115,7 @@ def _warn_of_unread(path: str | Path, header: list[str], rows: list[list[str]]) 
     lacking = [name for name in ("class", "tomogram") if name not in header]
     unread = [
         name for name, text in zip(header, rows[0], strict=True)
-        if name not in ("class", "tomogram") and text.strip() and not _is_number(text)
+        if name not in READ and text.strip() and not _is_number(text)
     ]  # fmt: skip
     if lacking and unread:
         warnings.warn(
