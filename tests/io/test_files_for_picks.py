@@ -58,6 +58,7 @@ def test_the_list_for_relions_import_holds_no_picks(tmp_path: Path) -> None:
         ("", "", "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n1 4.0\n\n", 4),
         ("_rlnPixelSize\n", "10.05", "", None),
         ("_rlnDetectorPixelSize\n_rlnMagnification\n", "0 0", "", None),
+        ("_rlnDetectorPixelSize\n_rlnMagnification\n", "5.0 0", "", None),
         ("", "", "", None),
     ],
 )

@@ -167,7 +167,8 @@ def image_pixel_size(frame: pd.DataFrame, optics: pd.DataFrame) -> float | None:
     for table, columns in ((frame, CAMERA), (frame, ["rlnPixelSize"]), (optics, ["rlnImagePixelSize"])):
         if len(table) and all(name in table for name in columns):
             values = table[columns].iloc[0].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-            size = 1e4 * values[0] / values[1] if len(values) == 2 and values[1] > 0 else values[0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                size = 1e4 * values[0] / values[1] if columns is CAMERA else values[0]
             if np.isfinite(size) and size > 0:
                 return float(f"{size:.6g}")
     return None
