@@ -60,6 +60,7 @@ def calibrate_command(
     classes keep from each other.
     """
     from voxpick.cli.detect_models import read_parts
+    from voxpick.cli.detect_options import check_threshold
     from voxpick.cli.fit_confidence import check_aim
     from voxpick.cli.outputs import files_of, keep_existing, keep_inputs
     from voxpick.cli.threads import set_threads
@@ -67,6 +68,7 @@ def calibrate_command(
     from voxpick.io.atomic import require_file_place
     from voxpick.precision import choose_device
 
+    check_threshold(threshold)
     set_threads(threads)
     path, models = read_parts(model)
     marks = {stage: weights_mark(part) for stage, part in models.items()}

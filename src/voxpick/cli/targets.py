@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -128,6 +129,8 @@ def _refuse_what_is_ignored(
         raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
     if threshold is not None and shape != "pasted":
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if threshold is not None and not math.isfinite(threshold):
+        raise VoxpickError(f"--threshold {threshold:g}: give a number, in the units of the maps")
     if volume and shape != "pasted":
         raise VoxpickError(f"--volume {volume[0]}: is that of outlines of maps; add --shape pasted, or leave it out")
     if volume and threshold is not None:
