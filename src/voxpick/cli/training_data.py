@@ -32,7 +32,7 @@ class TrainingData:
 
     marks: what a resumed run must find again (`cli.training_marks`); former: those of them that earlier versions wrote
     in another way. tomograms: marks of each one's intensities; none for a stream. simulated: whether all of it is known
-    to be simulated by this package.
+    to be simulated by this package. sketches: of simulated ones, by their place among the data (`cli.sketches`).
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -44,6 +44,7 @@ class TrainingData:
     tomograms: list[str] = field(default_factory=list)
     simulated: bool = False
     former: dict[str, str] = field(default_factory=dict)
+    sketches: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -55,6 +56,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
     it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
+    from voxpick.cli.sketches import sketch
     from voxpick.cli.training_marks import data_mark, label_mark, simulated_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
@@ -89,6 +91,8 @@ def gather(
         {"mark": data_mark(volumes, made), "labels": label_mark(volumes)},
         [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths), former={"mark": data_mark(volumes)},
+        sketches={f"the training folder {number}": sketch(volume.tomogram)
+                  for number, (volume, mark) in enumerate(zip(volumes, made, strict=True), start=1) if mark},
     )  # fmt: skip
 
 
