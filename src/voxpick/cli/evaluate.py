@@ -28,6 +28,9 @@ UNUSED = {
 """Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
 RECONSTRUCTION = "reconstruction"
 """What picks in the tomogram of a model folder are called after."""
+SURELY_OF_IT = 0.5
+"""Share of picks on its particles from which they are of a model folder whatever they are called: folders are called
+model_0, tomograms are not, and few picks of another tomogram lie on particles."""
 
 
 def evaluate_command(
@@ -151,10 +154,11 @@ def _against_model(
         place=False,
     )
     _warn_of_none(picks, picks_path)
-    warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
+        if not mode and (score.hit_ids > 0).sum() < SURELY_OF_IT * len(picks):
+            warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
         print_shrec(score)
         result |= {"strict_scoring": score.to_dict()} if mode else told(score, picks, truth)
     print_confidence(result["calibration"])
