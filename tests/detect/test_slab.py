@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,17 @@ def test_the_contrast_is_told_by_the_sign_of_the_skewness(recwarn):
         prepare(volume, 10.0, DetectSettings(invert=invert))
         messages = [str(warning.message) for warning in recwarn.list]
         assert [m.startswith("dots: particles seem") and m.endswith(told) for m in messages] == [True] * bool(told)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("voxel_size", [10.0, 12.0])
+def test_values_that_are_no_numbers_are_refused_without_warnings_of_numpy(value, voxel_size):
+    data = dotted(-1)
+    data[20, 30, 40] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(VoxpickError, match=r"NaN or infinite values, .* at z 20, y 30, x 40"):
+            prepare(Volume(data, voxel_size, name="dots"), 10.0, DetectSettings())
 
 
 def test_noise_tells_no_contrast():

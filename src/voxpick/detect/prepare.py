@@ -78,10 +78,10 @@ def prepare(
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=3
         )
         grid = rescaled(volume, voxel_size)
+    mean, deviation = intensity_statistics(grid, warn=grid is volume)  # first, as it refuses what has no skewness
     slab = slab_of(volume, settings.slab)
     check_contrast(volume, slab, inverted=settings.invert)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
-    mean, deviation = intensity_statistics(grid, warn=grid is volume)
     if settings.match_spectrum == "auto" and spectrum is not None:
         measured = sections if settings.slab == "auto" else _specimen(volume, grid, sections)
         around = slice(0, grid.shape[0]) if whole else sections
