@@ -21,9 +21,9 @@ MEAN_SHIFT_BYTES = 13 / 64
 """For each voxel of the volume: 64 voxels share a word of bits, a count before it, and its own count while made."""
 FIXED_BYTES = 400 * 2**20
 """What groups of sections and boxes of components take at their largest."""
-BOX_BYTES = 100
-"""For each voxel of a volume that is smaller than those are."""
-PLACE_BYTES = 80
+BOX_BYTES = 620
+"""For each voxel of a volume that is smaller than those are: what the watershed of a solid one takes."""
+PLACE_BYTES = 100
 """For each place of a scan, beside the list itself: the list joined, and a tree of it."""
 SPARE_BYTES = 100 * 2**20
 GPU_BATCH = 64
