@@ -137,8 +137,9 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_shrec
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_another
+    from voxpick.cli.truth import check_rules, read_truth, scored, told
 
     check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
@@ -179,8 +180,8 @@ def _linked(folder: Path) -> str | None:
 def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
 ) -> dict[str, Any]:
+    from voxpick.cli.pick_files import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_pairing
-    from voxpick.cli.truth import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
@@ -210,7 +211,7 @@ def _against_picks(
 
 def _names(path: Path, picks: Particles) -> list[str]:
     """What the tomogram of a file of picks may be called: as the picks say, then as the file is, without rec_ too."""
-    from voxpick.cli.truth import the_tomogram
+    from voxpick.cli.pick_files import the_tomogram
 
     said = the_tomogram(path, picks)
     return [*([] if said is None else [said]), path.stem, path.stem.removeprefix("rec_")]

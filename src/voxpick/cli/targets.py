@@ -67,8 +67,8 @@ def targets_command(
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.corner_picks import warn_of_a_corner
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
     from voxpick.io.mrc import write_mrc

@@ -196,7 +196,7 @@ def _with_balls(
 ) -> TrainingVolume:  # fmt: skip
     """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
     from voxpick.average.pasted import ball, paste
-    from voxpick.cli.truth import outside
+    from voxpick.cli.pick_files import outside
     from voxpick.train.partial import partly_labelled
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import intensity_statistics
@@ -225,7 +225,7 @@ def _with_balls(
 
 def _picks_of(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequence[Path]) -> Particles:
     """The picks of one of the tomograms: of the file in its place, or of the only file, by the tomogram's name."""
-    from voxpick.cli.truth import read_picks, warn_of_strays
+    from voxpick.cli.pick_files import read_picks, warn_of_strays
 
     count = len(tomograms)
     if len(files) not in (1, count):
