@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from voxpick.cli import build_app
+from voxpick.cli.pick_files import warn_of_strays
 from voxpick.cli.training_data import gather
-from voxpick.cli.truth import warn_of_strays
 from voxpick.io.formats import write_particles
 from voxpick.io.mrc import write_mrc
 from voxpick.particles import Particles

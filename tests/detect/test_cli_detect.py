@@ -143,7 +143,7 @@ def test_a_rescaled_tomogram_warns_on_one_line(case, capsys):
         (["first.mrc"], {"device": "abacus"}, "--device abacus"),
         (["first.mrc"], {"set_": ["tile"]}, "expected key=value"),
         (["first.mrc"], {"set_": ["tiles=3"]}, "tiles"),
-        (["first.mrc"], {"threshold": 1.5}, "threshold = 1.5"),
+        (["first.mrc"], {"threshold": 1.5}, "--threshold 1.5: is that of a probability"),
         (["first.mrc"], {"voxel_size": 0.0}, "voxel size"),
     ],
 )

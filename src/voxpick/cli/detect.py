@@ -54,7 +54,7 @@ def detect_command(
         "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
         "slab": slab,
     }  # fmt: skip
-    check_given(min_score, max_memory)
+    check_given(min_score, max_memory, threshold)
     changes = _assignments(set_ or []) | {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _detect(

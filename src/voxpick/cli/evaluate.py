@@ -28,6 +28,9 @@ UNUSED = {
 """Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
 RECONSTRUCTION = "reconstruction"
 """What picks in the tomogram of a model folder are called after."""
+SURELY_OF_IT = 0.5
+"""Share of picks on its particles from which they are of a model folder whatever they are called: folders are called
+model_0, tomograms are not, and few picks of another tomogram lie on particles."""
 
 
 def evaluate_command(
@@ -141,8 +144,9 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_shrec
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_another
+    from voxpick.cli.truth import check_rules, read_truth, scored, told
 
     check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
@@ -158,10 +162,11 @@ def _against_model(
         place=False,
     )
     _warn_of_none(picks, picks_path)
-    warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
+        if not mode and (score.hit_ids > 0).sum() < SURELY_OF_IT * len(picks):
+            warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
         print_shrec(score)
         result |= {"strict_scoring": score.to_dict()} if mode else told(score, picks, truth)
     print_confidence(result["calibration"])
@@ -183,9 +188,9 @@ def _against_picks(
     picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None,
     tomogram: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
+    from voxpick.cli.pick_files import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_pairing
     from voxpick.cli.tomograms import read_grid
-    from voxpick.cli.truth import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
@@ -216,7 +221,7 @@ def _against_picks(
 
 def _names(path: Path, picks: Particles) -> list[str]:
     """What the tomogram of a file of picks may be called: as the picks say, then as the file is, without rec_ too."""
-    from voxpick.cli.truth import the_tomogram
+    from voxpick.cli.pick_files import the_tomogram
 
     said = the_tomogram(path, picks)
     return [*([] if said is None else [said]), path.stem, path.stem.removeprefix("rec_")]

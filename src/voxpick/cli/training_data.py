@@ -33,7 +33,7 @@ class TrainingData:
 
     marks: what a resumed run must find again (`cli.training_marks`); former: those of them that earlier versions wrote
     in another way. tomograms: marks of each one's intensities; none for a stream. simulated: whether all of it is known
-    to be simulated by this package.
+    to be simulated by this package. sketches: of simulated ones, by their place among the data (`cli.sketches`).
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -45,6 +45,7 @@ class TrainingData:
     tomograms: list[str] = field(default_factory=list)
     simulated: bool = False
     former: dict[str, str] = field(default_factory=dict)
+    sketches: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -56,6 +57,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
     it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
+    from voxpick.cli.sketches import sketch
     from voxpick.cli.training_marks import data_mark, label_mark, simulated_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
@@ -90,6 +92,8 @@ def gather(
         {"mark": data_mark(volumes, made), "labels": label_mark(volumes)},
         [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths), former={"mark": data_mark(volumes)},
+        sketches={f"the training folder {number}": sketch(volume.tomogram)
+                  for number, (volume, mark) in enumerate(zip(volumes, made, strict=True), start=1) if mark},
     )  # fmt: skip
 
 
@@ -194,7 +198,7 @@ def _with_balls(
 ) -> TrainingVolume:  # fmt: skip
     """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
     from voxpick.average.pasted import ball, paste
-    from voxpick.cli.truth import outside
+    from voxpick.cli.pick_files import outside
     from voxpick.train.partial import partly_labelled
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import intensity_statistics

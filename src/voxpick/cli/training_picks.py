@@ -22,7 +22,7 @@ def picks_for(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequ
 
     Of any other number of files, such as copick's, which hold a class each, all picks that name the tomogram.
     """
-    from voxpick.cli.truth import read_picks, warn_of_strays
+    from voxpick.cli.pick_files import read_picks, warn_of_strays
 
     count = len(tomograms)
     if len(files) not in (1, count):
@@ -42,7 +42,7 @@ def _joined(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequen
     """The picks of the tomogram in all files, in their order."""
     import numpy as np
 
-    from voxpick.cli.truth import read_all_picks, the_tomogram, warn_of_strays
+    from voxpick.cli.pick_files import read_all_picks, the_tomogram, warn_of_strays
     from voxpick.io.mrc import tomogram_name
     from voxpick.particles import joined
 
