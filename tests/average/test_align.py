@@ -153,7 +153,7 @@ def test_shifts_in_parts_find_what_all_at_once_do(simulate, monkeypatch):
     rotations, shifts = poses(3)
     subtomograms, grid = simulate(rotations, shifts, noise=0.3), rotation_grid(60)
     whole = align(subtomograms, beads(28), SETTINGS, rotations=grid)
-    monkeypatch.setattr("voxpick.average.align.SCORES_AT_ONCE", 50 * len(grid))
+    monkeypatch.setattr("voxpick.average.pose_search.SCORES_AT_ONCE", 50 * len(grid))
     parts = align(subtomograms, beads(28), SETTINGS, rotations=grid)
     assert parts.rotations == pytest.approx(whole.rotations, abs=1e-6)
     assert parts.shifts_zyx == pytest.approx(whole.shifts_zyx, abs=1e-6)

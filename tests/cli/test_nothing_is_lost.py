@@ -204,6 +204,18 @@ def test_a_link_stays_a_link(monkeypatch, capsys, copy):
     assert (copy / "link.json").is_symlink() and "f1" in (copy / "kept.json").read_text().lower()
 
 
+@pytest.mark.parametrize("content", ["notes\n", '{"pickable_object_name": "a"}', "[1]", "[" * 5000])
+def test_numbers_replace_numbers_alone(monkeypatch, capsys, copy, content):
+    """Any file of the name was replaced: picks of copick, notes."""
+    words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--json", "out.json"]
+    (copy / "out.json").write_text(content)
+    refused(monkeypatch, capsys, copy, words, "--json out.json: was not made by this command")
+    assert (copy / "out.json").read_text() == content
+    (copy / "out.json").unlink()
+    for _ in range(2):
+        assert run(monkeypatch, capsys, copy, *words)[0] == 0
+
+
 def test_masks_are_not_written_for_a_name_that_their_list_cannot_hold(monkeypatch, capsys, copy):
     text = (copy / "good.csv").read_text()
     name = read_particles(copy / "good.csv").classes[0]
@@ -678,7 +690,8 @@ def test_a_template_whose_name_no_file_can_hold_is_refused_before_the_search(mon
         file.voxel_size = read_mrc(copy / "good.mrc").voxel_size
     monkeypatch.setattr("voxpick.methods.template_matching.match", None)
     code, lines, written = run(monkeypatch, capsys, copy, "match", "good.mrc", "-t", "my map.mrc", "-o", "picks")
-    assert code == 2 and "SHREC lists cannot hold the class name 'my map'; use one word" in lines[-1] and not written
+    told = "SHREC lists cannot hold the class name 'my map'; use one word, or leave shrec out of --format"
+    assert code == 2 and told in lines[-1] and not written
 
 
 def test_a_tomogram_is_averaged_once(monkeypatch, capsys, copy):

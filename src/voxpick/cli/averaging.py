@@ -190,7 +190,7 @@ def _picks_in(volume: Volume, path: Path, *, among: Sequence[str]) -> Particles:
 
     among: the names of all. Raises VoxpickError for picks without names where several are given.
     """
-    from voxpick.cli.truth import read_picks, warn_of_another
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.io.formats import read_particles
 
     if len(among) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,8 +69,8 @@ def targets_command(
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.corner_picks import warn_of_a_corner
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.cli.truth import read_picks, warn_of_another
     from voxpick.io.alone import alone_in
     from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
@@ -133,6 +134,8 @@ def _refuse_what_is_ignored(
         raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
     if threshold is not None and shape != "pasted":
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if threshold is not None and not math.isfinite(threshold):
+        raise VoxpickError(f"--threshold {threshold:g}: give a number, in the units of the maps")
     if volume and shape != "pasted":
         raise VoxpickError(f"--volume {volume[0]}: is that of outlines of maps; add --shape pasted, or leave it out")
     if volume and threshold is not None:

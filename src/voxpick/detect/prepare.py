@@ -22,8 +22,10 @@ SLAB_MARGIN = 120.0
 """A, beyond the sections where the ice was found and one bin of them, by which it may fall short of the particles
 (benchmarks/accuracy/slab_margin.py): as much as the network needs around a particle."""
 
-CLEARLY_SKEWED = 4.5
-"""Standard errors of the mean skewness of its sections beyond which a tomogram's contrast is told by its sign."""
+CLEARLY_SKEWED = 3.5
+"""Standard errors of the mean skewness of its sections beyond which a tomogram's contrast is told by its sign. Dense
+specimens of 96 voxels a side reach it, not all of them 4.5; of noise, which has no contrast to be wrong, one in a
+hundred does."""
 LEAST_CHANGE = 0.04
 """Part of a tomogram's deviation; where its filter would change less, it is left alone. Tomograms of the same kind
 differ by 0.01 to 0.02."""
@@ -79,10 +81,10 @@ def prepare(
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=3
         )
         grid = rescaled(volume, voxel_size)
+    mean, deviation = intensity_statistics(grid, warn=grid is volume)  # first, as it refuses what has no skewness
     slab = slab_of(volume, settings.slab)
     check_contrast(volume, slab, inverted=settings.invert)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
-    mean, deviation = intensity_statistics(grid, warn=grid is volume)
     if settings.match_spectrum == "auto" and spectrum is not None:
         measured = sections if settings.slab == "auto" else _specimen(volume, grid, sections)
         around = slice(0, grid.shape[0]) if whole else sections
