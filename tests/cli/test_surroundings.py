@@ -69,17 +69,17 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_search(place, tmp
 
 
 @pytest.mark.parametrize("words", ["average two.csv {}", "agreement two.csv {}"])
-def test_a_name_that_no_report_can_hold_is_refused_before_the_average(monkeypatch, place, words):
+def test_a_name_that_no_report_can_hold_is_refused_before_the_average(monkeypatch, place, tmp_path, words):
     """The report, which is written last, could not be written."""
     words = [word.format(os.fsdecode(b"\xe9.csv")) for word in words.split()]
     monkeypatch.chdir(place)
     (place / words[-1]).write_bytes((place / "two.csv").read_bytes())
     try:
         with pytest.raises(VoxpickError, match="its name is not Unicode"):
-            build_app()(args=[*words, "--radius", "30", "--output", "new"], standalone_mode=False)
+            build_app()(args=[*words, "--radius", "30", "--output", str(tmp_path / "new")], standalone_mode=False)
     finally:
         (place / words[-1]).unlink()
-    assert not (place / "new").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_memory_that_is_not_there(monkeypatch, capsys, place):
