@@ -66,6 +66,16 @@ def test_picks_are_written_in_every_format(case, capsys):
     assert "first" in table and "second" in table and "small" in table
 
 
+def test_finding_nothing_is_told_with_the_way_out(case, capsys):
+    """A table said 0, and nothing why."""
+    folder, _, _ = case
+    command(folder, "first.mrc")
+    assert "no picks" not in capsys.readouterr().err
+    command(folder, "first.mrc", min_score=1.0)
+    told = capsys.readouterr().err
+    assert "first: no picks at threshold 0.5 and minimum score 1; lower limits (--threshold, --min-score)" in told
+
+
 def test_links_to_files_of_one_name_are_imported_by_their_own_names(case):
     """The list named each by what its link points to, so RELION knew neither and got the last one alone."""
     folder, volume, _ = case

@@ -205,25 +205,6 @@ def write_import_list(folder: Path) -> None:
         write(folder / IMPORT_LIST, there)
 
 
-def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
-    """Raise VoxpickError for classes that a format cannot hold, before hours are spent on finding them."""
-    import numpy as np
-
-    from voxpick.io.copick import require_object_name
-    from voxpick.io.imod import require_short_names
-    from voxpick.io.shrec import require_plain_names
-    from voxpick.io.star import require_star_names
-    from voxpick.particles import Particles
-
-    some = Particles(np.zeros((len(names), 3)), classes=np.array(names, dtype=object))
-    checks = {"star": require_star_names, "cbox": require_star_names, "shrec": require_plain_names}
-    for name, check in {**checks, "imod": require_short_names}.items():
-        if name in formats:
-            check(stem.with_name(stem.name + SUFFIXES[name]), some)
-    for name in names if COPICK in formats else []:
-        require_object_name(name, stem)
-
-
 def searched(detection: Detection) -> str:
     """Which sections were looked at, in one line."""
     slab, volume = detection.slab, detection.volume

@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 UNUSED = {
     "picks": ("benchmark", "frame", "strict", "segmentation"),
-    "model": ("radius", "beta"),
-    "agreement": ("beta", "benchmark", "frame", "strict", "segmentation"),
+    "model": ("radius", "beta", "tomogram"),
+    "agreement": ("beta", "benchmark", "frame", "strict", "segmentation", "tomogram"),
 }
 """Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
 RECONSTRUCTION = "reconstruction"
@@ -76,6 +76,13 @@ def evaluate_command(
     near: Annotated[
         Path | None, typer.Option(help="With --agreement: a mask (MRC), to whose nearest voxel distances are counted.")
     ] = None,
+    tomogram: Annotated[
+        Path | None,
+        typer.Option(
+            help="When TRUTH is a pick file: the tomogram (MRC) of both, whose middle RELION 5 counts from, and whose "
+            "voxels other formats count."
+        ),
+    ] = None,
     voxel_size: option.VoxelSize = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
@@ -87,7 +94,7 @@ def evaluate_command(
         if json_path.is_dir():
             raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
         in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
-        keep_inputs([json_path], [picks, segmentation, near, *in_folder], option="--json")
+        keep_inputs([json_path], [picks, segmentation, near, tomogram, *in_folder], option="--json")
         require_writable(json_path.parent)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
@@ -109,7 +116,7 @@ def evaluate_command(
         )
     else:
         _refuse(context, "picks", f"needs a SHREC model folder as the truth, not {truth}")
-        result = _against_picks(picks, truth, radius, beta, voxel_size)
+        result = _against_picks(picks, truth, radius, beta, voxel_size, tomogram)
     if json_path is not None:
         import json
 
@@ -178,10 +185,12 @@ def _linked(folder: Path) -> str | None:
 
 
 def _against_picks(
-    picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
-) -> dict[str, Any]:
+    picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None,
+    tomogram: Path | None,
+) -> dict[str, Any]:  # fmt: skip
     from voxpick.cli.pick_files import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_pairing
+    from voxpick.cli.tomograms import read_grid
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
@@ -195,7 +204,8 @@ def _against_picks(
     format_of(truth_path)
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
-    all_true, all_picked = (read_all_picks(path, voxel_size=voxel_size) for path in (truth_path, picks_path))
+    size, shape = (voxel_size, None) if tomogram is None else read_grid(tomogram, voxel_size)
+    all_true, all_picked = (read_all_picks(path, voxel_size=size, shape=shape) for path in (truth_path, picks_path))
     truth = picks_of(truth_path, all_true, _names(picks_path, all_picked))
     picks = picks_of(picks_path, all_picked, _names(truth_path, all_true), allow_empty=True)
     _warn_of_none(picks, picks_path)

@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
         ),
         picks: list[Path] = typer.Option(
             [],
-            help="Particles of the tomograms (.star, .csv, .json, ...): one file for all, or one for each, in order.",
+            help="Particles of the tomograms (.star, .csv, .json, ...): one file for all, one for each in order, or "
+            "any other number that name their tomograms.",
         ),
         radius: list[str] = typer.Option(
             [], help="With --picks, radius of the particles in A: one for all, or CLASS=A; may be repeated."

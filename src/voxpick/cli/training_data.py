@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from voxpick.cli.class_names import warn_of_names
 from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes, require_sensible_radius
+from voxpick.cli.training_picks import picks_for
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from voxpick.particles import Particles
@@ -153,10 +154,11 @@ def _from_picks(
             f"{times} tomograms are called {name}, so one file of picks cannot tell them apart; give a file of picks "
             "for each, or rename them"
         )
-    found = [_picks_of(volume, tomograms, index, picks) for index, volume in enumerate(volumes)]
+    found = [picks_for(volume, tomograms, index, picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
         raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
+    warn_of_names(names)
     classes = _in_order(names, given)
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
@@ -221,24 +223,6 @@ def _with_balls(
     if partial is None:
         return result
     return partly_labelled(result, shell=partial, background=particles.centers_zyx[marked], radius=empty)
-
-
-def _picks_of(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequence[Path]) -> Particles:
-    """The picks of one of the tomograms: of the file in its place, or of the only file, by the tomogram's name."""
-    from voxpick.cli.pick_files import read_picks, warn_of_strays
-
-    count = len(tomograms)
-    if len(files) not in (1, count):
-        raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
-    path = files[index] if len(files) == count else files[0]
-    particles = read_picks(
-        path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="learn from"
-    )
-    names: np.ndarray | None = particles.tomograms
-    if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
-        raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")
-    warn_of_strays(path, particles, volume, tomograms[index], fate=", so nothing is learnt from them")
-    return particles
 
 
 def _radius(given: Sequence[str], name: str, default: float | None = None) -> float:

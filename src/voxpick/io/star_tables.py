@@ -14,7 +14,7 @@ import pandas as pd
 import starfile
 
 from voxpick.errors import VoxpickError
-from voxpick.io.foreign import read_text
+from voxpick.io.foreign import names_of_files, read_text
 from voxpick.io.mrc_header import MAX_ANISOTROPY
 
 CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
@@ -31,8 +31,12 @@ CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
 SIZES_BLOCK = "voxpick"
-FILE_SUFFIXES = (".mrc.gz", ".mrc", ".rec", ".tomostar", ".st")
-"""Of the files by which RELION 3 and Warp name tomograms."""
+OTHER_TABLES = {
+    "rlnTomoImportParticleFile": "it lists files of picks; give one of those",
+    "rlnTomoParticlesFile": "it is an optimisation set; give the particles file that it names",
+    "rlnTomoTiltSeriesStarFile": "it lists tomograms, as tomograms.star does; give the file of particles",
+}
+"""Columns of RELION's other files, by which they are known, and what to do."""
 
 
 def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -66,8 +70,9 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         raise VoxpickError(f"{path}: has coordinates in two blocks, {two}; join their tables or take one out")
     found = next(iter(placed.values()), None)
     if found is None:
-        columns = [column for table in tables.values() for column in table.columns][:12]
-        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
+        columns = [str(column) for table in tables.values() for column in table.columns]
+        hint = next((f"; {way}" for name, way in OTHER_TABLES.items() if name in columns), "")
+        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(columns[:12])}{hint}")
     if found.columns.duplicated().any():
         column = found.columns[found.columns.duplicated()][0]
         raise VoxpickError(f"{path}: has two columns {column}; take one out")
@@ -128,25 +133,9 @@ def text_column(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | Non
 
 
 def tomogram_names(frame: pd.DataFrame) -> np.ndarray | None:
-    """The names of the particles' tomograms, those that are files (RELION 3, Warp) as `io.mrc.tomogram_name` has them.
-
-    They stay as they are where two of them would become one.
-    """
+    """The names of the particles' tomograms, without what files have besides, as RELION 3 and Warp name them."""
     found = text_column(frame, TOMOGRAM_COLUMNS)
-    if found is None:
-        return None
-    bare = {name: _bare(name) for name in set(found)}
-    return found if len(set(bare.values())) < len(bare) else np.array([bare[name] for name in found], dtype=object)
-
-
-def _bare(name: str) -> str:
-    """TS_01 of Tomograms/TS_01/rec_TS_01.mrc or TS_01.tomostar; a name without folder and suffix itself."""
-    last = name.rstrip("/").rsplit("/", 1)[-1]
-    suffix = next((suffix for suffix in FILE_SUFFIXES if last.lower().endswith(suffix)), "")
-    if last == name and not suffix:
-        return name
-    stem = last[: len(last) - len(suffix)]
-    return stem.removeprefix("rec_") or stem or name
+    return None if found is None else names_of_files(found)
 
 
 def number_columns(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
@@ -171,6 +160,18 @@ def above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block:
         found = table[columns[column]].iloc[row] if len(values) else "missing"
         raise VoxpickError(f"{path}: {columns[column]} of the {block} table is {found}; it must be a number above 0")
     return values
+
+
+def image_pixel_size(frame: pd.DataFrame, optics: pd.DataFrame) -> float | None:
+    """A: of the images of the first particle, as RELION 3 and Warp say it; None where the tables do not."""
+    for table, columns in ((frame, CAMERA), (frame, ["rlnPixelSize"]), (optics, ["rlnImagePixelSize"])):
+        if len(table) and all(name in table for name in columns):
+            values = table[columns].iloc[0].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                size = 1e4 * values[0] / values[1] if columns is CAMERA else values[0]
+            if np.isfinite(size) and size > 0:
+                return float(f"{size:.6g}")
+    return None
 
 
 def one_of_each(table: pd.DataFrame, key: str, path: str | Path, block: str) -> pd.DataFrame:
