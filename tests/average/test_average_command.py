@@ -413,6 +413,8 @@ def test_spheres_have_the_class_s_radius(place):
         (["--low-pass", "30", "--iterations", "0"], "--low-pass 30.0: --iterations 0 aligns nothing"),
         (["--max-shift", "9", "--iterations", "0"], "--max-shift 9.0: --iterations 0 aligns nothing"),
         (["--local", "--iterations", "0"], "--local: --iterations 0 aligns nothing"),
+        (["--voxel-size", "1e-30"], "voxels of 1e-30 A make boxes of more than 2048 voxels a side"),
+        (["--box", "9999999999999999999"], "--radius 90 A and voxels of .* make boxes of more than 2048"),
     ],
 )
 def test_mistakes_of_averaging_are_named(place, extra, message):

@@ -210,7 +210,7 @@ def test_a_classifier_of_the_same_model_changes_nothing(case):
         ("umc.pt", {"no_classes": True}, "--no-classes: umc has no network that only finds"),
         ("yopo.pt", {"segmentation": True}, "--segmentation: yopo finds centres without giving voxels"),
         ("umc.pt", {}, r"umc\.pt: holds no segmenter"),
-        ("magic.pt", {}, "unknown method 'magic'"),
+        ("magic.pt", {}, "magic.pt: its localizer was trained by the method 'magic'"),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(case, name, options, words):

@@ -87,15 +87,16 @@ def evaluate_command(
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
-    from voxpick.cli.outputs import keep_inputs
-    from voxpick.io.atomic import require_writable
+    from voxpick.cli.outputs import keep_inputs, keep_other_numbers
+    from voxpick.io.atomic import require_file_place
 
     if json_path is not None:
         if json_path.is_dir():
             raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
         in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
         keep_inputs([json_path], [picks, segmentation, near, tomogram, *in_folder], option="--json")
-        require_writable(json_path.parent)
+        keep_other_numbers(json_path)
+        require_file_place(json_path)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
     if agreement is not None:

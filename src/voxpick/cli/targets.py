@@ -19,6 +19,8 @@ POOR = 1.5
 """Times the volume of a particle in the outline of its average beyond which a person is told."""
 SPARSE = 0.3
 """The same, below which."""
+WRITING_SECONDS = 60.0
+"""How long masks wait for those that another process writes into the same folder."""
 
 
 def register(app: typer.Typer) -> None:
@@ -69,6 +71,7 @@ def targets_command(
     from voxpick.cli.outputs import keep_existing, keep_inputs
     from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.tomograms import read_tomogram
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
     from voxpick.io.mrc import write_mrc
@@ -111,10 +114,12 @@ def targets_command(
         )
     if particles.rotations is None:
         particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
-    with atomic_paths(written) as (class_mask, occupancy_mask, locations):
-        write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
-        write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
-        write_locations(locations, particles, voxel_size=volume.voxel_size)
+    with alone_in(output, use="writes masks", patience=WRITING_SECONDS):
+        keep_existing(written, overwrite=overwrite)  # another process may have written them meanwhile
+        with atomic_paths(written) as (class_mask, occupancy_mask, locations):
+            write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
+            write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
+            write_locations(locations, particles, voxel_size=volume.voxel_size)
     share = float((made.class_mask > 0).mean())
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"

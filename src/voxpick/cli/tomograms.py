@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
                 f"{path}: STAR files hold no #, no quotation marks and no tabs, and picks are called after the "
                 "tomogram; link to it by another name, or leave star out of --format"
             )
-        if not _is_unicode(path.name):
+        if not is_unicode(path.name):
             raise VoxpickError(
                 f"{path}: its name is not Unicode (UTF-8), and picks are called after it; link to it by another name"
             )
@@ -94,9 +94,18 @@ def _warn_of_thin_y(path: Path, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _is_unicode(name: str) -> bool:
+def is_unicode(name: str) -> bool:
     """False for bytes that are no UTF-8, which Python keeps as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def require_unicode(paths: Iterable[Path]) -> None:
+    """Raise VoxpickError for a file whose path no report can name, before the work that it would tell of."""
+    for path in paths:
+        if not is_unicode(str(path)):
+            raise VoxpickError(
+                f"{path}: its name is not Unicode (UTF-8), and the report names it; link to it by another name"
+            )
 
 
 class Failures:

@@ -10,6 +10,7 @@ import typer
 from voxpick.cli import training_data
 from voxpick.cli.training_run import Writing, keep_foreign, train_stage
 from voxpick.default_method import DEFAULT_METHOD
+from voxpick.errors import VoxpickError
 from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ def register(app: typer.Typer) -> None:
                 given=[] if start is None else start.classes[1:],
             )  # fmt: skip
 
+        if not output.name:  # of '.' or '/'; '' is '.' as well
+            raise VoxpickError(f"--output {output}: is a folder; name the model file to write")
         run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
         writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
         keep_foreign(writing, config)

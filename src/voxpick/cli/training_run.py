@@ -56,7 +56,7 @@ def train_stage(
     from voxpick.cli.training_model import other_stages
     from voxpick.cli.training_stage import StageTraining
     from voxpick.io.alone import alone_in
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import require_file_place
     from voxpick.precision import choose_device
 
     if validation is not None:
@@ -64,7 +64,7 @@ def train_stage(
     earlier = other_stages(
         writing.output, settings.method, settings.stage, replace=writing.resume or writing.overwrite
     )  # fmt: skip
-    require_writable(writing.output.parent)
+    require_file_place(writing.output)
     where = choose_device(device)
     source = read(where)
     model = _untrained(settings, source, start)

@@ -13,7 +13,8 @@ from voxpick.detect.convolution import filtered
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import SharedSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
-from voxpick.detect.spectrum import CUBE, amplitudes, change, gains_to, kernel_of
+from voxpick.detect.spectrum import CUBE, FREQUENCIES, amplitudes, change, gains_to, kernel_of
+from voxpick.errors import VoxpickError
 from voxpick.precision import choose_device
 from voxpick.volume import Volume, intensity_statistics
 
@@ -159,7 +160,13 @@ def gains_needed(
     """Gains (`detect.spectrum`) that bring the `sections` of a volume to a spectrum, and how much they change it.
 
     None where that is less than LEAST_CHANGE or what chance makes of so small a volume, or it is too small to say.
+    Raises VoxpickError for a spectrum of another length.
     """
+    if len(spectrum) != FREQUENCIES:
+        raise VoxpickError(
+            f"the spectrum that the model holds has {len(spectrum)} amplitudes in place of {FREQUENCIES}, so its file "
+            "is damaged; copy it anew, or train it anew"
+        )
     data = grid.data[sections]
     own = amplitudes(data, mean, deviation)
     if own is None:

@@ -98,8 +98,9 @@ def confidences(values: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or (values.min() >= 0 and values.max() <= 1):
         return values
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.ones_like(values)
+    scaled = values / np.abs(values).max()  # the difference of two that are very large is no number
+    low, high = scaled.min(), scaled.max()
+    return (scaled - low) / (high - low) if high > low else np.ones_like(scaled)
 
 
 def known_rotations(rotations: np.ndarray) -> np.ndarray | None:

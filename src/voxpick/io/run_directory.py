@@ -13,6 +13,7 @@ import yaml
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
+from voxpick.io.model import damaged_part
 from voxpick.io.yaml_file import read_notes
 
 DATA_FILE = "training_data.yaml"
@@ -121,14 +122,20 @@ class RunDirectory:
         if not path.is_file():
             raise VoxpickError(f"{path}: no checkpoint to resume from; start without --resume")
         try:
+            damaged = damaged_part(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-            step = state["progress"]["step"]
+            step = int(state["progress"]["step"])
         except Exception as error:
             raise VoxpickError(
                 f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); delete it, or give another "
                 "--run-dir"
             ) from error
-        self.gone_on_from = int(step)
+        if damaged is not None:
+            raise VoxpickError(
+                f"{path}: a damaged training checkpoint ({damaged} fails its checksum); copy it anew, delete it, or "
+                "give another --run-dir"
+            )
+        self.gone_on_from = step
         log = self.path / LOG_FILE
         if log.is_file():
             try:

@@ -216,7 +216,8 @@ def _centers_xyz(
         )
     pixels = number_columns(frame, PIXELS, path)
     if pixels is None:
-        raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
+        needed = CENTRED if CENTRED[0] in frame else PIXELS
+        raise VoxpickError(f"{path}: needs all of {', '.join(needed)}")
     if PIXEL_SIZE in optics:
         return pixels * _of_optics_group(frame, optics, path)
     if voxel_size is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +32,9 @@ CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
 SIZES_BLOCK = "voxpick"
+_COUNTED = {PIXELS[0], CENTRED[0], PIXEL_SIZE, SIZES[0], "CoordinateX"}
+"""Columns of the tables whose rows have to be whole; the last is of CBOX files."""
+_VALUE, _COMMENT = re.compile(r'"[^"]*"|#.*|[^ \t#]+'), "#"
 OTHER_TABLES = {
     "rlnTomoImportParticleFile": "it lists files of picks; give one of those",
     "rlnTomoParticlesFile": "it is an optimisation set; give the particles file that it names",
@@ -42,7 +46,8 @@ OTHER_TABLES = {
 def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The tables of particles, of optics and of tomograms' sizes (the last two empty where there are none).
 
-    Raises VoxpickError for a file that is missing or no STAR file, and for any but one table with coordinates.
+    Raises VoxpickError for a file that is missing or no STAR file, rows that are not whole, and any but one table with
+    coordinates.
     """
     strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
     text = read_text(path, "a STAR file")
@@ -50,12 +55,14 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
+    require_whole_rows(text, path)
     try:
         blocks = blocks_of(text, strings)
     except VoxpickError:
         raise
     except Exception as error:  # the parser raises whatever its parts raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        nothing = isinstance(error, TypeError)  # of a block with neither a table nor a value
+        reason = "a block without a table" if nothing else " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
     tables = {
         name: pd.DataFrame([block]) if isinstance(block, dict) else block
@@ -96,17 +103,57 @@ def fits(sizes: np.ndarray, size: np.ndarray, voxel_size: float) -> bool:
     return bool((np.abs(sizes - size) <= MAX_ANISOTROPY * size + voxel_size).all(axis=1).any())
 
 
+def require_whole_rows(text: str, path: str | Path) -> None:
+    """Raise VoxpickError for a row of a table with coordinates, or of what belongs to it, that is not whole.
+
+    starfile fills a row that was cut short, and takes one that begins with the name data_1 or _1 for another block or
+    column: particles were lost without a word, or ended in tomograms that there are not.
+    """
+    head: list[str] = []
+    in_head = False
+    for number, line in enumerate(_lines(text), start=1):
+        values = _values(line)
+        if not values:
+            continue
+        begins = next((mark for mark in ("data_", "_") if values[0].startswith(mark)), None)
+        if head and len(values) > 1 and (begins == "data_" or (begins == "_" and in_head)):
+            raise VoxpickError(
+                f"{path}, line {number}: a row begins with {values[0]!r}, which is how blocks and columns of STAR "
+                "files begin; move another column to the front"
+            )
+        if values[0] == "loop_" or begins == "data_":
+            head, in_head = [], values[0] == "loop_"
+        elif in_head and begins == "_":
+            head.append(values[0][1:])
+        else:
+            in_head = False
+            if _COUNTED & {*head} and len(values) != len(head):
+                raise VoxpickError(
+                    f"{path}, line {number}: {len(values)} values for {len(head)} columns; the file may be cut short"
+                )
+
+
+def _values(line: str) -> list[str]:
+    """The values of a line, without a comment behind them."""
+    found = _VALUE.findall(line.replace("'", '"'))
+    return found[: next((k for k, value in enumerate(found) if value[0] == _COMMENT), None)]
+
+
 def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
     """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does,
     and VoxpickError where there is no room for a temporary file.
 
     Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
     """
-    ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
-    lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
+    lines = ("" if line.lstrip().startswith("#") else line for line in _lines(text))
     with _temporary_file("\n".join(lines)) as plain:
         linecache.clearcache()  # starfile reads through it
         return starfile.read(plain, always_dict=True, parse_as_string=strings)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text with ends of any kind, of which starfile knows one alone; other splitters know too many."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 @contextmanager
