@@ -7,7 +7,7 @@ from voxpick.detect.prepare import prepare
 from voxpick.detect.settings import make_settings
 from voxpick.errors import VoxpickError
 from voxpick.geometry import matrix_to_zxz_deg, swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.volume import Volume, intensity_statistics
 
 
@@ -41,6 +41,23 @@ def test_table_and_back():
         assert np.array_equal(getattr(again, name), getattr(particles, name))
     assert again.classes.tolist() == ["a", "b", "c"]
     assert again.location_scores is None
+
+
+def test_positions_alone_are_a_table_of_nameless_sure_particles():
+    found = Particles.from_frame(three().to_frame()[["x", "y", "z"]])
+    assert found.centers_zyx.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert found.classes.tolist() == ["particle"] * 3 and found.scores.tolist() == [1, 1, 1]
+    assert found.tomograms.tolist() == ["tomogram"] * 3 and found.rotations is None and found.location_scores is None
+
+
+def test_joined_tables_keep_the_columns_that_all_have():
+    plain = three().with_columns(rotations=None, tomograms=np.array(["t"] * 3))
+    both = joined([three(), plain])
+    assert both.classes.tolist() == ["a", "b", "c"] * 2 and both.class_scores.tolist() == [0.1, 0.2, 0.3] * 2
+    assert both.rotations is None and both.tomograms.tolist() == ["tomogram"] * 3 + ["t"] * 3
+    assert joined([three(), three()]).rotations.shape == (6, 3, 3)
+    with pytest.raises(VoxpickError, match="no tables"):
+        joined([])
 
 
 @pytest.mark.parametrize(

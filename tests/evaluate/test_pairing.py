@@ -85,6 +85,11 @@ def test_the_curve_has_as_many_pairs_as_can_be_at_every_threshold(seed):
     assert score.location.pairs == len(pair(picks.centers_zyx, truth.centers_zyx, radius=3.0)[0])
 
 
+def test_the_largest_beta_is_recall():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 50.0]]))
+    assert score_pairing(truth[[0]], truth, radius=5, beta=1e6).location.f_beta == pytest.approx(0.5)
+
+
 def test_of_two_picks_of_a_particle_the_surer_one_counts():
     truth = Particles(np.zeros((1, 3)), ["a"])
     picks = Particles(np.array([[0, 0, 1.0], [0, 0, 5.0]]), ["a", "a"], [0.1, 0.9])
