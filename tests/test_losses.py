@@ -148,7 +148,7 @@ def test_overlap_losses_equal_monai(name, options):
     assert getattr(losses, name)(logits, target, **options).item() == pytest.approx(expected.item(), abs=2e-6)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0])
 def test_focal_equals_monai(gamma):
     monai = pytest.importorskip("monai.losses")
     logits, target = case(5)

@@ -32,15 +32,24 @@ def test_rows_by_mask_slice_and_index():
 
 def test_sorting_keeps_the_order_of_equals():
     assert three().sorted_by_score().classes.tolist() == ["b", "a", "c"]
+    many = Particles(np.arange(300.0).reshape(100, 3), scores=np.arange(100) % 2)
+    assert many.sorted_by_score().centers_zyx[:, 0].tolist() == [*range(3, 300, 6), *range(0, 300, 6)]
+
+
+def test_a_single_centre_and_none_are_tables():
+    assert Particles(np.array([1.0, 2, 3])).centers_zyx.tolist() == [[1, 2, 3]]
+    for nothing in (np.empty(0), np.empty((0, 3))):
+        assert Particles(nothing).centers_zyx.shape == (0, 3) and Particles(nothing).classes.shape == (0,)
 
 
 def test_table_and_back():
-    particles = three()
+    particles = three().with_columns(tomograms=np.array(["t1", "t2", "t1"]))
     again = Particles.from_frame(particles.to_frame())
     for name in ("centers_zyx", "scores", "class_scores", "rotations"):
         assert np.array_equal(getattr(again, name), getattr(particles, name))
     assert again.classes.tolist() == ["a", "b", "c"]
-    assert again.location_scores is None
+    assert again.location_scores is None and again.tomograms.tolist() == ["t1", "t2", "t1"]
+    assert Particles.from_frame(particles.with_columns(rotations=None).to_frame()).rotations is None
 
 
 def test_positions_alone_are_a_table_of_nameless_sure_particles():
@@ -63,7 +72,8 @@ def test_joined_tables_keep_the_columns_that_all_have():
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"scores": [0.1, 2.0, 0.3]}, "scores in row 1 is 2.0"),
+        ({"scores": [1.0, 2.0, 0.3]}, "scores in row 1 is 2.0"),
+        ({"class_scores": [0.0, -0.5, 0.3]}, "class_scores in row 1 is -0.5"),
         ({"scores": [0.1, float("nan"), 0.3]}, "scores in row 1 is nan"),
         ({"classes": ["a"]}, "classes has 1 rows but there are 3 centres"),
         ({"centers_zyx": [[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]}, "centre in row 1"),
