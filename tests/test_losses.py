@@ -75,6 +75,10 @@ def test_ignored_voxels():
     for name in ("dice", "generalised_dice", "tversky"):
         loss = getattr(losses, name)
         assert loss(logits, ignored).item() == pytest.approx(loss(logits[:, :, :1], target[:, :1]).item(), abs=1e-5)
+    one = torch.full_like(target, -100)
+    one[1, 2, 3, 4] = target[1, 2, 3, 4]
+    expected = F.cross_entropy(logits[1:, :, 2:, 3:, 4:], target[1:, 2:, 3:, 4:])
+    assert losses.cross_entropy(logits, one).item() == pytest.approx(expected.item())
     everything = torch.full_like(target, -100)
     assert losses.cross_entropy(logits, everything).item() == 0.0
 
