@@ -283,7 +283,8 @@ def test_picks_above_a_thin_tomogram_are_told():
 def test_where_no_pick_is_in_either_frame_the_shift_is_not_blamed():
     occupancy, truth = two_particles()
     above, beside, below = (400, 6, 6), (400, 6, 600), (-10, 6, 6)
-    for places, outside, told in (([above], 1, True), ([beside], 1, False), ([above, beside], 2, True), ([below], 0, 1)):
+    cases = (([above], 1, True), ([beside], 1, False), ([above, beside], 2, True), ([below], 0, True))
+    for places, outside, told in cases:
         picks = Particles(np.array(places) * 10.0, ["1s3x"] * len(places))
         score = score_shrec(picks, truth, occupancy, voxel_size=10.0)
         assert (score.outside, bool(score.warnings)) == (outside, told)
