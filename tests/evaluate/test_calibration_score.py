@@ -64,9 +64,11 @@ def test_a_value_goes_to_the_bin_of_equal_counts_that_holds_its_middle_pick():
 
 
 def test_of_many_equal_scores_the_first_listed_is_right():
-    hits = np.random.default_rng(0).integers(0, 12, 400)
-    found = right_picks(Particles(np.zeros((400, 3)), scores=np.full(400, 0.5)), hits)
-    assert np.flatnonzero(found).tolist() == sorted(int(np.argmax(hits == k)) for k in range(1, 12))
+    rng = np.random.default_rng(0)
+    hits, scores = rng.integers(0, 12, 400), rng.choice([0.5, 0.9], 400)
+    found = right_picks(Particles(np.zeros((400, 3)), scores=scores), hits)
+    expected = [min(np.flatnonzero(hits == k), key=lambda row: (-scores[row], row)) for k in range(1, 12)]
+    assert np.flatnonzero(found).tolist() == sorted(expected)
 
 
 def test_wilson_interval_of_textbook_cases():

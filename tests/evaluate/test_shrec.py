@@ -197,6 +197,10 @@ def test_shrec21_leaves_4v94_out_of_the_truth_but_not_out_of_the_predictions():
     score = score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
     assert (score.particles, score.true_positives, score.false_positives, score.reported) == (1, 1, 0, 2)
     assert score.recall == 1 and score.precision == 0.5 and "4v94" not in score.labels
+    stray = Particles(np.vstack([truth.centers_zyx, [[4000.0, 0, 0]]]), ["1s3x", "4v94", "1s3x"])
+    moved = score_shrec(stray, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
+    assert (moved.true_positives, moved.average_distance, moved.outside, moved.z_shift) == (1, 0, 1, 0)
+    assert not moved.warnings
     twice = score_shrec(truth[[0, 0, 1, 1]], truth, occupancy, voxel_size=10.0, benchmark="shrec21")
     assert (twice.multiple_hits, twice.reported, twice.precision) == (1, 4, 0.25)
 
@@ -219,6 +223,7 @@ def test_no_picks_score_zero_and_everything_is_json():
     told = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     assert told["localisation"]["AD"] is None and told["class_f1"]["3cf3"] is None
     assert told["molecular_weight_kda"]["1s3x"] == 42.75
+    assert list(told["molecular_weight_kda"]) == list(SHREC20_BY_WEIGHT)
     assert list(score.class_f1) == list(SHREC20_BY_WEIGHT)
 
 
@@ -230,6 +235,7 @@ def test_a_class_that_the_truth_does_not_hold_is_a_wrong_name(strict):
     score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
     assert (score.true_positives, score.false_positives, score.labels) == (2, 1, ("0", "a", "b"))
     assert score.class_f1 == {"a": 1.0, "b": 0.0} and score.hit_ids.tolist() == [1, 2, 0]
+    assert score.mean_class_f1 == 0.5 and np.isnan(list(score.size_groups.values())).all()
     assert score.warnings[0].startswith("2 of 3 picks have a class that the truth does not hold (pick 2: 'c')")
     assert score.warnings[0].endswith("The classes here are a, b.")
 

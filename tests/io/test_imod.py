@@ -89,8 +89,9 @@ def test_imod_as_written(tmp_path: Path) -> None:
     name, flags = data[244:308], struct.unpack_from(">I", data, 376)[0]
     assert data[240:244] == b"OBJT" and name.rstrip(b"\0") == b"b" and flags & 1 << 9
     assert struct.unpack_from(">3f", data, 420 + 16 + 4) == (7.5, 5.5, 3)
-    with pytest.raises(VoxpickError, match="cannot hold the class name"):
-        write_particles(tmp_path / "q.mod", particles.with_columns(classes=np.array(["a" * 64, "b"])), voxel_size=10)
+    for name in ("a" * 64, "a\nb", "\0"):
+        with pytest.raises(VoxpickError, match="cannot hold the class name"):
+            write_particles(tmp_path / "q.mod", particles.with_columns(classes=[name, "b"]), voxel_size=10)
     with pytest.raises(VoxpickError, match=r"q\.mod.* one tomogram, and these picks have 2"):
         write_particles(tmp_path / "q.mod", particles.with_columns(tomograms=np.array(["a", "b"])), voxel_size=10)
 
