@@ -153,6 +153,44 @@ def test_each_optics_group_has_its_own_pixel_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.centers_zyx, [[7.5, 5, 2.5], [12, 8, 4], [75, 50, 25]])
 
 
+def test_without_names_of_groups_the_first_pixel_size_is_everyone_s(tmp_path: Path) -> None:
+    head = "data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+    named = ("data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n2 4.0\n1 2.5\n\n", "1 2 3\n4 5 6\n")
+    nameless = ("data_optics\n\nloop_\n_rlnTomoTiltSeriesPixelSize\n4.0\n\n", "1 2 3\n4 5 6\n")
+    for optics, rows in (named, nameless):
+        (tmp_path / "p.star").write_text(optics + head + rows)
+        np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[12, 8, 4], [24, 20, 16]])
+    rows = "1 2 3 1\n4 5 6 1\n"
+    (tmp_path / "p.star").write_text(nameless[0] + head + "_rlnOpticsGroup\n" + rows)
+    np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[12, 8, 4], [24, 20, 16]])
+
+
+def test_relion_4_finds_the_optics_of_each_particle(tmp_path: Path) -> None:
+    write_star(tmp_path / "p.star", table(3), voxel_size=VOXEL, relion=4)
+    blocks = starfile.read(tmp_path / "p.star", always_dict=True)
+    assert list(blocks) == ["optics", "particles"]
+    assert blocks["particles"]["rlnOpticsGroup"].tolist() == [1, 1, 1]
+    assert pd.DataFrame(blocks["optics"], index=[0])["rlnTomoTiltSeriesPixelSize"].tolist() == [VOXEL]
+
+
+def test_shifts_of_0_need_no_pixel_size(tmp_path: Path) -> None:
+    optics = "data_optics\n\nloop_\n_rlnTomoTiltSeriesPixelSize\n4.0\n\n"
+    (tmp_path / "p.star").write_text(optics + RELION_3.replace("data_", "data_particles") + "TS_01 10 20 30 0 0 0\n")
+    np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[120, 80, 40]])
+
+
+def test_centred_positions_ask_for_the_size_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, table(2), voxel_size=10, shape=SHAPE)
+    blocks = starfile.read(path, always_dict=True)
+    some = pd.DataFrame(blocks["voxpick"]).drop(columns="vpxTomogramSizeYAngst")
+    for rest in ({}, {"voxpick": some}):
+        starfile.write({"particles": blocks["particles"], **rest}, path)
+        for given in ({}, {"shape": SHAPE}, {"voxel_size": 10}):
+            with pytest.raises(VoxpickError, match=r"p\.star: .* from the tomogram's centre, so its size is needed"):
+                read_star(path, **given)
+
+
 def test_particles_are_numbered_in_each_tomogram_and_classes_by_name(tmp_path: Path) -> None:
     picks = Particles(np.ones((4, 3)), ["c", "a", "c", "b"], tomograms=np.array(["two", "one", "two", "one"]))
     write_star(tmp_path / "p.star", picks, voxel_size=10, shape=SHAPE)
@@ -365,6 +403,15 @@ def test_a_tomogram_without_a_size_is_named(tmp_path: Path) -> None:
         read_star(path)
     starfile.write({"particles": blocks["particles"], "voxpick": frame.assign(vpxTomogramSizeYAngst=0)}, path)
     with pytest.raises(VoxpickError, match="vpxTomogramSizeYAngst of the voxpick table is 0; it must be a number"):
+        read_star(path)
+
+
+def test_of_several_tomograms_the_one_without_a_size_is_named(tmp_path: Path) -> None:
+    path, names = tmp_path / "p.star", np.array(["a", "b", "c"])
+    write_star(path, table(3).with_columns(tomograms=names), voxel_size=10.0, shape=dict.fromkeys(names, SHAPE))
+    blocks = starfile.read(path, always_dict=True)
+    starfile.write({**blocks, "voxpick": blocks["voxpick"].iloc[[0, 2]]}, path)
+    with pytest.raises(VoxpickError, match="the table voxpick has no size of tomogram b"):
         read_star(path)
 
 
