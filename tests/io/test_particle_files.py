@@ -222,6 +222,9 @@ def test_csv_of_others(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_csv(path, units="angstrom").centers_zyx, [[1, 3, 2]])
     with pytest.raises(VoxpickError, match=r"p\.csv.*unit.*--voxel-size"):
         read_csv(path)
+    path.write_text("x_angstrom,y_angstrom,z_angstrom,rot_deg,tilt_deg\n1,2,3,40,50\n")
+    found = read_csv(path)
+    assert found.rotations is None and found.centers_zyx.tolist() == [[3, 2, 1]]
 
 
 @pytest.mark.parametrize(
