@@ -64,7 +64,7 @@ def test_a_box_without_contrast_is_0():
 def test_the_smallest_box_has_4_voxels():
     picks = Particles(np.array([[100.0, 120, 200]]))
     assert extract(tomogram(), picks, box=4).box == 4
-    with pytest.raises(VoxpickError, match="box of 3 voxels does not fit .* take 4 to 20"):
+    with pytest.raises(VoxpickError, match=r"box of 3 voxels does not fit .* take 4 to 20"):
         extract(tomogram(), picks, box=3)
 
 
