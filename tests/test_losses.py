@@ -75,6 +75,10 @@ def test_ignored_voxels():
     for name in ("dice", "generalised_dice", "tversky"):
         loss = getattr(losses, name)
         assert loss(logits, ignored).item() == pytest.approx(loss(logits[:, :, :1], target[:, :1]).item(), abs=1e-5)
+    one = torch.full_like(target, -100)
+    one[1, 2, 3, 4] = target[1, 2, 3, 4]
+    expected = F.cross_entropy(logits[1:, :, 2:, 3:, 4:], target[1:, 2:, 3:, 4:])
+    assert losses.cross_entropy(logits, one).item() == pytest.approx(expected.item())
     everything = torch.full_like(target, -100)
     assert losses.cross_entropy(logits, everything).item() == 0.0
 
@@ -148,7 +152,7 @@ def test_overlap_losses_equal_monai(name, options):
     assert getattr(losses, name)(logits, target, **options).item() == pytest.approx(expected.item(), abs=2e-6)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0])
 def test_focal_equals_monai(gamma):
     monai = pytest.importorskip("monai.losses")
     logits, target = case(5)

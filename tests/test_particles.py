@@ -7,7 +7,7 @@ from voxpick.detect.prepare import prepare
 from voxpick.detect.settings import make_settings
 from voxpick.errors import VoxpickError
 from voxpick.geometry import matrix_to_zxz_deg, swap_axes, uniform_rotations_zyx, zxz_to_matrix_xyz
-from voxpick.particles import Particles
+from voxpick.particles import Particles, joined
 from voxpick.volume import Volume, intensity_statistics
 
 
@@ -32,21 +32,48 @@ def test_rows_by_mask_slice_and_index():
 
 def test_sorting_keeps_the_order_of_equals():
     assert three().sorted_by_score().classes.tolist() == ["b", "a", "c"]
+    many = Particles(np.arange(300.0).reshape(100, 3), scores=np.arange(100) % 2)
+    assert many.sorted_by_score().centers_zyx[:, 0].tolist() == [*range(3, 300, 6), *range(0, 300, 6)]
+
+
+def test_a_single_centre_and_none_are_tables():
+    assert Particles(np.array([1.0, 2, 3])).centers_zyx.tolist() == [[1, 2, 3]]
+    for nothing in (np.empty(0), np.empty((0, 3))):
+        assert Particles(nothing).centers_zyx.shape == (0, 3) and Particles(nothing).classes.shape == (0,)
 
 
 def test_table_and_back():
-    particles = three()
+    particles = three().with_columns(tomograms=np.array(["t1", "t2", "t1"]))
     again = Particles.from_frame(particles.to_frame())
     for name in ("centers_zyx", "scores", "class_scores", "rotations"):
         assert np.array_equal(getattr(again, name), getattr(particles, name))
     assert again.classes.tolist() == ["a", "b", "c"]
-    assert again.location_scores is None
+    assert again.location_scores is None and again.tomograms.tolist() == ["t1", "t2", "t1"]
+    assert Particles.from_frame(particles.with_columns(rotations=None).to_frame()).rotations is None
+
+
+def test_positions_alone_are_a_table_of_nameless_sure_particles():
+    found = Particles.from_frame(three().to_frame()[["x", "y", "z"]])
+    assert found.centers_zyx.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert found.classes.tolist() == ["particle"] * 3 and found.scores.tolist() == [1, 1, 1]
+    assert found.tomograms.tolist() == ["tomogram"] * 3 and found.rotations is None and found.location_scores is None
+
+
+def test_joined_tables_keep_the_columns_that_all_have():
+    plain = three().with_columns(rotations=None, tomograms=np.array(["t"] * 3))
+    both = joined([three(), plain])
+    assert both.classes.tolist() == ["a", "b", "c"] * 2 and both.class_scores.tolist() == [0.1, 0.2, 0.3] * 2
+    assert both.rotations is None and both.tomograms.tolist() == ["tomogram"] * 3 + ["t"] * 3
+    assert joined([three(), three()]).rotations.shape == (6, 3, 3)
+    with pytest.raises(VoxpickError, match="no tables"):
+        joined([])
 
 
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"scores": [0.1, 2.0, 0.3]}, "scores in row 1 is 2.0"),
+        ({"scores": [1.0, 2.0, 0.3]}, "scores in row 1 is 2.0"),
+        ({"class_scores": [0.0, -0.5, 0.3]}, "class_scores in row 1 is -0.5"),
         ({"scores": [0.1, float("nan"), 0.3]}, "scores in row 1 is nan"),
         ({"classes": ["a"]}, "classes has 1 rows but there are 3 centres"),
         ({"centers_zyx": [[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]}, "centre in row 1"),

@@ -26,6 +26,11 @@ def test_it_is_the_definition_away_from_the_last_components():
     assert np.array_equal(mask[inner, :, :-1] == 1, expected[inner, :, :-1])
 
 
+def test_odd_sides_have_no_last_component_and_follow_the_definition_everywhere():
+    shape = (13, 9, 15)
+    assert np.array_equal(wedge_mask(shape, (-60, 40)).numpy(), full_mask(shape, (-60, 40))[:, :, :8])
+
+
 def test_a_symmetric_range_gives_a_symmetric_mask():
     mask = wedge_mask(SHAPE, (-60, 60))
     assert torch.equal(mask[1:].flip(0), mask[1:])
@@ -72,12 +77,16 @@ def test_one_sided_limits_keep_their_own_side():
 
 def test_the_last_component_stands_for_both_signs():
     """kz = -1/2 and kx = 3/8 lie at -53 degrees; the same component is kz = 1/2 as well, at 53."""
-    assert wedge_mask((16, 4, 16), (0, 60))[8, 0, 6] == 0.5
+    mask = wedge_mask((16, 4, 16), (0, 60))
+    assert mask[8, 0, 6] == 0.5
+    assert mask[3, 0, 8] == mask[-3, 0, 8] == 0.5  # kx = -1/2 and 1/2, at 21 degrees and -21
 
 
 def test_lines_through_the_origin_are_measured_whichever_way_they_point():
-    up = wedge_mask((16, 4, 16), (-90, 60))[:, 0, 0]
-    assert up.tolist() == [1] * 16
+    for tilts in ((-90, 60), (-60, 90)):
+        mask = wedge_mask((16, 4, 16), tilts)[:, 0]
+        assert mask[:, 0].tolist() == [1] * 16
+        assert sorted(mask[[4, -4], 1].tolist()) == [0, 1]  # at 76 degrees, to both sides
     one_side = wedge_mask((16, 4, 16), (10, 60))
     assert one_side[0, :, 0].tolist() == [1] * 4 and one_side[1:8, 0, 0].sum() == 0
 

@@ -42,7 +42,7 @@ class Particles:
         given_classes = np.asarray(self.classes, dtype=object)
         values: dict[str, np.ndarray | None] = {
             "centers_zyx": centers,
-            "classes": given_classes if len(given_classes) or n == 0 else np.full(n, "particle", dtype=object),
+            "classes": given_classes if len(given_classes) else np.full(n, "particle", dtype=object),
             "scores": np.ones(n) if self.scores is None else np.asarray(self.scores, dtype=np.float64),
             "tomograms": np.full(n, "tomogram", dtype=object)
             if self.tomograms is None

@@ -47,6 +47,27 @@ def test_a_sub_voxel_shift_puts_the_particle_on_the_box_centre():
     assert np.unravel_index(whole.data[0].argmax(), (16,) * 3) == (8, 8, 8)
 
 
+def test_without_a_sub_voxel_shift_boxes_are_the_voxels_as_they_are():
+    volume = tomogram()
+    cut = extract(volume, Particles(np.array([[103.0, 118, 204]])), box=8, subvoxel=False)
+    assert cut.data[0] == pytest.approx(standard(volume.data[6:14, 8:16, 16:24]), abs=1e-5)
+    assert cut.offsets_zyx[0] == pytest.approx([0.3, -0.2, 0.4])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_box_without_contrast_is_0():
+    volume = tomogram()
+    volume.data[:] = 7.0
+    assert not extract(volume, Particles(np.array([[103.0, 118, 204]])), box=8).data.any()
+
+
+def test_the_smallest_box_has_4_voxels():
+    picks = Particles(np.array([[100.0, 120, 200]]))
+    assert extract(tomogram(), picks, box=4).box == 4
+    with pytest.raises(VoxpickError, match=r"box of 3 voxels does not fit .* take 4 to 20"):
+        extract(tomogram(), picks, box=3)
+
+
 @pytest.mark.parametrize("box", [12, 17])
 def test_a_sub_voxel_shift_brings_nothing_from_the_other_face(box):
     """The box itself was shifted around, and the step between two faces rang through it."""
@@ -77,6 +98,7 @@ def test_boxes_over_an_edge_are_dropped_or_padded_with_their_mean():
     padded = extract(volume, particles, box=8, edges="pad")
     assert (len(padded), padded.dropped, padded.padded, padded.particles.classes.tolist()) == (2, 1, 1, ["a", "b"])
     assert np.ptp(padded.data[1, :4]) < 1e-6
+    assert extract(volume, particles[[1, 0, 1]], box=8, edges="pad").padded == 2
     assert padded.data[1, 4:].ravel() == pytest.approx(standard(volume.data[0:4, 8:16, 16:24]).ravel(), abs=1e-4)
 
 

@@ -45,6 +45,8 @@ def test_a_tight_mask_that_carries_coarse_agreement_outwards_is_found_out():
     assert np.abs(found.unmasked[6:]).max() < 0.1
     assert found.masked[6:8].min() > 0.5 and found.correlation[6:8].max() < 0
     assert found.correlation[:6] == pytest.approx(found.masked[:6])
+    assert found.randomised[6:8].min() > 0.4, "what disagrees, over what disagrees with random phases"
+    assert 1 - found.correlation[6:8] == pytest.approx((1 - found.masked[6:8]) / (1 - found.randomised[6:8]))
     assert found.beyond == pytest.approx(4 / (BOX * 10))
 
 

@@ -38,6 +38,9 @@ def test_balls_and_points_by_hand_and_the_earlier_row_keeps_its_voxels():
     assert made.occupancy[10, 10, 11:16].tolist() == [1, 1, 2, 2, 2]
     assert made.occupancy[0, 0, :4].tolist() == [3, 3, 3, 0]
     assert made.hidden.tolist() == [3]
+    twice = Particles(np.array([[100, 100, 100], [104, 100, 100], [100, 100, 130]]), ["a", "b", "a"])
+    small = outlines | {"b": ball(5, voxel_size=10)}
+    assert paste(twice, small, {"a": 1, "b": 2}, shape=SHAPE, voxel_size=10).hidden.tolist() == [1]
     points = paste(particles, {"a": POINT, "b": POINT}, {"a": 1, "b": 2}, shape=SHAPE, voxel_size=10)
     assert np.argwhere(points.class_mask).tolist() == [[0, 0, 0], [10, 10, 10], [10, 10, 13]]
     half = Particles(np.array([[104.9, 95.1, 105.1]]), ["a"])

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from voxpick.detect.calibration import FEW_PICKS, ScoreMap, fit_score_map, isotonic_regression
 from voxpick.detect.class_thresholds import above_thresholds, best_threshold, choose_thresholds, expected_threshold
-from voxpick.detect.select import apart, apart_by_class, selected
+from voxpick.detect.select import alone, apart, apart_by_class, selected
 from voxpick.detect.settings import DetectSettings, make_settings
 from voxpick.detect.slab import Slab
 from voxpick.errors import VoxpickError
@@ -160,6 +160,36 @@ def test_a_class_of_few_picks_takes_the_threshold_of_all(few, threshold):
     right = np.concatenate([np.ones(40, bool), np.arange(few) == 0])
     found = choose_thresholds(scores, classes, right, particles={"Many": 40, "FEW": 2})
     assert found == {"Many": 0, "FEW": pytest.approx(threshold)}
+
+
+def test_a_class_of_few_picks_takes_a_threshold_that_is_not_0():
+    """The least of the right ones has 0.8, the surest of the wrong ones 0.3."""
+    scores = np.concatenate([np.linspace(0.9, 0.8, 20), np.linspace(0.2, 0.1, 20), [0.3] * 3])
+    classes, right = np.array(["many"] * 40 + ["few"] * 3), np.arange(43) < 20
+    found = choose_thresholds(scores, classes, right, particles={"many": 20, "few": 2})
+    assert found == {"many": pytest.approx(0.5), "few": pytest.approx(0.55)}
+
+
+@pytest.mark.parametrize(("n", "right", "kind"), [(200, 30, "isotonic"), (200, 170, "isotonic"), (199, 90, "platt"),
+                                                  (200, 29, "platt"), (400, 371, "platt")])  # fmt: skip
+def test_steps_are_fitted_to_200_picks_with_30_right_and_30_wrong(n, right, kind):
+    assert fit_score_map(np.linspace(0, 1, n), np.arange(n) >= n - right).kind == kind
+
+
+def test_half_a_pick_is_added_at_both_ends():
+    """Half a right one at the worst score, half a wrong one at the best."""
+    scores = np.repeat([0.2, 0.8], 100)
+    found = fit_score_map(scores, np.arange(200) % 100 < np.repeat([20, 80], 100))
+    assert found.knots == [0.2, 0.8] and found.values == pytest.approx([20.5 / 100.5, 80 / 100.5], abs=1e-6)
+
+
+def test_picks_at_the_distance_are_not_closer():
+    centers = np.array([[0, 0, 0], [0, 0, 10.0], [0, 0, 14], [0, 50, 0]])
+    assert apart(centers, 10).tolist() == [True, True, False, True]
+    assert alone(centers, 10).tolist() == [True, False, False, True]
+    assert alone(centers, 14).tolist() == [False, False, False, True] and alone(centers, 0).all()
+    names = np.array(["a", "b", "b", "a"])
+    assert apart_by_class(centers, names, {"a": 6.0, "b": 4.0}).tolist() == [True, True, False, True]
 
 
 def test_a_detection_ends_with_what_the_model_brings():

@@ -37,6 +37,15 @@ def test_border_merge_drops_what_one_tile_sees_only_in_part():
     np.testing.assert_array_equal(strategy.result(), values)
 
 
+def test_of_two_tiles_that_see_all_of_a_component_the_border_merge_takes_the_surer():
+    """Crop takes the one in whose core it lies."""
+    seen = ball(SHAPE, (6, 10, 12), 1).astype(np.float32)
+    for strategy, sure in ((CropMerge(SHAPE, dtype=np.float32), 0.6), (BorderMerge(SHAPE, dtype=np.float32), 0.9)):
+        for (window, core), value in zip(WINDOWS, (0.6, 0.9), strict=True):
+            strategy.add(window, core, np.float32(value) * seen[window])
+        np.testing.assert_array_equal(strategy.result(), np.float32(sure) * seen)
+
+
 def test_a_component_longer_than_the_overlap_is_kept():
     values = np.zeros(SHAPE, dtype=np.float32)
     values[5:8, 9:12, 4:25] = 0.8

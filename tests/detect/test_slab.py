@@ -71,6 +71,39 @@ def test_the_skewness_of_gamma_noise_is_twice_the_root_of_its_inverse_shape():
     assert find_slab(section_skewness(data)).stop == 16
 
 
+def skewed(**sections: float) -> np.ndarray:
+    """Skewness (192, 2, 3) of noise, and -0.5 in sections 64 to 127; more in sections a_b."""
+    found = np.random.default_rng(0).normal(scale=0.01, size=(192, 2, 3))
+    found[64:128] -= 0.5
+    for name, value in sections.items():
+        first, end = (int(part) for part in name[1:].split("_"))
+        found[first:end] += value
+    return found
+
+
+def test_edges_lie_where_the_skewness_begins_and_ends():
+    slab = find_slab(skewed(), margin=16)
+    assert (slab.start, slab.stop, slab.ice) == (48, 144, (60, 132))
+    assert (find_slab(skewed(), margin=0).start, find_slab(-skewed(), margin=0).stop) == (64, 128)
+    # a bin that reaches a quarter belongs to it, and one that does with the next one
+    assert find_slab(skewed(s56_64=-0.2), margin=16).start == 40
+    assert find_slab(skewed(s56_64=-0.05, s48_56=-0.3), margin=16).start == 32
+    assert find_slab(skewed(s56_64=-0.05, s48_56=-0.1), margin=16).start == 48
+    assert find_slab(skewed(s128_136=-0.2), margin=16).stop == 152
+    assert find_slab(skewed(s128_136=-0.05, s136_144=-0.3), margin=16).stop == 160
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nothing_is_cut_where_32_sections_or_a_cell_of_them_are_skewed_beyond_the_margin(sign):
+    assert find_slab(skewed(s150_190=sign * 0.1), margin=16).stop == 144
+    assert find_slab(skewed(s150_190=sign * 0.25), margin=16).stop == 192
+    one_cell = skewed()
+    one_cell[150:190, 0, 0] += sign * 0.25
+    assert find_slab(one_cell, margin=16).stop == 144
+    one_cell[150:190, 0, 0] += sign * 0.25
+    assert find_slab(one_cell, margin=16).stop == 192
+
+
 def dotted(sign: float) -> np.ndarray:
     rng = np.random.default_rng(3)
     data = rng.normal(size=(96, 64, 72)).astype(np.float32)

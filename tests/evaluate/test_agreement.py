@@ -216,6 +216,14 @@ def test_the_curve_takes_the_surer_pick_and_the_pairs_the_nearer_one():
     assert found.curve.precision.tolist() == [1, 0.5]
 
 
+def test_the_curve_ends_where_the_counts_are():
+    """Picks that no other pairs with hit nothing: not the first row either, which here is alone as well."""
+    a, b = Particles(np.array([[300.0, 0, 0], [0, 0, 0]])), Particles(np.array([[500.0, 0, 0], [0, 0, 1]]))
+    found = compare(a, b.with_columns(scores=np.array([0.9, 0.2])), radius=10)
+    assert found.curve.precision.tolist() == [0, 0.5] and found.curve.recall.tolist() == [0, 0.5]
+    assert (found.counts.precision, found.counts.recall) == (0.5, 0.5)
+
+
 def test_in_each_tomogram_its_own_surer_pick_is_taken_for_the_curve():
     a = Particles(np.zeros((2, 3)), tomograms=np.array(["one", "two"]))
     centers, scores = np.array([[0, 0, 1.0], [0, 0, 5], [0, 0, 1], [0, 0, 5]]), np.array([0.9, 0.1, 0.1, 0.9])

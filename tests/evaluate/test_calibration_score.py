@@ -10,6 +10,7 @@ from voxpick.evaluate.calibration import confidence, reliability, right_picks, w
 from voxpick.particles import Particles
 
 
+@pytest.mark.filterwarnings("error")
 def test_bins_of_a_worked_example():
     scores = np.array([0.05, 0.1, 0.12, 0.95, 1.0])
     found = reliability(scores, np.array([0, 0, 1, 1, 1]), bins=10)
@@ -56,6 +57,20 @@ def test_bins_of_equal_counts_by_hand():
     assert found.ece_equal_count == pytest.approx(0.15)
 
 
+def test_a_value_goes_to_the_bin_of_equal_counts_that_holds_its_middle_pick():
+    """0.1 alone, and 0.5 twice, whose middle is the border of both halves, with 0.9."""
+    found = reliability(np.array([0.5, 0.1, 0.9, 0.5]), np.array([1, 0, 1, 1]), bins=2)
+    assert found.ece_equal_count == pytest.approx((0.1 + 3 * (1 - 1.9 / 3)) / 4)
+
+
+def test_of_many_equal_scores_the_first_listed_is_right():
+    rng = np.random.default_rng(0)
+    hits, scores = rng.integers(0, 12, 400), rng.choice([0.5, 0.9], 400)
+    found = right_picks(Particles(np.zeros((400, 3)), scores=scores), hits)
+    expected = [min(np.flatnonzero(hits == k), key=lambda row: (-scores[row], row)) for k in range(1, 12)]
+    assert np.flatnonzero(found).tolist() == sorted(expected)
+
+
 def test_wilson_interval_of_textbook_cases():
     lower, upper = wilson_interval(np.array([0, 8, 10]), np.array([10, 10, 10]))
     assert lower == pytest.approx([0, 0.4902, 0.7225], abs=1e-4)
@@ -83,6 +98,7 @@ def test_confidence_of_named_and_unnamed_picks_is_ready_for_json():
     assert (found["located"]["right"], found["named"]["right"]) == (3, 2)
     assert found["located"]["ece"] == pytest.approx((0.2 + 0.1 + 0.3 + 0.2) / 4)
     assert found["named"]["curve"]["from"] == [0.1, 0.4, 0.5, 0.6]
+    assert found["named"]["curve"]["to"] == [0.2, 0.5, 0.6, 0.7]
     assert json.loads(json.dumps(found)) == found
     unnamed = confidence(picks.with_columns(classes=np.array(["particle"] * 4)), np.zeros(4, int), np.array(["a"]))
     assert list(unnamed) == ["located"]
@@ -91,6 +107,7 @@ def test_confidence_of_named_and_unnamed_picks_is_ready_for_json():
         assert list(some) == told
 
 
+@pytest.mark.filterwarnings("error")
 def test_no_picks_have_no_error():
     found = reliability(np.empty(0), np.empty(0, bool))
     assert np.isnan([found.ece, found.ece_equal_count, found.ece_by_chance, found.brier]).all()
@@ -107,3 +124,8 @@ def test_no_picks_have_no_error():
 def test_bad_scores_are_refused(scores, right, message):
     with pytest.raises(VoxpickError, match=message):
         reliability(np.array(scores), np.array(right))
+
+
+def test_no_bins_are_refused():
+    with pytest.raises(VoxpickError, match="bins is 0; at least one"):
+        reliability(np.array([0.5]), np.array([True]), bins=0)

@@ -36,14 +36,15 @@ def test_scores_by_hand():
     assert (score.classes["a"].pairs, score.classes["b"].pairs) == (1, 0)
     assert score.curve.precision.tolist() == [1, 0.5, pytest.approx(2 / 3), 0.5]
     assert score.curve.best() == (0.7, pytest.approx(2 / 3))
-    assert score.to_dict()["localisation"]["FN"] == 1
+    told = score.to_dict()["localisation"]
+    assert (told["TP"], told["FP"], told["FN"]) == (2, 2, 1)
 
 
 def test_the_mean_over_classes_leaves_out_those_that_the_truth_does_not_hold():
     truth = Particles(np.array([[0, 0, 0], [0, 0, 50]]), ["a", "b"])
     picks = Particles(np.array([[0, 0, 0], [0, 0, 50], [0, 90, 0]]), ["a", "c", "c"])
     score = score_pairing(picks, truth, radius=10)
-    assert {name: counts.f_beta for name, counts in score.classes.items()} == {"a": 1, "b": 0, "c": 0}
+    assert [(name, counts.f_beta) for name, counts in score.classes.items()] == [("a", 1), ("b", 0), ("c", 0)]
     assert score.mean_class_f == score.to_dict()["mean_class_f1"] == 0.5
 
 
@@ -55,15 +56,18 @@ def test_case_of_class_names_does_not_matter():
     assert score.mean_class_f == 1
 
 
+@pytest.mark.filterwarnings("error")
 def test_no_picks_and_a_foolish_radius():
     truth = Particles(np.zeros((2, 3)), ["a", "b"])
     empty = score_pairing(Particles(np.empty((0, 3))), truth, radius=5)
     assert (empty.location.precision, empty.location.f_beta) == (0, 0)
-    assert score_pairing(truth, truth[[]], radius=5).location.recall == 0
+    nothing_to_find = score_pairing(truth, truth[[]], radius=5)
+    assert nothing_to_find.location.recall == 0 and nothing_to_find.curve.recall.tolist() == [0]
     assert empty.to_dict()["localisation"]["AD_A"] is None
     assert empty.curve.best() is None and empty.curve.to_dict()["recall"] == []
-    with pytest.raises(VoxpickError, match="radius is -1"):
-        score_pairing(truth, truth, radius=-1)
+    for radius in (-1, 0, np.nan, np.inf):
+        with pytest.raises(VoxpickError, match=f"radius is {radius}; it must be"):
+            score_pairing(truth, truth, radius=radius)
     with pytest.raises(VoxpickError, match=r"beta is 1e\+200; it must be a positive number, at most 1e\+06"):
         score_pairing(truth, truth, radius=1, beta=1e200)
 
@@ -79,6 +83,11 @@ def test_the_curve_has_as_many_pairs_as_can_be_at_every_threshold(seed):
         above = picks.centers_zyx[scores >= threshold]
         assert recall * 30 == pytest.approx(len(pair(above, truth.centers_zyx, radius=3.0)[0]))
     assert score.location.pairs == len(pair(picks.centers_zyx, truth.centers_zyx, radius=3.0)[0])
+
+
+def test_the_largest_beta_is_recall():
+    truth = Particles(np.array([[0, 0, 0], [0, 0, 50.0]]))
+    assert score_pairing(truth[[0]], truth, radius=5, beta=1e6).location.f_beta == pytest.approx(0.5)
 
 
 def test_of_two_picks_of_a_particle_the_surer_one_counts():

@@ -18,6 +18,7 @@ def test_the_papers_formulas_agree_with_scikit_learn():
     assert score.mean_iou == pytest.approx(jaccard_score(truth.ravel(), predicted.ravel(), average="macro"))
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("above", [3, 4])
 def test_a_whole_tomogram_is_compared_in_its_central_slices(above):
     truth = np.zeros((4, 5, 7), np.uint8)
@@ -32,5 +33,15 @@ def test_what_does_not_fit_is_refused():
     truth = np.zeros((4, 5, 7))
     with pytest.raises(VoxpickError, match=r"\(4, 5, 8\)"):
         score_segmentation(np.zeros((4, 5, 8)), truth, labels=LABELS)
-    with pytest.raises(VoxpickError, match="from 0 to 3"):
-        score_segmentation(truth + 0.5, truth, labels=LABELS)
+    with pytest.raises(VoxpickError, match=r"shape \(3, 5, 7\) \(z, y, x\) but the class mask has \(4, 5, 7\)"):
+        score_segmentation(truth[1:], truth, labels=LABELS)
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 4, np.nan, np.inf, -np.inf])
+def test_what_is_no_class_id_is_refused(value):
+    truth = np.zeros((4, 5, 7))
+    wrong = truth.copy()
+    wrong[2, 1, 3] = value
+    for given, right, what in ((wrong, truth, "segmentation"), (truth, wrong, "class mask")):
+        with pytest.raises(VoxpickError, match=f"the {what} holds values .* in slice 2; .* from 0 to 3"):
+            score_segmentation(given, right, labels=LABELS)

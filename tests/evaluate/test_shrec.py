@@ -12,6 +12,7 @@ from scipy.ndimage import generate_binary_structure, grey_dilation
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.calibration import confidence
 from voxpick.evaluate.shrec import occupancy_ids, rounded_voxels, score_shrec
+from voxpick.evaluate.shrec_score import class_order
 from voxpick.particles import Particles
 from voxpick.shrec_classes import SHREC20_BY_WEIGHT, SHREC20_CLASSES
 
@@ -197,6 +198,10 @@ def test_shrec21_leaves_4v94_out_of_the_truth_but_not_out_of_the_predictions():
     score = score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
     assert (score.particles, score.true_positives, score.false_positives, score.reported) == (1, 1, 0, 2)
     assert score.recall == 1 and score.precision == 0.5 and "4v94" not in score.labels
+    stray = Particles(np.vstack([truth.centers_zyx, [[4000.0, 0, 0]]]), ["1s3x", "4v94", "1s3x"])
+    moved = score_shrec(stray, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
+    assert (moved.true_positives, moved.average_distance, moved.outside, moved.z_shift) == (1, 0, 1, 0)
+    assert not moved.warnings
     twice = score_shrec(truth[[0, 0, 1, 1]], truth, occupancy, voxel_size=10.0, benchmark="shrec21")
     assert (twice.multiple_hits, twice.reported, twice.precision) == (1, 4, 0.25)
 
@@ -219,6 +224,7 @@ def test_no_picks_score_zero_and_everything_is_json():
     told = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     assert told["localisation"]["AD"] is None and told["class_f1"]["3cf3"] is None
     assert told["molecular_weight_kda"]["1s3x"] == 42.75
+    assert list(told["molecular_weight_kda"]) == list(SHREC20_BY_WEIGHT)
     assert list(score.class_f1) == list(SHREC20_BY_WEIGHT)
 
 
@@ -230,6 +236,7 @@ def test_a_class_that_the_truth_does_not_hold_is_a_wrong_name(strict):
     score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
     assert (score.true_positives, score.false_positives, score.labels) == (2, 1, ("0", "A", "b"))
     assert score.class_f1 == {"A": 1.0, "b": 0.0} and score.hit_ids.tolist() == [1, 2, 0]
+    assert score.mean_class_f1 == 0.5 and np.isnan(list(score.size_groups.values())).all()
     assert score.warnings[0].startswith("2 of 3 picks have a class that the truth does not hold (pick 2: 'c')")
     assert score.warnings[0].endswith("The classes here are A, b.")
 
@@ -269,6 +276,60 @@ def test_z_shift_leads_from_the_picks_to_where_they_were_scored():
     assert shift(in_tomogram, z_offset=0) == -156
 
 
+def test_the_curve_is_that_of_the_picks_that_count():
+    """Surest first: a miss, then a particle twice, then a particle that SHREC'21 leaves out of the truth."""
+    occupancy, truth = two_particles()
+    centers = np.array([[50, 0, 0], [10, 6, 6], [11, 6, 6], [103, 6, 14]]) * 10.0
+    picks = Particles(centers, scores=np.array([0.9, 0.8, 0.7, 0.6]))
+    curve = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0).curve
+    assert curve.threshold.tolist() == [0.9, 0.8, 0.7, 0.6] and curve.recall.tolist() == [0, 0.5, 0.5, 1]
+    assert curve.precision.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 1 / 2])
+    truth = Particles(truth.centers_zyx, ["1s3x", "4v94"])
+    some = score_shrec(picks, truth, occupancy, voxel_size=10.0, benchmark="shrec21")
+    assert some.curve.recall.tolist() == [0, 1, 1, 1]
+    assert some.curve.precision[-1] == some.precision == 0.25
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_picks_without_a_name_name_nothing_and_are_no_unknown_class(strict):
+    occupancy, truth = two_particles()
+    score = score_shrec(Particles(truth.centers_zyx), truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
+    assert score.true_positives == 2 and score.class_f1["1s3x"] == score.class_f1["4d8q"] == 0
+    assert score.warnings == () and score.confusion.sum() == score.confusion[:, 0].sum() == 2
+
+
+def test_picks_above_a_thin_tomogram_are_told():
+    """Its own z are moved without a word, as all lie in it then; one beyond is in no frame."""
+    occupancy, truth = two_particles()
+    for z, told in ((103, False), (200, False), (201, True)):
+        picks = Particles(np.array([[10, 6, 6], [z, 6, 14]]) * 10.0, truth.classes)
+        score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0)
+        assert bool(score.warnings) == told
+
+
+def test_where_no_pick_is_in_either_frame_the_shift_is_not_blamed():
+    occupancy, truth = two_particles()
+    above, beside, below = (400, 6, 6), (400, 6, 600), (-10, 6, 6)
+    cases = (([above], 1, True), ([beside], 1, False), ([above, beside], 2, True), ([below], 0, True))
+    for places, outside, told in cases:
+        picks = Particles(np.array(places) * 10.0, ["1s3x"] * len(places))
+        score = score_shrec(picks, truth, occupancy, voxel_size=10.0)
+        assert (score.outside, bool(score.warnings)) == (outside, told)
+
+
+def test_class_accuracy_is_a_share_of_all_particles_of_the_class():
+    occupancy, truth = two_particles()
+    truth = truth.with_columns(classes=np.array(["1s3x", "1s3x"]))
+    score = score_shrec(truth[[0]], truth, occupancy, voxel_size=10.0, z_offset=0)
+    assert score.class_accuracy["1s3x"] == 0.5 and math.isnan(score.class_accuracy["4d8q"])
+    assert list(score.class_accuracy) == list(SHREC20_BY_WEIGHT)
+
+
+def test_both_proteasomes_are_classes_where_the_truth_holds_both():
+    assert class_order(["4cr2", "1s3x", "4b4t"])[-3:] == ("4b4t", "4cr2", "4d8q")
+    assert "4cr2" not in class_order(["1s3x", "4b4t"])
+
+
 def test_the_last_section_of_an_uneven_tomogram_is_inside():
     occupancy, truth = two_particles()
     last = Particles(np.array([[210, 0, 0]]) * 10.0)
@@ -289,6 +350,8 @@ def test_bad_input_names_the_value():
     occupancy, truth = two_particles()
     with pytest.raises(VoxpickError, match="shrec22"):
         score_shrec(truth, truth, occupancy, voxel_size=10.0, benchmark="shrec22")
+    with pytest.raises(VoxpickError, match="frame is 'sample'; choose one of auto"):
+        score_shrec(truth, truth, occupancy, voxel_size=10.0, frame="sample")
     with pytest.raises(VoxpickError, match="holds particle 2 but the truth lists 1"):
         score_shrec(truth, truth[:1], occupancy, voxel_size=10.0, z_offset=0)
     with pytest.raises(VoxpickError, match="nothing to score against"):

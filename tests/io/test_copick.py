@@ -49,6 +49,7 @@ def test_copick_as_written(tmp_path: Path) -> None:
         "pickable_object_name", "user_id", "session_id", "run_name", "voxel_spacing", "unit", "points",
         "trust_orientation",
     ]  # fmt: skip
+    assert (picks["run_name"], picks["voxel_spacing"]) == ("tomogram", VOXEL)
     assert picks["session_id"] == "0" and picks["unit"] == "angstrom" and picks["trust_orientation"] is True
     assert sorted(picks["points"][0]) == ["instance_id", "location", "score", "transformation_"]
     assert np.shape(picks["points"][0]["transformation_"]) == (4, 4)
@@ -57,7 +58,19 @@ def test_copick_as_written(tmp_path: Path) -> None:
         write_particles(path, particles.with_columns(classes=np.array(["12", "3"])))
     with pytest.raises(VoxpickError, match="does not allow the class name 'beta_gal'"):
         write_particles(path, particles.with_columns(classes=np.array(["beta_gal"] * 2)))
+    for name in ("-a", "a-", "", "a b", "a/b"):
+        with pytest.raises(VoxpickError, match=f"does not allow the class name '{name}'"):
+            write_particles(path, particles.with_columns(classes=np.array([name] * 2)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_point_without_a_score_is_sure(tmp_path: Path) -> None:
+    location = {"x": 1, "y": 2, "z": 3}
+    points = [{"location": location, "score": None}, {"location": location, "score": 0.5}, {"location": location}]
+    picks = {"pickable_object_name": "a", "user_id": "b", "session_id": "0", "points": points}
+    (tmp_path / "p.json").write_text(json.dumps(picks))
+    found = read_copick(tmp_path / "p.json").scores
+    assert found is not None and found.tolist() == [1, 0.5, 1]
 
 
 @needs_data

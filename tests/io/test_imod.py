@@ -66,6 +66,19 @@ def test_an_imod_model_of_another_pixel_size_is_told(tmp_path: Path) -> None:
         read_particles(path)
 
 
+@pytest.mark.parametrize(("unit", "angstrom"), [(-2, 1e8), (-6, 1e4), (-9, 10.0), (-10, 1.0), (-12, 0.01)])
+def test_the_pixel_size_of_a_model_has_a_unit(tmp_path: Path, unit: int, angstrom: float) -> None:
+    """A power of ten of a metre, from centimetres to picometres; 0 says pixels."""
+    path, model = tmp_path / "p.mod", imod_model([(b"a", [[(10.5, 5.5, 3)]])])
+    at = model.index(struct.pack(">fi", 0.784, -9))
+    path.write_bytes(model[:at] + struct.pack(">fi", 3.0 / angstrom, unit) + model[at + 8 :])
+    np.testing.assert_allclose(read_particles(path).centers_zyx, [[9, 15, 30]], rtol=1e-5)
+    for size, other in ((3.0, 0), (3.0, -1), (3.0, -13), (0.0, -9), (-3.0, -9)):
+        path.write_bytes(model[:at] + struct.pack(">fi", size, other) + model[at + 8 :])
+        with pytest.raises(VoxpickError, match=r"p\.mod: .* a size unknown here; set it with --voxel-size"):
+            read_particles(path)
+
+
 def test_imod_as_written(tmp_path: Path) -> None:
     """Scattered points, one object a class, in a volume of the shape given."""
     particles = Particles(np.array([[3, 5, 7], [11, 19, 27.0]]) * 10, classes=np.array(["b", "a"]))
@@ -76,8 +89,9 @@ def test_imod_as_written(tmp_path: Path) -> None:
     name, flags = data[244:308], struct.unpack_from(">I", data, 376)[0]
     assert data[240:244] == b"OBJT" and name.rstrip(b"\0") == b"b" and flags & 1 << 9
     assert struct.unpack_from(">3f", data, 420 + 16 + 4) == (7.5, 5.5, 3)
-    with pytest.raises(VoxpickError, match="cannot hold the class name"):
-        write_particles(tmp_path / "q.mod", particles.with_columns(classes=np.array(["a" * 64, "b"])), voxel_size=10)
+    for name in ("a" * 64, "a\nb", "\0"):
+        with pytest.raises(VoxpickError, match="cannot hold the class name"):
+            write_particles(tmp_path / "q.mod", particles.with_columns(classes=[name, "b"]), voxel_size=10)
     with pytest.raises(VoxpickError, match=r"q\.mod.* one tomogram, and these picks have 2"):
         write_particles(tmp_path / "q.mod", particles.with_columns(tomograms=np.array(["a", "b"])), voxel_size=10)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import warnings
+from itertools import permutations
 from pathlib import Path
 
 import mrcfile
@@ -35,6 +36,7 @@ def test_header_is_valid_mrc2014(path: Path, data: np.ndarray) -> None:
         assert header.cella.z == pytest.approx(12 * 13.48)
         assert header.dmean == pytest.approx(data.mean(), abs=1e-6)
         assert header.rms == pytest.approx(data.std(), rel=1e-6)
+        assert (header.dmin, header.dmax) == (data.min(), data.max())
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def test_float_ids_become_integers_and_fractions_are_refused(tmp_path: Path, pat
     ids = (np.arange(np.prod(SHAPE)).reshape(SHAPE) % 13).astype(np.float32)
     write_mrc(tmp_path / "ids.mrc", ids, voxel_size=10)
     assert read_labels(tmp_path / "ids.mrc").dtype == np.int32
-    with pytest.raises(VoxpickError, match=r"tomo\.mrc.*whole numbers"):
+    write_mrc(path, ids + np.float32(0.25), voxel_size=10)
+    with pytest.raises(VoxpickError, match=r"tomo\.mrc: .* whole numbers, but this file has values between them"):
         read_labels(path)
 
 
@@ -108,6 +111,55 @@ def test_big_endian_and_other_axis_orders(tmp_path: Path, data: np.ndarray) -> N
     (tmp_path / "turned.mrc").write_bytes(turned.tobytes() + data.transpose(2, 1, 0).tobytes())
     np.testing.assert_array_equal(read_mrc(tmp_path / "turned.mrc").data, data)
     assert read_mrc(tmp_path / "turned.mrc").shape == SHAPE
+
+
+@pytest.mark.parametrize("axes", list(permutations((1, 2, 3))))
+def test_every_order_of_axes_is_turned_to_z_y_x(tmp_path: Path, data: np.ndarray, axes: tuple[int, int, int]) -> None:
+    """axes: which of x (1), y (2) and z (3) columns, rows and sections run along; the cell stays along x, y, z."""
+    header = np.frombuffer(mrc_bytes(tmp_path, data)[:1024], dtype=mrcfile.dtypes.HEADER_DTYPE).copy()
+    stored = data.transpose([3 - axis for axis in axes[::-1]])
+    header["mapc"], header["mapr"], header["maps"] = axes
+    header["nx"], header["ny"], header["nz"] = stored.shape[::-1]
+    (tmp_path / "turned.mrc").write_bytes(header.tobytes() + stored.tobytes())
+    volume = read_mrc(tmp_path / "turned.mrc")
+    np.testing.assert_array_equal(volume.data, data)
+    assert volume.voxel_size == 10
+
+
+def test_an_extended_header_is_passed_over(tmp_path: Path, data: np.ndarray) -> None:
+    raw = bytearray(mrc_bytes(tmp_path, data))
+    raw[92:96] = np.array([160], dtype="<i4").tobytes()
+    for name, pack in (("e.mrc", bytes), ("e.mrc.gz", gzip.compress)):
+        (tmp_path / name).write_bytes(pack(raw[:1024] + b"x" * 160 + raw[1024:]))
+        np.testing.assert_array_equal(read_mrc(tmp_path / name).data, data)
+
+
+def test_a_file_without_the_mark_of_mrc_is_one_where_its_length_fits(path: Path, data: np.ndarray) -> None:
+    set_header(path, map=b"    ")
+    np.testing.assert_array_equal(read_mrc(path).data, data)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(VoxpickError, match=r"tomo\.mrc: not an MRC file \(no 'MAP' mark"):
+        read_mrc(path)
+
+
+def test_pixels_of_a_stack_are_square(tmp_path: Path, data: np.ndarray) -> None:
+    path = tmp_path / "tilts.mrc"
+    write_stack(path, (100 * data).astype(np.int16), pixel_size=10)
+    images, size = read_stack(path)
+    assert images.dtype == np.float32 and size == 10
+    np.testing.assert_array_equal(images, (100 * data).astype(np.int16))
+    set_header(path, cella=(28 * 10, 20 * 10.05, 120))
+    assert read_stack(path)[1] == pytest.approx(10.025)
+    set_header(path, cella=(28 * 10, 20 * 11, 120))
+    with pytest.raises(VoxpickError, match=r"tilts\.mrc: pixels are 10 x 11 A"):
+        read_stack(path)
+
+
+def test_negative_ids_are_refused(tmp_path: Path) -> None:
+    for kind in (np.int8, np.float32):
+        write_mrc(tmp_path / "ids.mrc", np.full(SHAPE, -2, dtype=kind), voxel_size=10)
+        with pytest.raises(VoxpickError, match=r"ids\.mrc: .* from 0 on, but this file has -2"):
+            read_labels(tmp_path / "ids.mrc")
 
 
 @pytest.mark.parametrize("unsigned", [False, True])
@@ -188,8 +240,10 @@ def test_a_tomogram_has_the_name_that_relion_knows_it_by(file, name):
 
 def test_sections_beyond_the_header_are_told(path: Path, data: np.ndarray) -> None:
     with path.open("ab") as file:
-        file.write(bytes(100))
-    assert read_mrc(path).shape == data.shape  # padding
+        file.write(bytes(data[0].nbytes - 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_mrc(path).shape == data.shape  # padding
     with path.open("ab") as file:
         file.write(bytes(data[0].nbytes))
     with pytest.warns(UserWarning, match=r"bytes follow what its header tells of, shape .* float32, and are not read"):

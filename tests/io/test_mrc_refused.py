@@ -20,9 +20,13 @@ def test_voxel_size_argument_wins_and_zero_is_explained(path: Path) -> None:
     with pytest.raises(VoxpickError, match=r"tomo\.mrc: .*0 x 0 x 0 A.*--voxel-size"):
         read_mrc(path)
     assert read_mrc(path, voxel_size=10).voxel_size == 10
-    with pytest.raises(VoxpickError, match=r"tomo\.mrc: --voxel-size 0: .*above 0"):
-        read_mrc(path, voxel_size=0)
-    set_header(path, cella=(280, 200, 240))
+    for size in (0, -1, np.nan, np.inf):
+        with pytest.raises(VoxpickError, match=rf"tomo\.mrc: --voxel-size {size}: .*above 0"):
+            read_mrc(path, voxel_size=size)
+    set_header(path, cella=(280, 200, 120), my=0)
+    with pytest.raises(VoxpickError, match=r"tomo\.mrc: .*10 x 0 x 10 A.*--voxel-size"):
+        read_mrc(path)
+    set_header(path, cella=(280, 200, 240), my=20)
     with pytest.raises(VoxpickError, match=r"10 x 10 x 20 A .*cubic"):
         read_mrc(path)
 

@@ -153,6 +153,44 @@ def test_each_optics_group_has_its_own_pixel_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.centers_zyx, [[7.5, 5, 2.5], [12, 8, 4], [75, 50, 25]])
 
 
+def test_without_names_of_groups_the_first_pixel_size_is_everyone_s(tmp_path: Path) -> None:
+    head = "data_particles\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+    named = ("data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnTomoTiltSeriesPixelSize\n2 4.0\n1 2.5\n\n", "1 2 3\n4 5 6\n")
+    nameless = ("data_optics\n\nloop_\n_rlnTomoTiltSeriesPixelSize\n4.0\n\n", "1 2 3\n4 5 6\n")
+    for optics, rows in (named, nameless):
+        (tmp_path / "p.star").write_text(optics + head + rows)
+        np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[12, 8, 4], [24, 20, 16]])
+    rows = "1 2 3 1\n4 5 6 1\n"
+    (tmp_path / "p.star").write_text(nameless[0] + head + "_rlnOpticsGroup\n" + rows)
+    np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[12, 8, 4], [24, 20, 16]])
+
+
+def test_relion_4_finds_the_optics_of_each_particle(tmp_path: Path) -> None:
+    write_star(tmp_path / "p.star", table(3), voxel_size=VOXEL, relion=4)
+    blocks = starfile.read(tmp_path / "p.star", always_dict=True)
+    assert list(blocks) == ["optics", "particles"]
+    assert blocks["particles"]["rlnOpticsGroup"].tolist() == [1, 1, 1]
+    assert pd.DataFrame(blocks["optics"], index=[0])["rlnTomoTiltSeriesPixelSize"].tolist() == [VOXEL]
+
+
+def test_shifts_of_0_need_no_pixel_size(tmp_path: Path) -> None:
+    optics = "data_optics\n\nloop_\n_rlnTomoTiltSeriesPixelSize\n4.0\n\n"
+    (tmp_path / "p.star").write_text(optics + RELION_3.replace("data_", "data_particles") + "TS_01 10 20 30 0 0 0\n")
+    np.testing.assert_allclose(read_star(tmp_path / "p.star").centers_zyx, [[120, 80, 40]])
+
+
+def test_centred_positions_ask_for_the_size_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "p.star"
+    write_star(path, table(2), voxel_size=10, shape=SHAPE)
+    blocks = starfile.read(path, always_dict=True)
+    some = pd.DataFrame(blocks["voxpick"]).drop(columns="vpxTomogramSizeYAngst")
+    for rest in ({}, {"voxpick": some}):
+        starfile.write({"particles": blocks["particles"], **rest}, path)
+        for known in ({}, {"shape": SHAPE}, {"voxel_size": 10}):
+            with pytest.raises(VoxpickError, match=r"p\.star: .* from the tomogram's centre, so its size is needed"):
+                read_star(path, **known)
+
+
 def test_particles_are_numbered_in_each_tomogram_and_classes_by_name(tmp_path: Path) -> None:
     picks = Particles(np.ones((4, 3)), ["c", "a", "c", "b"], tomograms=np.array(["two", "one", "two", "one"]))
     write_star(tmp_path / "p.star", picks, voxel_size=10, shape=SHAPE)
@@ -184,6 +222,9 @@ def test_csv_of_others(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_csv(path, units="angstrom").centers_zyx, [[1, 3, 2]])
     with pytest.raises(VoxpickError, match=r"p\.csv.*unit.*--voxel-size"):
         read_csv(path)
+    path.write_text("x_angstrom,y_angstrom,z_angstrom,rot_deg,tilt_deg\n1,2,3,40,50\n")
+    found = read_csv(path)
+    assert found.rotations is None and found.centers_zyx.tolist() == [[3, 2, 1]]
 
 
 @pytest.mark.parametrize(
@@ -368,6 +409,15 @@ def test_a_tomogram_without_a_size_is_named(tmp_path: Path) -> None:
         read_star(path)
 
 
+def test_of_several_tomograms_the_one_without_a_size_is_named(tmp_path: Path) -> None:
+    path, names = tmp_path / "p.star", np.array(["a", "b", "c"])
+    write_star(path, table(3).with_columns(tomograms=names), voxel_size=10.0, shape=dict.fromkeys(names, SHAPE))
+    blocks = starfile.read(path, always_dict=True)
+    starfile.write({**blocks, "voxpick": blocks["voxpick"].iloc[[0, 2]]}, path)
+    with pytest.raises(VoxpickError, match="the table voxpick has no size of tomogram b"):
+        read_star(path)
+
+
 def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
     path = tmp_path / "twice.star"
     columns = ["rlnCoordinateX", "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"]
@@ -462,13 +512,22 @@ def test_a_temporary_folder_that_cannot_be_written_to_is_named(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     ("voxel_size", "shape", "told"),
-    [(VOXEL, SHAPE, 0), (VOXEL * 1.001, SHAPE, 0), (2 * VOXEL, (6, 10, 14), 0), (VOXEL * 1.1, (120, 200, 280), 1)],
+    [
+        (VOXEL, SHAPE, 0),
+        (VOXEL * 1.001, SHAPE, 0),
+        (2 * VOXEL, (6, 10, 14), 0),
+        (2 * VOXEL, (6, 10, 13), 0),  # of 27 voxels binning drops one
+        (2 * VOXEL, (6, 10, 11), 1),
+        (VOXEL * 1.1, (120, 200, 280), 1),
+    ],
 )
 def test_picks_read_under_another_voxel_size_are_told(tmp_path, recwarn, voxel_size, shape, told):
-    written = SHAPE if told == 0 else (120, 200, 280)
+    written = SHAPE if shape[0] < 100 else shape
+    size = f"{written[2] * VOXEL:g} x {written[1] * VOXEL:g} x {written[0] * VOXEL:g} A"
     write_star(tmp_path / "p.star", table(3), voxel_size=VOXEL, shape=written)
     read_star(tmp_path / "p.star", voxel_size=voxel_size, shape=shape)
-    assert len([each for each in recwarn if "was written of a tomogram of 2195.2 x 1568" in str(each.message)]) == told
+    messages = [str(each.message) for each in recwarn]
+    assert [f"was written of a tomogram of {size} (x, y, z)" in message for message in messages] == [True] * told
 
 
 def test_one_size_of_several_tomograms_is_enough(tmp_path, recwarn):

@@ -191,6 +191,16 @@ def test_vesicles_of_shrec21_have_no_angles(tmp_path: Path) -> None:
     assert abs(read.rotations[0] - np.eye(3)).max() > 0.1 and read.classes.tolist() == ["1s3x", "vesicle"]
 
 
+def test_angles_of_some_particles_are_none(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("1s3x 1 2 3 10 20 30\n3cf3 4 5 6\n")
+    read = read_locations(tmp_path / "t.txt", z_offset=10)
+    assert read.rotations is None and read.classes.tolist() == ["1s3x", "3cf3"]
+    named = read_locations(tmp_path / "t.txt", tomogram="model_9").tomograms
+    assert read.tomograms is not None and read.tomograms.tolist() == ["t", "t"]
+    assert named is not None and named.tolist() == ["model_9", "model_9"]
+    np.testing.assert_allclose(read.centers_zyx, [[130, 20, 10], [160, 50, 40]])
+
+
 def test_submission_is_sorted_and_rounded(tmp_path: Path) -> None:
     centers = np.array([[5, 15, 25], [4.9, 14.9, 24.9], [0, 0, 1561.2]])
     particles = Particles(centers, classes=np.array(["a", "b", "c"]), scores=np.array([0.2, 0.9, 0.9]))

@@ -122,3 +122,17 @@ def test_a_whitened_bank_has_the_gain_in_it(bank):
     found = white.normalised(slice(0, 1))[0].numpy()
     assert np.allclose(found, expected, atol=1e-3)
     assert np.abs(found - Bank(bank.template, bank.rotations[:1]).normalised(slice(0, 1))[0].numpy()).max() > 0.1
+
+
+def test_a_tomogram_that_was_low_pass_filtered_is_not_drowned_in_rounding():
+    """More than half of its shells hold nothing: as the median was of those, they were made as strong as the others."""
+    shape = (24, 28, 32)
+    axes = np.meshgrid(np.fft.fftfreq(24), np.fft.fftfreq(28), np.fft.rfftfreq(32), indexing="ij")
+    spectrum = np.fft.rfftn(np.random.default_rng(0).normal(size=shape))
+    data = np.fft.irfftn(np.where(sum(a**2 for a in axes) < 0.3**2, spectrum, 0), s=shape, axes=(0, 1, 2))
+    (small, less), (large, more) = (whiten((scale * data).astype(np.float32)) for scale in (1e-3, 1e3))
+    assert np.corrcoef(small.ravel(), data.ravel())[0, 1] > 0.7 and large == pytest.approx(1e6 * small, rel=0.01, abs=1)
+    assert less.gains == pytest.approx(more.gains, rel=1e-3) and less.gains.mean() == pytest.approx(1)
+    assert less.gains[32:] == pytest.approx(
+        np.full(len(less.gains) - 32, 1000**0.5 * np.median(less.gains[4:28])), rel=0.1
+    )

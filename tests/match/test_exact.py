@@ -90,5 +90,17 @@ def test_bad_volumes_are_refused():
         TiledVolume(np.full((12, 20, 28), np.nan, np.float32))
     with pytest.raises(VoxpickError, match="constant"):
         TiledVolume(np.full((12, 20, 28), 3, np.float32))
+    with pytest.raises(VoxpickError, match="constant"):
+        TiledVolume(1e6 + 1e-4 * np.random.default_rng(0).normal(size=(12, 20, 28)))
     box = TiledVolume(np.arange(24.0).reshape(2, 3, 4)).box((-5, 0, 0), (3, 3, 4))
     assert box.dtype == torch.float64 and (box == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-5, 3.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_boxes_have_mean_0_and_deviation_1_over_the_volume_and_are_0_beyond(scale, sign):
+    data = scale * (np.random.default_rng(0).normal(size=(5, 6, 7)) + 70)
+    box = TiledVolume(data, sign=sign).box((-2, 0, 3), (9, 6, 8)).numpy()
+    expected = np.zeros((9, 6, 8))
+    expected[2:7, :, :4] = sign * (data - data.mean())[:, :, 3:] / data.std()
+    assert box == pytest.approx(expected, abs=1e-9)

@@ -37,7 +37,7 @@ def test_places_without_a_score_are_left_out_and_rotations_are_the_most_that_can
 def test_without_noise_or_scores_there_is_no_curve():
     assert score_histogram(np.random.default_rng(0).normal(size=(4, 5, 6)), None, 9).expected is None
     empty = score_histogram(np.zeros((4, 5, 6)), 0.1, 9)
-    assert empty.counts.sum() == 0 and "<svg" in score_charts({"empty": empty})
+    assert empty.edges.tolist() == [0, 1] and empty.counts.sum() == 0 and "<svg" in score_charts({"empty": empty})
     assert score_charts({}) == ""
 
 

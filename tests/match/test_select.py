@@ -36,6 +36,12 @@ def test_classes_go_by_another_size_if_one_is_given():
     assert as_lists(by_weight) == [(0, [0, 1, 2]), (1, [1, 2])]  # now the small one at 10 keeps off the large one at 11
 
 
+def test_each_pick_keeps_others_off_by_the_radius_of_its_own_class():
+    large, small, least = peaks(10, 60), peaks(100), peaks(105, 14, 101)
+    kept = choose([large, small, least], [6, 1, 0.5], number=None, overlap=False)
+    assert as_lists(kept) == [(0, [0, 1]), (1, [0]), (2, [0])]
+
+
 def test_one_class_does_not_overlap_itself():
     assert as_lists(choose([peaks(10, 13, 14, 18)], [2], number=4, overlap=False)) == [(0, [0, 2, 3])]
     assert as_lists(choose([peaks()], [2], number=4, overlap=False)) == [(0, [])]

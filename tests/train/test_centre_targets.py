@@ -87,7 +87,8 @@ def test_image_centre_label_and_density_turn_together(turns, offset):
 
 
 def test_classes_that_are_not_asked_for_are_no_targets():
-    sampler = patches(volume_of(CENTERS, ["b", "other", "other"]))
+    sampler = patches(volume_of(CENTERS, ["b", "other", "other"]), centred_fraction=1.0)
+    assert sampler.epoch == 6  # 24 x 28 x 36 voxels in cubes of 16
     rng = np.random.default_rng(0)
     names = np.concatenate([np.unique(sampler.draw(rng)[1][1]) for _ in range(30)])
     assert set(names) == {0.0, 2.0}

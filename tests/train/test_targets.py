@@ -10,6 +10,7 @@ from voxpick.train.targets import (
     TrainingVolume,
     binary_target,
     classes_by_number,
+    covering,
     equivalent_radii,
     touching_voxels,
     voxel_shares,
@@ -118,6 +119,18 @@ def test_the_number_that_most_particles_of_a_class_bear_is_its_number():
     mask = np.where(mask, 2, 0)
     with pytest.raises(VoxpickError, match="number their classes differently"):
         classes_by_number([volume, TrainingVolume(volume.tomogram, mask, particles, z_offset=OFFSET)])
+
+
+def test_cubes_anywhere_lie_a_quarter_beyond_the_mask_at_most():
+    rng = np.random.default_rng(0)
+    starts = np.array([make_volume().anywhere(8, rng) for _ in range(600)])
+    assert starts.min(axis=0).tolist() == [OFFSET - 2, -2, -2]
+    assert starts.max(axis=0).tolist() == [OFFSET + 12 - 6, 20 - 6, 28 - 6]
+
+
+def test_an_epoch_has_as_many_voxels_as_the_masks():
+    assert covering([make_volume(), make_volume()], voxels=1000) == 13
+    assert covering([make_volume()], voxels=10**6) == 1
 
 
 def test_volumes_are_drawn_by_their_size():

@@ -16,6 +16,7 @@ from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import calibrate, zoo, zoo_specimens
+from voxpick.cli.simulation_notes import NOISE
 from voxpick.cli.training_data import read_training_volume
 from voxpick.cli.training_marks import data_mark, validation_mark
 from voxpick.cli.zoo_card import card_of
@@ -112,7 +113,7 @@ def simulated(specimens, tmp_path):
     for seed, (role, path) in enumerate(found.items()):
         found[role] = Path(shutil.copytree(path, tmp_path / "data" / role / "model_0"))
         notes = {"seed": seed, "model": 0, "recipe": {"size_zyx": [30, 40, 50], "snr": 0.1}, "bank": "abc"}
-        (found[role] / "simulation.yaml").write_text(yaml.safe_dump(notes))
+        (found[role] / "simulation.yaml").write_text(yaml.safe_dump({**notes, NOISE: "cpu"}))
     return replace(specimens, training=[found["training"]], validation=[found["validation"]])
 
 

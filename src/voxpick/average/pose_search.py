@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from voxpick.average.alignment import Alignment
 from voxpick.average.fsc import soft_sphere
 from voxpick.average.spectra import Band, Spectrum, band, map_spectrum
 from voxpick.average.subtomograms import Subtomograms
 from voxpick.errors import VoxpickError
-
-if TYPE_CHECKING:
-    from voxpick.average.align import Alignment
 
 SCORES_AT_ONCE = 1 << 24
 """Scores of a matrix product, and numbers that go into it, to bound memory: 64 MiB, and four times that in between."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import typer
 
-from voxpick.average.align import Alignment
+from voxpick.average.alignment import Alignment
 from voxpick.average.parts import Averaging
 from voxpick.average.subtomograms import Subtomograms, extract, join
 from voxpick.errors import VoxpickError

@@ -57,7 +57,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
     it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
-    from voxpick.cli.sketches import sketch
+    from voxpick.cli.sketches import folder_sketch
     from voxpick.cli.training_marks import data_mark, label_mark, simulated_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
@@ -92,8 +92,8 @@ def gather(
         {"mark": data_mark(volumes, made), "labels": label_mark(volumes)},
         [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths), former={"mark": data_mark(volumes)},
-        sketches={f"the training folder {number}": sketch(volume.tomogram)
-                  for number, (volume, mark) in enumerate(zip(volumes, made, strict=True), start=1) if mark},
+        sketches={f"the training folder {number}": folder_sketch(path, volume.tomogram) for number, (path, volume, mark)
+                  in enumerate(zip(paths, volumes, made, strict=True), start=1) if mark},
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ class StageTraining:
 
     def note_data(self, directory: RunDirectory, *, resumed: bool) -> None:
         """Write down what the run learns from. Raises VoxpickError where a resumed one began on something else."""
-        from voxpick.cli.sketches import require_alike, sketch
+        from voxpick.cli.sketches import folder_sketch, require_alike
         from voxpick.cli.training_marks import UNTRAINED, UNVALIDATED, simulated_mark, validation_mark, weights_mark
 
         mark, former, sketches = UNVALIDATED, self.source.former, {**self.source.sketches}
@@ -98,7 +98,7 @@ class StageTraining:
             mark = validation_mark(volume, simulated, side=side)
             former = {**former, "validation": validation_mark(volume, side=side)}
             if simulated is not None:
-                sketches["the validation folder"] = sketch(volume.tomogram)
+                sketches["the validation folder"] = folder_sketch(self.held_out.folder, volume.tomogram)
         begun = UNTRAINED if self.start is None else weights_mark(self.start)
         marks = {**self.source.marks, "validation": mark, "start": begun, **self._earlier_mark()}
         if resumed:

@@ -178,8 +178,6 @@ def _gap_by_chance(at: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> fl
 
 def _equal_groups(scores: np.ndarray, bins: int) -> np.ndarray:
     """Group (n,) from 0 on of every score, about equally many in each; equal scores share a group."""
-    n = len(scores)
-    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - counts / 2  # rank of a value's middle pick
-    group = np.minimum((middle * bins / max(n, 1)).astype(np.int64), bins - 1) if len(values) else np.empty(0, np.int64)
-    return group[inverse]
+    return (middle * bins / max(len(scores), 1)).astype(np.int64)[inverse]

@@ -95,7 +95,7 @@ def score_segmentation(
 
 def _ids(section: np.ndarray, m: int, what: str, z: int) -> np.ndarray:
     ids = np.asarray(section)
-    if not np.isfinite(ids).all() or (ids < 0).any() or (ids >= m).any() or (ids != np.floor(ids)).any():
+    if (ids < 0).any() or (ids >= m).any() or (ids != np.floor(ids)).any():  # the last one holds for NaN as well
         raise VoxpickError(
             f"the {what} holds values from {ids.min():g} to {ids.max():g} in slice {z}; class ids are whole numbers "
             f"from 0 to {m - 1}"

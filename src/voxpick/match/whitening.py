@@ -17,6 +17,9 @@ SHELL = 1 / 96
 """Width of a shell in cycles per voxel."""
 FLOOR = 1e-3
 """Shells with less than this share of the median power, as beyond a back-projection's circle, count as having it."""
+HELD = 1e-10
+"""Of the largest power: shells with less hold nothing but rounding, and have no part in the median. A low-pass filter
+leaves most of the shells so, whose median, rounding itself, would set no floor."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ def whiten(data: np.ndarray) -> tuple[np.ndarray, Whitening]:
     counts[0] -= 1  # the mean, which is 0
     filled = (counts > 0).nonzero()[:, 0]  # small volumes have no frequency in some of the lowest shells
     power = power[filled] / counts[filled]
-    gains = power.clamp(min=FLOOR * float(power.median())).rsqrt().numpy()
+    usual = float(power[power > HELD * power.max()].median())
+    gains = power.clamp(min=FLOOR * usual).rsqrt().numpy()
     gains = np.interp(np.arange(len(counts)), filled.numpy(), gains)
     whitening = Whitening(gains / gains.mean())
     spectrum *= whitening.transfer(shape)
