@@ -7,7 +7,7 @@ import torch
 import toy_balls
 from fake_cuda import fake_cuda
 from toy_balls import CLASSES
-from voxpick.average.align import Alignment
+from voxpick.average.alignment import Alignment
 from voxpick.average.mean import average
 from voxpick.average.refinement import refine
 from voxpick.average.subtomograms import extract

@@ -1,4 +1,4 @@
-"""Write the tables of docs/averaging.md from what averaging.py, masks.py and agreement.py measured.
+"""Write the tables of docs/averaging.md from what averaging.py, smeared.py, masks.py and agreement.py measured.
 
 python benchmarks/accuracy/averaging_tables.py
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,8 @@ DASH = (
 def main() -> None:
     """Put each table between its two marks."""
     text = PAGE.read_text()
-    for name, make in (("averaging", averaging_table), ("masks", masks_table), ("agreement", parts_table)):
+    tables = {"averaging": averaging_table, "smeared": smeared_table, "masks": masks_table, "agreement": parts_table}
+    for name, make in tables.items():
         path = HERE / f"{name}.json"
         if path.is_file():
             table = "\n".join(make(json.loads(path.read_text())))
@@ -80,6 +81,26 @@ def _beyond(row: dict[str, Any]) -> float:
     halves = row["half_maps"]
     shells = zip(halves["frequency"], halves["correlation"], strict=True)
     return mean(value for frequency, value in shells if edge < frequency <= 1.5 * edge)
+
+
+def smeared_table(result: dict[str, Any]) -> list[str]:
+    """A line for each kind of noise and mask."""
+    lines = [
+        f"{len(result['rows'])} averages of {result['particles']} boxes of noise, {result['voxel_size']:g} A a voxel, "
+        f"steps of {result['step_deg']:g} degrees, {result['iterations']} iterations, {made_on(result)}.",
+        "",
+        f"| radius, A | noise | mask | averages | that agree | median | farthest | beyond {result['allowed']:g} |",
+        "|---:|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for radius, blur in sorted({(row["radius_A"], row["blur"]) for row in result["rows"]}):
+        rows = [row for row in result["rows"] if (row["radius_A"], row["blur"]) == (radius, blur)]
+        for mask, title in (("sphere", "sphere"), ("own", "the map's own")):
+            found = [row[mask] for row in rows if row[mask] is not None]
+            noise = "weaker in fine detail" if blur else "white"
+            told = (f"{median(found):.2f} | {max(found):.2f}") if found else "– | –"
+            past = sum(value > result["allowed"] for value in found)
+            lines.append(f"| {radius:g} | {noise} | {title} | {len(rows)} | {len(found)} | {told} | {past} |")
+    return lines
 
 
 def masks_table(result: dict[str, Any]) -> list[str]:

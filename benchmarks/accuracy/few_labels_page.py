@@ -55,9 +55,11 @@ def section(result: dict[str, Any]) -> list[str]:
         f"{', '.join(result['classes'])}; {settings['steps']} steps of each stage, a shell of {settings['shell']:g} A,",
         f"tomograms to label in: {len(settings['training'])}, to score on: {tests}, seeds:",
         f"{', '.join(map(str, settings['seeds']))}. {found['processor']}, commit {commit_in_words(found['commit'])}.",
-        "",
     ]
     starts = list(dict.fromkeys(row["start"] for row in result["rows"]))
+    if "shipped" in starts:
+        lines.append("The shipped weights are those that the package had then, which later ones may have replaced.")
+    lines.append("")
     heads = [f"{title}, {_start(start)}" for start in starts for title in COLUMNS.values()]
     lines += ["| labels of a class | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for number in sorted({row["labels"] for row in result["rows"]}, key=lambda n: n or float("inf")):

@@ -24,7 +24,8 @@ the scripts there write (`run_all.py` runs the short ones). NAME_amx: an Intel w
 NAME alone: an AMD with AVX512-BF16 (Zen 4). Each row was measured in one process, alternating with its peer, and the
 shortest time counts (medians for MSDNet). "Busy" is how many cores were at work just before and just after: above 0.5
 the machine was not quiet, the figures are too slow and their section says so. In sections without it "load" is the
-average of the last minute, the benchmark itself included. A commit tells which code was timed.
+average of the last minute, the benchmark itself included. A commit tells which code was timed, and
+with which of the package's weights: voxpick's own network was half as large before commit 18b0e94.
 """
 NUMBERS = {
     "engine_mb": "tensors {:.0f} MiB",

@@ -5,7 +5,8 @@ import pytest
 import torch
 from bead_particle import angles_deg, beads
 
-from voxpick.average.align import BANK_BYTES, Alignment, Poses, align
+from voxpick.average.align import Poses, align
+from voxpick.average.alignment import BANK_BYTES, Alignment
 from voxpick.average.spectra import Spectrum, band, frequencies_of, map_spectrum
 from voxpick.errors import VoxpickError
 from voxpick.geometry import uniform_rotations_zyx
@@ -121,7 +122,7 @@ def test_rotations_whose_bank_has_no_room_are_refused(simulate, monkeypatch):
     with pytest.raises(VoxpickError, match=told + r" 1\.9 degrees"):
         Alignment(**{**SETTINGS.__dict__, "step_deg": 1.0}).require_room(14851067, box=28, voxel_size=10.0)
     subtomograms = simulate(*poses(1), box=16)
-    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 1000)
+    monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 1000)
     with pytest.raises(VoxpickError, match=r"step of 20 degrees makes 2 rotations, which with \d+ coefficients"):
         align(subtomograms, beads(16), SETTINGS, rotations=np.stack([np.eye(3)] * 2))
 
@@ -140,12 +141,12 @@ def test_the_finest_detail_that_there_is_memory_for_has_room_and_finer_has_not(m
     for tilts in (None, (-60.0, 60.0), (-30.0, 70.0)):
         how = replace(SETTINGS, tilt_range_deg=tilts)
         for fits in (60, 700, 3000):
-            monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * 1000 * fits)
+            monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 8 * 1000 * fits)
             finest = how.finest_low_pass(1000, box=28, voxel_size=10.0)
             replace(how, low_pass=finest).require_room(1000, box=28, voxel_size=10.0)
             with pytest.raises(VoxpickError, match="there is room for"):
                 replace(how, low_pass=finest / 1.1).require_room(1000, box=28, voxel_size=10.0)
-        monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 1 << 30)
+        monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 1 << 30)
         assert how.finest_low_pass(1000, box=28, voxel_size=10.0) == 20
 
 
@@ -153,7 +154,7 @@ def test_shifts_in_parts_find_what_all_at_once_do(simulate, monkeypatch):
     rotations, shifts = poses(3)
     subtomograms, grid = simulate(rotations, shifts, noise=0.3), rotation_grid(60)
     whole = align(subtomograms, beads(28), SETTINGS, rotations=grid)
-    monkeypatch.setattr("voxpick.average.align.SCORES_AT_ONCE", 50 * len(grid))
+    monkeypatch.setattr("voxpick.average.pose_search.SCORES_AT_ONCE", 50 * len(grid))
     parts = align(subtomograms, beads(28), SETTINGS, rotations=grid)
     assert parts.rotations == pytest.approx(whole.rotations, abs=1e-6)
     assert parts.shifts_zyx == pytest.approx(whole.shifts_zyx, abs=1e-6)

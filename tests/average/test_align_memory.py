@@ -9,7 +9,7 @@ SEARCH = """
 import sys
 import numpy as np
 import torch
-from voxpick.average import align
+from voxpick.average import align, alignment, pose_search
 from voxpick.average.subtomograms import Subtomograms
 from voxpick.detect.memory import peak_bytes, settled_bytes
 from voxpick.particles import Particles
@@ -18,11 +18,11 @@ torch.set_num_threads(1)
 what, number, reach = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 boxes = np.random.default_rng(0).normal(size=(2, 24, 24, 24)).astype(np.float32)
 cut = Subtomograms(boxes, Particles(np.zeros((2, 3))), 10.0, np.zeros((2, 3)))
-how = align.Alignment(radius=80, low_pass=40, max_shift=reach, step_deg=60, finest_deg=60, tilt_range_deg=None)
-align.SCORES_AT_ONCE = 1 << 21
+how = alignment.Alignment(radius=80, low_pass=40, max_shift=reach, step_deg=60, finest_deg=60, tilt_range_deg=None)
+pose_search.SCORES_AT_ONCE = 1 << 21
 align.align(cut, boxes[0], how, rotations=np.eye(3)[None])
 rotations = np.tile(np.eye(3), (number, 1, 1))
-search = align._Search(cut, boxes[0], how)
+search = pose_search.PoseSearch(cut, boxes[0], how)
 before = settled_bytes()
 if what == "bank":
     bank = search.bank(rotations)

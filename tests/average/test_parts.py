@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bead_particle import beads
 
-from voxpick.average.align import Alignment
+from voxpick.average.alignment import Alignment
 from voxpick.average.parts import Averaging, average_part, average_picks, has_box, random_positions, require_inside
 from voxpick.average.subtomograms import extract
 from voxpick.errors import VoxpickError

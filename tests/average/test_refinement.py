@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from bead_particle import angles_deg, beads, observed
 
-from voxpick.average.align import Alignment, Poses
+from voxpick.average.align import Poses
+from voxpick.average.alignment import Alignment
 from voxpick.average.fsc import shell_correlation, soft_sphere
 from voxpick.average.mean import average
 from voxpick.average.own_mask import with_own_mask
@@ -151,13 +152,13 @@ def test_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeyp
     subtomograms = simulate(rotations, shifts, noise=0.1)
     how = {"iterations": 4, "rotations": GRID, "reference": beads(28)}
     free = refine(subtomograms, SETTINGS, rng=seeded(), **how).low_passes
-    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 600)
+    monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 8 * len(GRID) * 600)
     finest = SETTINGS.finest_low_pass(len(GRID), box=28, voxel_size=10.0)
     assert free[1] < finest < SETTINGS.low_pass
     narrow = refine(subtomograms, SETTINGS, rng=seeded(), **how).low_passes
     assert narrow[0] == SETTINGS.low_pass and narrow[1] == pytest.approx(finest) and narrow[2] < finest
     with pytest.raises(VoxpickError, match="there is room for"):
-        monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 60)
+        monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 8 * len(GRID) * 60)
         refine(subtomograms, SETTINGS, rng=seeded(), **how)
 
 
@@ -181,10 +182,10 @@ def test_noise_from_nothing_has_no_resolution(tilts):
 def test_from_nothing_later_iterations_stay_within_the_memory_of_the_search(simulate, monkeypatch):
     """Laying one half map onto the other searched all rotations at the detail of the local search, and ended there."""
     subtomograms = simulate(*truth(12), noise=0.1)
-    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 900)
+    monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 8 * len(GRID) * 900)
     refined = refine(subtomograms, SETTINGS, iterations=3, rng=seeded(), rotations=GRID)
     assert refined.low_passes[2] < SETTINGS.finest_low_pass(len(GRID), box=28, voxel_size=10.0) < 40
     assert refined.fsc.registered == 100
     coarse = replace(SETTINGS, low_pass=150)
-    monkeypatch.setattr("voxpick.average.align.BANK_BYTES", 8 * len(GRID) * 30)
+    monkeypatch.setattr("voxpick.average.alignment.BANK_BYTES", 8 * len(GRID) * 30)
     assert 100 < refine(subtomograms, coarse, iterations=1, rng=seeded(), rotations=GRID).fsc.registered < 150

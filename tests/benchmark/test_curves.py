@@ -31,6 +31,14 @@ def test_a_log_is_read_by_column(tmp_path):
     }  # fmt: skip
 
 
+def test_a_log_that_a_disk_has_damaged_is_read_as_far_as_it_goes(tmp_path):
+    """Zero bytes are what a machine that lost its power leaves; the report of all entries ended in a traceback."""
+    write_log(tmp_path / "run" / "log.csv", [{"step": 10, "loss": 2.0}])
+    with (tmp_path / "run" / "log.csv").open("ab") as file:
+        file.write(b"20,0.1,1.5,\xff\r\n" + bytes(100))
+    assert read_log(tmp_path / "run" / "log.csv") == {"loss": [(10, 2.0), (20, 1.5)]}
+
+
 def test_long_logs_are_averaged_in_groups(tmp_path):
     write_log(tmp_path / "run" / "log.csv", [{"step": 10 * k, "loss": k % 2} for k in range(1, 2 * MOST + 1)])
     found = read_log(tmp_path / "run" / "log.csv")["loss"]

@@ -369,6 +369,17 @@ def test_results_of_other_code_are_told_and_kept(bench):
     assert "Made by other code: umc, seed 0\n" in (bench.root / "out/tables.md").read_text()
 
 
+@pytest.mark.parametrize("content", ["{}", '{"status": "done"}', "[" * 5000, '{"entry": "umc", "se', "\0" * 300])
+def test_a_damaged_result_is_made_again(bench, content):
+    """A KeyError ended --dry-run and --tables-only, a RecursionError the whole benchmark."""
+    bench.settings({"umc": {"method": "umc"}})
+    before = bench.run()["umc"]
+    (bench.root / "out/umc/seed_0/result.json").write_text(content)
+    bench.calls()
+    assert bench.runner().finished() == []
+    assert bench.run()["umc"] == before and bench.calls() == []  # its steps are done
+
+
 def test_a_model_trained_anew_is_detected_with_anew(bench):
     """The settings were the same, so what borrowed the model kept its old result."""
     bench.settings({**TWO, "named": {"method": "densenet", "localizer": "vp"}})

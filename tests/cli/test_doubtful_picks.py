@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from voxpick.cli import build_app
+from voxpick.cli.pick_files import warn_of_strays
 from voxpick.cli.training_data import gather
-from voxpick.cli.truth import warn_of_strays
 from voxpick.io.formats import write_particles
 from voxpick.io.mrc import write_mrc
 from voxpick.particles import Particles
@@ -48,3 +48,18 @@ def test_targets_and_train_tell_of_positions_in_nm(tmp_path: Path, capsys: pytes
     words = ["targets", tmp_path / "TS.mrc", tmp_path / "nm.csv", "--radius", "30", "-o", tmp_path / "masks"]
     done = CliRunner().invoke(build_app(), [str(word) for word in words])
     assert done.exit_code == 0 and "picks lie within a tenth of each side" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"), [("80S ribosome", True), ("#1", True), ("pol'", True), ("beta-gal_2", False)]
+)
+def test_train_tells_of_classes_that_detect_does_not_write_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, warned: bool
+) -> None:
+    """An hour of training later `detect` refused them."""
+    write_mrc(tmp_path / "TS.mrc", np.zeros(SHAPE, np.float32) + np.arange(32, dtype=np.float32), voxel_size=10.0)
+    places = np.array([[60.0, 100, 100], [150, 300, 250]])
+    write_particles(tmp_path / "p.csv", Particles(places, classes=np.array([name, "other"], dtype=object)))
+    gather([tmp_path / "TS.mrc"], picks=[tmp_path / "p.csv"], radius=["40"], partial=None)
+    told = capsys.readouterr().err
+    assert ("rename it in the picks, or detect with --format csv" in told) == warned == (f"class {name!r}" in told)

@@ -15,7 +15,8 @@ import torch
 import yaml
 from bad_files import refused, run
 
-from voxpick.cli import average, demo, detect_output
+from voxpick.average.pasted import paste
+from voxpick.cli import average, demo, detect_output, targets
 from voxpick.cli.agreement_averages import AveragePlan
 from voxpick.cli.calibrate import calibrate_command
 from voxpick.cli.simulation_folders import model_seed
@@ -201,6 +202,18 @@ def test_a_link_stays_a_link(monkeypatch, capsys, copy):
     words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--json", "link.json"]
     assert run(monkeypatch, capsys, copy, *words)[0] == 0
     assert (copy / "link.json").is_symlink() and "f1" in (copy / "kept.json").read_text().lower()
+
+
+@pytest.mark.parametrize("content", ["notes\n", '{"pickable_object_name": "a"}', "[1]", "[" * 5000])
+def test_numbers_replace_numbers_alone(monkeypatch, capsys, copy, content):
+    """Any file of the name was replaced: picks of copick, notes."""
+    words = ["evaluate", "good.csv", "good.csv", "--radius", "50", "--json", "out.json"]
+    (copy / "out.json").write_text(content)
+    refused(monkeypatch, capsys, copy, words, "--json out.json: was not made by this command")
+    assert (copy / "out.json").read_text() == content
+    (copy / "out.json").unlink()
+    for _ in range(2):
+        assert run(monkeypatch, capsys, copy, *words)[0] == 0
 
 
 def test_masks_are_not_written_for_a_name_that_their_list_cannot_hold(monkeypatch, capsys, copy):
@@ -399,13 +412,52 @@ def test_a_tomogram_is_not_replaced_by_a_segmentation(monkeypatch, capsys, copy)
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("rec_good", "2 tomograms are called good"), ("a\tb", "no tabs")],
-)
+    [
+        ("rec_good", "2 tomograms are called good"), ("a\tb", "no tabs"),
+        ("relion_import", "picks/relion_import.star: is the list of picks that RELION imports"),
+        ("n" * 240, "link to the tomogram by a shorter one"), ("\u96ea" * 75, "its name has 230 bytes"),
+    ],
+)  # fmt: skip
 def test_names_that_picks_cannot_have_are_refused_before_the_search(monkeypatch, capsys, copy, name, expected):
-    """RELION knows rec_good as good, so of two such tomograms one was missing in relion_import.star."""
+    """RELION knows rec_good as good, so of two such tomograms one was missing in relion_import.star.
+
+    Picks of a tomogram called relion_import were replaced by that list, and those of one with a long name could not be
+    written once they were found.
+    """
     shutil.copy(copy / "good.mrc", copy / f"{name}.mrc")
     words = ["detect", "good.mrc", f"{name}.mrc", "--model", "model.pt", "--no-classes", "-o", "picks"]
     refused(monkeypatch, capsys, copy, words, expected)
+
+
+def test_a_model_with_a_name_too_long_for_a_temporary_file_is_refused_before_it_is_trained(monkeypatch, capsys, copy):
+    """The training ended with a model that could not be written, neither there nor beside it."""
+    words = ["train", "good.mrc", "--picks", "good.csv", "--radius", 50, "--steps", 1, "--output", "m" * 240 + ".pt"]
+    refused(monkeypatch, capsys, copy, words, "its name has 243 bytes")
+
+
+def test_masks_of_two_processes_do_not_mix(monkeypatch, capsys, copy):
+    """Their three files were replaced one by one: the class mask of one call lay beside the particles of another."""
+    words = ["targets", "good.mrc", "good.csv", "--radius", 30, "--output", "masks"]
+    monkeypatch.setattr(targets, "WRITING_SECONDS", 0.0)
+    with alone_in(copy / "masks", use="writes masks"):
+        refused(monkeypatch, capsys, copy, words, "masks: another process writes masks there")
+
+    def paste_late(*arguments, **options):
+        (copy / "masks").mkdir(exist_ok=True)
+        (copy / "masks" / "occupancy_mask.mrc").write_text("another's")
+        return paste(*arguments, **options)
+
+    monkeypatch.setattr("voxpick.average.pasted.paste", paste_late)
+    code, lines, _ = run(monkeypatch, capsys, copy, *words)
+    assert code == 2 and "occupancy_mask.mrc: exists already" in lines[-1]
+    assert [path.name for path in (copy / "masks").iterdir()] == ["occupancy_mask.mrc"]
+
+
+@pytest.mark.parametrize("place_of_model", [".", "/", ""])
+def test_a_model_without_a_name_is_refused(monkeypatch, capsys, copy, place_of_model):
+    """It was a traceback of pathlib's."""
+    words = ["train", "good.mrc", "--picks", "good.csv", "--radius", 50, "--output", place_of_model]
+    refused(monkeypatch, capsys, copy, words, "is a folder; name the model file to write")
 
 
 def test_a_name_that_is_not_unicode_is_refused(copy):
@@ -638,7 +690,8 @@ def test_a_template_whose_name_no_file_can_hold_is_refused_before_the_search(mon
         file.voxel_size = read_mrc(copy / "good.mrc").voxel_size
     monkeypatch.setattr("voxpick.methods.template_matching.match", None)
     code, lines, written = run(monkeypatch, capsys, copy, "match", "good.mrc", "-t", "my map.mrc", "-o", "picks")
-    assert code == 2 and "SHREC lists cannot hold the class name 'my map'; use one word" in lines[-1] and not written
+    told = "SHREC lists cannot hold the class name 'my map'; use one word, or leave shrec out of --format"
+    assert code == 2 and told in lines[-1] and not written
 
 
 def test_a_tomogram_is_averaged_once(monkeypatch, capsys, copy):

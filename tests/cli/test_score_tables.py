@@ -22,6 +22,16 @@ def test_sizes_are_told_of_classes_that_have_one(name, shown, capsys):
     assert ("by size" in capsys.readouterr().out) == shown
 
 
+def test_particles_without_names_have_no_table_of_classes(capsys):
+    """A heading was printed letter under letter over an empty confusion matrix."""
+    occupancy = np.zeros((4, 8, 8), dtype=np.int16)
+    occupancy[2, 2, 2] = 1
+    truth = Particles(np.array([[20.0, 20.0, 20.0]]))
+    print_shrec(score_shrec(truth, truth, occupancy, voxel_size=10.0, z_offset=0))
+    shown = capsys.readouterr().out
+    assert "localisation of 1 particles" in shown and "classes" not in shown and "confusio" not in shown
+
+
 def test_picks_without_any_pair_have_no_distance(capsys):
     """It read 'nan A'."""
     near, far = (Particles(np.full((1, 3), at), ["4d8q"]) for at in (20.0, 900.0))

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from voxpick.cli import build_app
-from voxpick.cli.truth import read_picks
+from voxpick.cli.pick_files import read_picks
 from voxpick.io.mrc import read_mrc, write_mrc
 from voxpick.volume import Volume
 

@@ -1,5 +1,6 @@
 """Full disks, missing memory, leftovers of killed processes; help and version."""
 
+import io
 import os
 import resource
 import signal
@@ -10,7 +11,8 @@ import pytest
 from bad_files import refused, run
 
 from voxpick import __version__
-from voxpick.cli import main
+from voxpick.cli import build_app, main
+from voxpick.cli.detect_output import PicksFolder
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import require_writable
 
@@ -44,6 +46,40 @@ def test_a_full_disk_leaves_no_half_file(monkeypatch, capsys, place, words, name
         code, lines, written = run(monkeypatch, capsys, place, *words.split())
     assert code == 2 and name in lines[-1] and "cannot be written" in lines[-1] and "partial" not in lines[-1]
     assert written <= {"detect.yaml", "good.star", "good.csv", "good.txt"}  # whole ones, written before
+
+
+def test_a_terminal_that_lacks_a_letter_shows_another(monkeypatch):
+    """It was a UnicodeEncodeError with its traceback: of authors' names here, of tomograms' after their detection."""
+    content = io.BytesIO()
+    terminal = io.TextIOWrapper(content, encoding="ascii")
+    monkeypatch.setattr("sys.argv", ["voxpick", "methods"])
+    monkeypatch.setattr("sys.stdout", terminal)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    terminal.flush()
+    assert not stopped.value.code and b"Gubins, Veltkamp, F?rster" in content.getvalue()
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_search(place, tmp_path):
+    """The list that RELION imports could not be written, once the picks were."""
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    with pytest.raises(VoxpickError, match="its path is not Unicode"):
+        PicksFolder(folder, "detect.yaml", ["star"]).prepare([place / "good.mrc"], overwrite=False)
+    assert PicksFolder(folder, "detect.yaml", ["csv"]).prepare([place / "good.mrc"], overwrite=False)
+
+
+@pytest.mark.parametrize("words", ["average two.csv {}", "agreement two.csv {}"])
+def test_a_name_that_no_report_can_hold_is_refused_before_the_average(monkeypatch, place, words):
+    """The report, which is written last, could not be written."""
+    words = [word.format(os.fsdecode(b"\xe9.csv")) for word in words.split()]
+    monkeypatch.chdir(place)
+    (place / words[-1]).write_bytes((place / "two.csv").read_bytes())
+    try:
+        with pytest.raises(VoxpickError, match="its name is not Unicode"):
+            build_app()(args=[*words, "--radius", "30", "--output", "new"], standalone_mode=False)
+    finally:
+        (place / words[-1]).unlink()
+    assert not (place / "new").exists()
 
 
 def test_memory_that_is_not_there(monkeypatch, capsys, place):

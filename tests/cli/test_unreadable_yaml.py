@@ -1,4 +1,5 @@
-"""YAML of which PyYAML raises ValueError, and bytes that are no text, are told, or taken as if they were not there."""
+"""YAML of which PyYAML raises what is not its own, or that is a bomb, and bytes that are no text, are told, or taken as
+if they were not there."""
 
 import pytest
 from bad_files import TINY, refused
@@ -11,7 +12,11 @@ from voxpick.cli.zoo_specimens import _require_same
 from voxpick.errors import VoxpickError
 from voxpick.io.run_directory import DATA_FILE, RunDirectory
 
-NO_YAML = [b"seed: 2024-02-30\n", b"seed: 0x_\n", b"seed: \xe9\n"]
+BOMB = b"a0: &a0 [x, x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (k, k, k - 1, k - 1) for k in range(1, 40))
+NO_YAML = [
+    b"seed: 2024-02-30\n", b"seed: 0x_\n", b"seed: \xe9\n", b"seed: !!bool x\n", b"seed: !!float ''\n",
+    b"seed: !!timestamp x\n", b"seed: " + b"[" * 5000 + b"]" * 5000, BOMB + b"seed: *a39\n", b"seed: &a [*a]\n",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", NO_YAML)
@@ -41,6 +46,6 @@ def test_settings_that_cannot_be_read(monkeypatch, capsys, place, tmp_path, text
 
 
 def test_an_option_that_cannot_be_read(monkeypatch, capsys, place):
-    for value in ("2024-02-30", "0x_"):
+    for value in ("2024-02-30", "0x_", "!!bool x", "[" * 5000, "&a [*a]"):
         words = ["detect", "good.mrc", "-o", "picks", "--model", "model.pt", "--set", f"tile={value}"]
         refused(monkeypatch, capsys, place, words, f"--set tile={value}: the value is not readable YAML")

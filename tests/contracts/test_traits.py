@@ -8,6 +8,7 @@ from voxpick.benchmark.abilities import abilities
 from voxpick.errors import VoxpickError
 from voxpick.methods.catalogue import METHODS
 from voxpick.methods.traits import check_detection, detection_settings, finds, gives_names, learns_from
+from voxpick.networks.zoo import NETWORKS
 
 STAGES = [(name, stage) for name, method in METHODS.items() for stage in method.STAGES]
 
@@ -48,7 +49,14 @@ def test_the_settings_of_a_borrowed_classifier_go_with_any_finder():
         check_detection(METHODS["yopo"], {"subtomogram": 2}, True)
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if "segmenter" in method.STAGES])
+def can_start_at_background(method):
+    """Whether the network of a method that names voxels takes the background's probability to start from."""
+    if "segmenter" not in method.STAGES:
+        return False
+    return "background" in inspect.signature(NETWORKS[method.training_settings("segmenter").network]).parameters
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if can_start_at_background(method)])
 def test_networks_that_name_voxels_start_at_the_background_in_minutes_alone(name):
     method = METHODS[name]
     for preset, expected in (("minutes", 0.9), ("paper", None)):

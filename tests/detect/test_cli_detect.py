@@ -66,6 +66,16 @@ def test_picks_are_written_in_every_format(case, capsys):
     assert "first" in table and "second" in table and "small" in table
 
 
+def test_finding_nothing_is_told_with_the_way_out(case, capsys):
+    """A table said 0, and nothing why."""
+    folder, _, _ = case
+    command(folder, "first.mrc")
+    assert "no picks" not in capsys.readouterr().err
+    command(folder, "first.mrc", min_score=1.0)
+    told = capsys.readouterr().err
+    assert "first: no picks at threshold 0.5 and minimum score 1; lower limits (--threshold, --min-score)" in told
+
+
 def test_links_to_files_of_one_name_are_imported_by_their_own_names(case):
     """The list named each by what its link points to, so RELION knew neither and got the last one alone."""
     folder, volume, _ = case
@@ -133,7 +143,7 @@ def test_a_rescaled_tomogram_warns_on_one_line(case, capsys):
         (["first.mrc"], {"device": "abacus"}, "--device abacus"),
         (["first.mrc"], {"set_": ["tile"]}, "expected key=value"),
         (["first.mrc"], {"set_": ["tiles=3"]}, "tiles"),
-        (["first.mrc"], {"threshold": 1.5}, "threshold = 1.5"),
+        (["first.mrc"], {"threshold": 1.5}, "--threshold 1.5: is that of a probability"),
         (["first.mrc"], {"voxel_size": 0.0}, "voxel size"),
     ],
 )
@@ -200,7 +210,7 @@ def test_a_classifier_of_the_same_model_changes_nothing(case):
         ("umc.pt", {"no_classes": True}, "--no-classes: umc has no network that only finds"),
         ("yopo.pt", {"segmentation": True}, "--segmentation: yopo finds centres without giving voxels"),
         ("umc.pt", {}, r"umc\.pt: holds no segmenter"),
-        ("magic.pt", {}, "unknown method 'magic'"),
+        ("magic.pt", {}, "magic.pt: its localizer was trained by the method 'magic'"),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(case, name, options, words):

@@ -11,6 +11,7 @@ from voxpick.detect.budget import (
     FIXED_BYTES,
     FOREGROUND_BYTES,
     MEAN_SHIFT_BYTES,
+    PLACE_BYTES,
     check_foreground,
     foreground_watch,
     plan_batch,
@@ -21,6 +22,7 @@ from voxpick.detect.components import labelled, opened
 from voxpick.detect.foreground import connected, foreground_of, opened_foreground
 from voxpick.detect.locate import locate
 from voxpick.detect.memory import bytes_per_voxel, parse_memory, resident_bytes, settle_above, spacious
+from voxpick.detect.peaks import Places, joined, spaced
 from voxpick.detect.segment import particle_voxels, probabilities
 from voxpick.detect.slab import section_skewness
 from voxpick.errors import TooMuchForeground, VoxpickError
@@ -129,6 +131,55 @@ def test_what_finding_particles_takes_is_what_is_planned_for_it(split):
         len(found) * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * mask.size if split == "mean-shift" else 0)
     )
     assert taken < planned - FIXED_BYTES * 2 / 3
+
+
+@pytest.mark.parametrize("opening", [0, 1])
+@pytest.mark.parametrize("split", ["watershed", "mean-shift", "components"])
+@pytest.mark.parametrize("filled", [0.05, 1.0])
+def test_a_small_volume_takes_no_more_than_is_kept_free_for_it(monkeypatch, split, opening, filled):
+    mask = np.random.default_rng(0).random(SHAPE) < filled
+    locate(foreground_of(mask), split=split, opening=opening)  # what is loaded by the first call
+    tracemalloc.start()
+    found = replace(foreground_of(mask), values=np.full(int(mask.sum()), 0.9, np.float16))
+    before = tracemalloc.get_traced_memory()[0]
+    locate(found, split=split, opening=opening)
+    taken = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    monkeypatch.setattr("voxpick.detect.budget.resident_bytes", lambda: 0)
+    monkeypatch.setattr("voxpick.detect.budget.settled_bytes", lambda: 0)
+    limits = {"split": split, "threshold": 0.5}
+    with pytest.raises(TooMuchForeground):
+        check_foreground(len(found), SHAPE, max_memory=taken, **limits)
+    check_foreground(len(found), SHAPE, max_memory=2**26, **limits)
+
+
+@pytest.mark.parametrize("split", ["watershed", "mean-shift", "components", "peaks"])
+def test_where_nothing_is_found_nothing_is_kept_free(split):
+    """400 MiB were, so that a scan needed them whatever it found."""
+    shape, limits = (400, 500, 500), {"split": split, "threshold": 0.5}
+    now = resident_bytes() + 2**24
+    check_foreground(0, shape, max_memory=now, **limits)
+    foreground_watch(shape, max_memory=now, **limits)(0)
+    with pytest.raises(TooMuchForeground):
+        check_foreground(2**24, shape, max_memory=now, **limits)
+
+
+def test_the_places_of_a_scan_take_what_is_planned_for_them():
+    rng, number = np.random.default_rng(0), 200_000
+    parts = [
+        Places(
+            rng.integers(0, 100, (number // 2, 3)).astype(np.int32), rng.random(number // 2).astype(np.float32),
+            np.ones(number // 2, np.uint8), np.ones(number // 2, np.float32),
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    tracemalloc.start()
+    places = joined(parts)
+    spaced(places, distance=30.0)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    nodes = 25 * number  # of the tree, which are not traced
+    assert number * PLACE_BYTES / 2 < taken + nodes < number * PLACE_BYTES
 
 
 def test_a_bound_that_cannot_be_met_says_what_is_needed():

@@ -10,7 +10,7 @@ SCAN = """
 import sys
 import numpy as np
 import torch
-from voxpick.detect import peaks, scan
+from voxpick.detect import scan
 from voxpick.detect.budget import SPARE_BYTES
 from voxpick.detect.memory import peak_bytes, settled_bytes
 from voxpick.methods import yopo
@@ -22,7 +22,6 @@ from voxpick.volume import Volume
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-peaks.check_foreground = lambda *_, **__: None
 network, stride, shape, share = {
     "yopo": (YOPO(), 1, (40, 56, 72), 1.05),
     "resnet3d": (ResNet3D(classes=3, box=32, widths=[16, 48, 64]), 3, (48, 64, 80), 0.5),

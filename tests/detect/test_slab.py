@@ -1,7 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 
-from voxpick.detect.prepare import prepare
+from voxpick.detect.prepare import CLEARLY_SKEWED, prepare
 from voxpick.detect.settings import DetectSettings
 from voxpick.detect.slab import Slab, choose_slab, find_slab, section_skewness
 from voxpick.errors import VoxpickError
@@ -120,9 +122,33 @@ def test_the_contrast_is_told_by_the_sign_of_the_skewness(recwarn):
         assert [m.startswith("dots: particles seem") and m.endswith(told) for m in messages] == [True] * bool(told)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("voxel_size", [10.0, 12.0])
+def test_values_that_are_no_numbers_are_refused_without_warnings_of_numpy(value, voxel_size):
+    data = dotted(-1)
+    data[20, 30, 40] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(VoxpickError, match=r"NaN or infinite values, .* at z 20, y 30, x 40"):
+            prepare(Volume(data, voxel_size, name="dots"), 10.0, DetectSettings())
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_contrast_of_a_small_tomogram_is_told_too(recwarn, sign):
+    """Some 96 voxels a side with few particles were skewed by 4 standard errors, and nobody was told."""
+    rng = np.random.default_rng(5)
+    data = rng.normal(size=(96, 96, 96)).astype(np.float32)
+    for z, y, x in zip(*(rng.integers(4, 92, size=16) for _ in range(3)), strict=True):
+        data[z - 2 : z + 3, y - 2 : y + 3, x - 2 : x + 3] += sign * 2.5
+    assert 4.1 < sign * choose_slab(data, "auto").skewed < 4.5
+    prepare(Volume(data, 10.0, name="dots"), 10.0, DetectSettings(invert=sign < 0))
+    assert ["dots: particles seem" in str(warning.message) for warning in recwarn.list] == [True]
+
+
 def test_noise_tells_no_contrast():
-    found = [choose_slab(np.random.default_rng(k).normal(size=(96, 64, 64)), "auto").skewed for k in range(20)]
-    assert np.abs(found).max() < 4.5 and choose_slab(np.zeros((96, 8, 8)), "off").skewed == 0
+    found = [choose_slab(np.random.default_rng(k).normal(size=(96, 64, 64)), "auto").skewed for k in range(200)]
+    assert (np.abs(found) > CLEARLY_SKEWED).mean() <= 0.01 and np.abs(found).max() < 4.5
+    assert choose_slab(np.zeros((96, 8, 8)), "off").skewed == 0
 
 
 def test_on_another_grid_the_slab_is_covered_and_ends_with_the_volume():

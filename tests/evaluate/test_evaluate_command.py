@@ -278,15 +278,20 @@ def test_classes_that_are_numbers_in_one_file_alone_are_told(folder, capsys):
         ("reconstruction", False, ""), ("tomogram", False, ""),
     ],
 )  # fmt: skip
-def test_picks_of_another_tomogram_than_the_folders_are_told(folder, said, linked, warned):
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_picks_of_another_tomogram_than_the_folders_are_told(folder, said, linked, warned, elsewhere):
+    """Not where most lie on its particles: they are of it, whatever they are called."""
     if linked:
         (folder / "reconstruction.mrc").rename(folder.parent / "rec_TS_03.mrc")
         (folder / "reconstruction.mrc").symlink_to(folder.parent / "rec_TS_03.mrc")
     picks = read_particles(folder.parent / "picks.csv")
     path = folder.parent / "named.csv"
+    if elsewhere:
+        picks = picks.with_columns(centers_zyx=np.zeros((len(picks), 3)))
     write_particles(path, picks.with_columns(tomograms=np.full(len(picks), said, dtype=object)))
     told = CliRunner().invoke(build_app(), ["evaluate", str(path), str(folder)]).stderr
-    assert ("says its picks are of" in told) == bool(warned) and warned in told
+    assert ("says its picks are of" in told) == (elsewhere and bool(warned))
+    assert not elsewhere or warned in told
 
 
 def test_a_number_of_shrecs_is_told_with_its_name(folder):

@@ -1,17 +1,23 @@
 """What is fitted on picks in a specimen with truth: maps, thresholds and distances."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from voxpick.cli import training_marks
+from voxpick.cli import truth as truth_files
+from voxpick.cli.calibrate import calibrate
 from voxpick.cli.fit_confidence import Cut, NothingFound, _detected, _seen, ball_radii, cross_validated, fit_confidence
 from voxpick.cli.truth import ShrecTruth
-from voxpick.detect.select import selected
+from voxpick.detect.select import Spacing, selected
 from voxpick.detect.settings import make_settings
 from voxpick.detect.slab import Slab
 from voxpick.evaluate.calibration import reliability, right_picks
 from voxpick.evaluate.shrec import score_shrec
+from voxpick.io import shrec_model
+from voxpick.methods import catalogue
 from voxpick.networks.model import Model
 from voxpick.particles import Particles
 
@@ -116,9 +122,38 @@ def test_a_cut_is_judged_on_the_picks_that_it_leaves():
     radii, unchanged = dict.fromkeys("abc", 40.0), {"named": lambda values: values}
     spaced = np.array([True, False, True, False])
     cut = Cut(unchanged, 0.0, {"a": 0.7, "b": 0.4, "c": 0.4})
-    assert _seen(picks, spaced, radii, cut).tolist() == [True, True, True, False]
-    assert _detected(picks, radii, cut).tolist() == [False, True, False, False]
-    assert _detected(picks, radii, Cut(unchanged, 0.0, {})).tolist() == spaced.tolist()
+    for classes_apart, spacing in ((radii, Spacing()), ({}, Spacing(60.0))):
+        assert _seen(picks, spaced, classes_apart, cut, spacing).tolist() == [True, True, True, False]
+        assert _detected(picks, classes_apart, cut, spacing).tolist() == [False, True, False, False]
+        assert _detected(picks, classes_apart, Cut(unchanged, 0.0, {}), spacing).tolist() == spaced.tolist()
+
+
+@pytest.mark.parametrize("too_close", ["better", "none"])
+@pytest.mark.parametrize("aim", ["located", "named"])
+def test_calibrate_sees_picks_beside_ones_that_their_scores_drop(monkeypatch, aim, too_close):
+    """Its detection kept picks apart before there was a threshold, that of the calibrated model afterwards."""
+    data = {f"model_{k}": crowded(np.random.default_rng([9, k])) for k in range(3)}
+    own = {"minimum_distance": 50.0, "too_close": too_close}
+    model = Model("none", {}, None, [], 10.0, detection=own)
+
+    def detect(tomogram, models, *, changes=None, **how):
+        settings = make_settings(models.values(), changes)
+        found = selected(data[tomogram][0], settings, Slab(0, 1000, "all"), 10.0)
+        return SimpleNamespace(particles=found, settings=settings.model_dump())
+
+    monkeypatch.setattr(catalogue, "method_of", lambda models: "stub")
+    monkeypatch.setattr(catalogue, "find_method", lambda name: SimpleNamespace(STAGES=("segmenter",), detect=detect))
+    monkeypatch.setattr(truth_files, "read_truth", lambda folder: data[folder.name][1])
+    monkeypatch.setattr(shrec_model, "open_model", lambda folder: SimpleNamespace(reconstruction=folder.name))
+    monkeypatch.setattr(training_marks, "is_training_data", lambda *given: False)
+    fitted = calibrate({"segmenter": model}, [Path(name) for name in data], aim=aim)
+    right, kept, particles = 0, 0, 0
+    for name, (_, truth) in data.items():
+        found = detect(name, {"segmenter": model}).particles
+        right += int(right_picks(found, judged(found, truth)[0].hit_ids).sum())
+        kept, particles = kept + len(found), particles + len(truth.particles)
+    assert fitted.f1[1] == pytest.approx(2 * right / (kept + particles), abs=1e-9)
+    assert model.detection["minimum_distance"] == 50.0 and "keep_apart" not in model.detection
 
 
 def test_aims_differ_and_without_one_all_is_kept():

@@ -10,6 +10,7 @@ import pytest
 from scipy.ndimage import generate_binary_structure, grey_dilation
 
 from voxpick.errors import VoxpickError
+from voxpick.evaluate.calibration import confidence
 from voxpick.evaluate.shrec import occupancy_ids, rounded_voxels, score_shrec
 from voxpick.evaluate.shrec_score import class_order
 from voxpick.particles import Particles
@@ -233,11 +234,31 @@ def test_a_class_that_the_truth_does_not_hold_is_a_wrong_name(strict):
     truth = Particles(np.array([[10, 6, 6], [103, 6, 14]]) * 10.0, ["A", "b"])
     picks = Particles(np.vstack([truth.centers_zyx, [[500.0, 0, 0]]]), ["a", "C", "c"], [0.9, 0.8, 0.7])
     score = score_shrec(picks, truth, occupancy, voxel_size=10.0, z_offset=0, strict=strict)
-    assert (score.true_positives, score.false_positives, score.labels) == (2, 1, ("0", "a", "b"))
-    assert score.class_f1 == {"a": 1.0, "b": 0.0} and score.hit_ids.tolist() == [1, 2, 0]
+    assert (score.true_positives, score.false_positives, score.labels) == (2, 1, ("0", "A", "b"))
+    assert score.class_f1 == {"A": 1.0, "b": 0.0} and score.hit_ids.tolist() == [1, 2, 0]
     assert score.mean_class_f1 == 0.5 and np.isnan(list(score.size_groups.values())).all()
     assert score.warnings[0].startswith("2 of 3 picks have a class that the truth does not hold (pick 2: 'c')")
-    assert score.warnings[0].endswith("The classes here are a, b.")
+    assert score.warnings[0].endswith("The classes here are A, b.")
+
+
+def test_a_score_has_own_names_as_the_truth_spells_them_and_shrecs_in_lower_case():
+    """Own ones came out in lower case, in tables, JSON and reports."""
+    occupancy, _ = two_particles()
+    truth = Particles(np.array([[10, 6, 6], [103, 6, 14]]) * 10.0, ["TRiC", "1S3X"])
+    score = score_shrec(truth.with_columns(classes=np.array(["tric", "1s3x"])), truth, occupancy, voxel_size=10.0)
+    assert score.class_f1["TRiC"] == score.class_f1["1s3x"] == 1 and score.size_groups["small"] == 1
+    assert not {"tric", "1S3X"} & {*score.labels}
+
+
+def test_of_particles_without_names_no_pick_has_a_wrong_one():
+    """All picks were told to have a class that is none of an empty list."""
+    occupancy, truth = two_particles()
+    nameless = Particles(truth.centers_zyx)
+    score = score_shrec(truth, nameless, occupancy, voxel_size=10.0, z_offset=0)
+    assert (score.f1, score.labels, score.warnings) == (1, ("0",), ())
+    scored = truth.with_columns(scores=np.array([0.9, 0.8]))
+    assert list(confidence(scored, score.hit_ids, nameless.classes)) == ["located"]
+    assert list(confidence(scored, score.hit_ids, truth.classes)) == ["located", "named"]
 
 
 def test_z_shift_leads_from_the_picks_to_where_they_were_scored():

@@ -82,6 +82,21 @@ def test_a_pixel_size_that_only_some_rows_have_is_none(tmp_path: Path) -> None:
         np.testing.assert_allclose(read_particles(tmp_path / "p.tbl", voxel_size=10).centers_zyx, [[10, 10, 10]] * 2)
 
 
+def test_classes_and_tomograms_of_0_are_unknown(tmp_path: Path) -> None:
+    """Picks of a table without classes were all called 0."""
+    row = [0.0] * 35
+    row[23:26] = [1, 2, 13]
+    path = tmp_path / "TS_01.tbl"
+    path.write_text(" ".join(map(str, row)) + "\n")
+    found = read_particles(path, voxel_size=10)
+    assert found.tomograms is not None and (found.classes[0], found.tomograms[0]) == ("particle", "TS_01")
+    row[19], row[21] = 7, 2
+    path.write_text(path.read_text() + " ".join(map(str, row)) + "\n")
+    both = read_particles(path, voxel_size=10)
+    assert both.tomograms is not None
+    assert both.classes.tolist() == ["0", "2"] and both.tomograms.tolist() == ["0", "7"]
+
+
 def test_dynamo_as_written(tmp_path: Path) -> None:
     particles = Particles(
         np.array([[30, 50, 70], [0, 10, 20.0], [0, 0, 0]]),

@@ -151,8 +151,11 @@ def test_agreement_reads_them(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [([0.25, 1], [0.25, 1]), ([-0.5, 0, 0.5], [0, 0.5, 1]), ([3, 3], [1, 1]), ([0.5, 2], [0, 1]), ([], [])],
-)
+    [
+        ([0.25, 1], [0.25, 1]), ([-0.5, 0, 0.5], [0, 0.5, 1]), ([3, 3], [1, 1]), ([0.5, 2], [0, 1]), ([], []),
+        ([-1e308, 0, 1e308], [0, 0.5, 1]),
+    ],
+)  # fmt: skip
 def test_confidences_by_hand(given: list[float], expected: list[float]) -> None:
     assert confidences(given).tolist() == expected
 

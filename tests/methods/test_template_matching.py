@@ -95,6 +95,22 @@ def test_bright_particles_are_found_when_told(tomogram):
     assert hits(missed, "1bxn") == 0
 
 
+def test_gold_is_no_particle_where_it_is_taken_out(tomogram):
+    beads = np.array([(8, 32, 8), (20, 10, 42)])
+    away = np.linalg.norm(np.stack(np.indices(SHAPE), -1)[..., None, :] - beads, axis=-1).min(-1)
+    gilded = tomogram.with_data(np.where(away <= 4, np.float32(-30), tomogram.data))
+    changes = {**QUICK, "classes": ["1bxn"], "number": 4}
+    found = {}
+    for outliers in (None, 100):
+        picks = template_matching.detect(gilded, {}, changes={**changes, "outliers": outliers}, device="cpu").particles
+        assert hits(picks, "1bxn") == 2
+        at = picks.centers_zyx[:, None] / 10 - beads
+        found[outliers] = int((np.linalg.norm(at, axis=-1) < 7).any(1).sum())
+    assert found[None] >= 2 and found[100] == 0
+    with pytest.warns(UserWarning, match=r"outliers = 2 takes out \d+\.\d% of the voxels"):
+        template_matching.detect(gilded, {}, changes={**changes, "outliers": 2}, device="cpu")
+
+
 def test_only_the_slab_is_searched(tomogram):
     changes = {**QUICK, "slab": "12:28", "number": 2, "path": "exact"}
     picks = template_matching.detect(tomogram, {}, changes=changes, device="cpu").particles

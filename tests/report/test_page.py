@@ -85,3 +85,4 @@ def test_foreign_classes_and_a_pairing_score():
     assert page.count("</script>") == 3
     assert [entry["name"] for entry in data_of(page)["classes"]] == ["</script><b>", "vault"]
     assert "Class F1" in charts_of(page)
+    assert "molecular weight" not in page and "smallest" not in page, "nobody knows how large they are"

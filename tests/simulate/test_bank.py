@@ -140,3 +140,31 @@ def test_bad_banks_are_refused() -> None:
         pack_bank([BeadModel("far", np.full((1, 3), 4000.0), np.ones(1), 1.0)])
     with pytest.raises(VoxpickError, match="counts"):
         unpack_bank({"names": np.array(["x"])})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("names", np.array("one"), "names is an array of <U3 of shape"),
+        ("names", np.array([1, 2]), "names is an array of int64"),
+        ("names", np.array(["one", "one"]), "names are unique"), ("names", np.array(["a b", "c"]), "no space"),
+        ("names", np.array(["background", "c"]), "'background': lists of particles would not keep it"),
+        ("counts", np.array([1.0, 2]), "counts is an array of float64"), ("counts", np.array(["1", "2"]), "counts is"),
+        ("electrons", np.array(list("abc")), "electrons is an array of <U1"),
+        ("electrons", np.ones(4), "not a bank of structures: 2 names, 3 beads"),
+        ("positions_zyx", np.ones(3), "positions_zyx is an array of float64 of shape .3,."),
+        ("positions_zyx", np.ones((2, 3)), "positions of 2 coordinates"),
+        ("molecular_weights_kda", np.array(["x", "y"]), "molecular_weights_kda is an array of <U1"),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_bank_are_refused(key: str, value: np.ndarray, expected: str) -> None:
+    """Most were a TypeError or ValueError of numpy's; of two structures of one name the first was lost."""
+    models = [BeadModel(name, np.ones((n, 3)), np.ones(n), 1.0) for name, n in (("one", 1), ("two", 2))]
+    with pytest.raises(VoxpickError, match=expected):
+        unpack_bank({**pack_bank(models), key: value})
+
+
+def test_a_bank_without_structures_is_refused() -> None:
+    packed = pack_bank([BeadModel("one", np.ones((1, 3)), np.ones(1), 1.0)])
+    with pytest.raises(VoxpickError, match="not a bank of structures: 0 names"):
+        unpack_bank({key: values[..., :0] for key, values in packed.items()})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from voxpick.errors import VoxpickError
 from voxpick.shrec_classes import SHREC20_TABLE1
 from voxpick.simulate import shape
 from voxpick.simulate.shape import Shape, shape_of, surface_area
@@ -15,6 +16,13 @@ def _ball(radius: float, spacing: float = 4.0) -> BeadModel:
     grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
     inside = grid[np.linalg.norm(grid, axis=1) <= radius].astype(np.float32)
     return BeadModel("ball", inside, np.full(len(inside), 0.4 * spacing**3, np.float32), 100.0)
+
+
+def test_a_structure_wider_than_can_be_measured_is_refused() -> None:
+    """Two beads 0.6 um apart, as of a map with a wrong voxel size, took all memory of a machine."""
+    far = BeadModel("far", np.array([[-3000.0, 0, 0], [3000, 0, 0]], np.float32), np.full(2, 100.0, np.float32), 50.0)
+    with pytest.raises(VoxpickError, match="far: is 6000 A wide, of which 4000 A can be measured"):
+        shape_of(far)
 
 
 @pytest.mark.parametrize("radius", [30.0, 45.0, 70.0])

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from voxpick.cli import build_app
 from voxpick.errors import VoxpickError
 from voxpick.io.structures import write_arrays
+from voxpick.simulate import shrec20
 from voxpick.simulate.bank import load_bank, pack_bank
 
 
@@ -34,6 +35,24 @@ def test_a_series_goes_on_where_it_was_stopped(tmp_path):
     assert "model_0: is there already" in text and "model_1: reconstructing: 24/24" in text
     assert (tmp_path / "model_0" / "reconstruction.mrc").stat().st_mtime_ns == first
     assert (tmp_path / "model_1" / "reconstruction.mrc").read_bytes() == second
+
+
+def test_two_processes_may_go_on_with_one_series(tmp_path, monkeypatch):
+    """The one that was later ended at the first tomogram that the other had made meanwhile."""
+    make = shrec20.simulate_shrec20
+
+    def made_meanwhile(*words, **more):
+        monkeypatch.setattr(shrec20, "simulate_shrec20", make)
+        simulate(tmp_path)
+        return make(*words, **more)
+
+    monkeypatch.setattr(shrec20, "simulate_shrec20", made_meanwhile)
+    text = simulate(tmp_path, "--models", 2, "--resume")
+    assert "model_0: is there already" in text and (tmp_path / "model_1").is_dir()
+    shutil.rmtree(tmp_path / "model_0")
+    monkeypatch.setattr(shrec20, "simulate_shrec20", made_meanwhile)
+    with pytest.raises(VoxpickError, match="model_0: was made with another seed"):
+        simulate(tmp_path, "--seed", 1, "--resume")
 
 
 @pytest.mark.parametrize(

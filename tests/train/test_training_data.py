@@ -91,6 +91,33 @@ def test_picks_teach_the_classes_that_they_name(data, tmp_path, capsys, names, g
     assert capsys.readouterr().out == (told if unseen else "")
 
 
+def test_files_that_hold_a_class_each_are_joined(data, tmp_path):
+    """copick has a file for each object and run; only as many files as tomograms were taken."""
+    files, expected = [], {}
+    for k in range(2):
+        table = read_training_volume(data / f"model_{k}").particles
+        table = table.with_columns(tomograms=np.full(len(table), f"TS_{k}", dtype=object))
+        for name in ("3cf3", "1s3x"):
+            files.append(tmp_path / f"{k}_{name}.json")
+            write_particles(files[-1], table[table.classes == name])
+        expected[k] = {tuple(center) for center in np.round(table.centers_zyx, 3)}
+    tomograms = [data / "TS_0.mrc", data / "TS_1.mrc"]
+    for chosen in ([0, 1], [0], [1]):
+        some = [file for file in files if len(chosen) == 2 or file.name.startswith(str(chosen[0]))]
+        source, volumes = volumes_of([tomograms[k] for k in chosen], picks=some, radius=["30"])
+        assert source.classes == ["3cf3", "1s3x"]
+        for k, volume in zip(chosen, volumes, strict=True):
+            assert {tuple(center) for center in np.round(volume.particles.centers_zyx, 3)} == expected[k]
+    with pytest.raises(VoxpickError, match=r"1_3cf3.json: says its picks are of 'TS_1', which is none of"):
+        volumes_of(tomograms[:1], picks=files, radius=["30"])
+    plain = tmp_path / "plain.csv"
+    plain.write_text("class,x_angstrom,y_angstrom,z_angstrom\n3cf3,100,110,120\n")
+    both = volumes_of(tomograms[:1], picks=[plain, files[1]], radius=["30"])[1][0]
+    assert both.particles.classes[0] == "3cf3" and set(both.particles.tomograms) == {"TS_0"}
+    with pytest.raises(VoxpickError, match=r"plain.csv: says its picks are of 'tomogram', which is none of the"):
+        volumes_of(tomograms, picks=[plain, *files[:2]], radius=["30"])
+
+
 @pytest.mark.parametrize("name", ["TS_0.mrc", "rec_TS_0.mrc"])
 def test_tomograms_of_one_name_need_a_file_of_picks_each(data, tmp_path, name):
     """The rows of that name in one file would become labels of both."""
@@ -206,6 +233,18 @@ def test_given_weights_name_other_classes(data, tmp_path):
     for key in heads:
         for row, name in enumerate(["background", "3cf3"]):
             assert torch.allclose(new[key][row], old[key][before.classes.index(name)], atol=1e-6)
+
+
+def test_given_weights_of_another_voxel_size_are_told(data, tmp_path):
+    """They know particles of another size; nothing but a spectrum that was not taken over told of it."""
+    words = ["--method", "deepfinder", "--set", "patch=16", "--set", "batch=1", *FAST]
+    network = ["--set", "network_settings={filters: [4, 6], bottom: 1}"]
+    run_train(data / "model_0", "--output", tmp_path / "a.pt", *words, *network)
+    tomogram = [data / "TS_1.mrc", "--picks", data / "TS_1.csv", "--radius", 30, "--from", tmp_path / "a.pt", *words]
+    fine = run_train(*tomogram, "--voxel-size", 5, "--output", tmp_path / "fine.pt")
+    assert "learned in voxels of 10 A, and these tomograms have 5 A" in fine.stderr
+    assert "bin or resample the tomograms to 10 A" in fine.stderr
+    assert "learned in voxels" not in run_train(*tomogram, "--output", tmp_path / "same.pt").stderr
 
 
 def test_stream_trains_and_records_its_settings(data, tmp_path, monkeypatch):

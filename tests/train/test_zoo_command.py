@@ -11,10 +11,12 @@ import pytest
 import torch
 import typer
 import yaml
+from scipy.ndimage import gaussian_filter
 from toy_models import write_toy_model
 from typer.testing import CliRunner
 
 from voxpick.cli import calibrate, zoo, zoo_specimens
+from voxpick.cli.simulation_notes import NOISE
 from voxpick.cli.training_data import read_training_volume
 from voxpick.cli.training_marks import data_mark, validation_mark
 from voxpick.cli.zoo_card import card_of
@@ -111,7 +113,7 @@ def simulated(specimens, tmp_path):
     for seed, (role, path) in enumerate(found.items()):
         found[role] = Path(shutil.copytree(path, tmp_path / "data" / role / "model_0"))
         notes = {"seed": seed, "model": 0, "recipe": {"size_zyx": [30, 40, 50], "snr": 0.1}, "bank": "abc"}
-        (found[role] / "simulation.yaml").write_text(yaml.safe_dump(notes))
+        (found[role] / "simulation.yaml").write_text(yaml.safe_dump({**notes, NOISE: "cpu"}))
     return replace(specimens, training=[found["training"]], validation=[found["validation"]])
 
 
@@ -135,6 +137,24 @@ def test_a_run_goes_on_with_specimens_that_another_machine_made_again(simulated,
         with pytest.raises(VoxpickError, match=message):
             train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
         notes.write_text(before)
+    assert train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+
+
+@pytest.mark.parametrize("change", ["another", "inverted", "filtered"])
+@pytest.mark.parametrize("role", ["training", "validation"])
+def test_a_run_does_not_go_on_with_another_tomogram_beside_the_notes(specimens, simulated, tmp_path, role, change):
+    """Only the notes were compared, so that it went on with whatever lay beside them."""
+    device, work, folder = torch.device("cpu"), tmp_path / "work", getattr(simulated, role)[0]
+    assert not train_stages(plan(), simulated, work, resume=False, device=device, stop=stopping_after(3))
+    file, before = folder / "reconstruction.mrc", (folder / "reconstruction.mrc").read_bytes()
+    if change == "another":
+        shutil.copy(specimens.test[0] / "reconstruction.mrc", file)
+    else:
+        with mrcfile.open(file, mode="r+") as volume:
+            volume.set_data(-volume.data if change == "inverted" else gaussian_filter(volume.data, 1))
+    with pytest.raises(VoxpickError, match=f"in the {role} folder.* is not the one that the run began with"):
+        train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
+    file.write_bytes(before)
     assert train_stages(plan(), simulated, work, resume=True, device=device, stop=lambda: False)
 
 

@@ -23,7 +23,7 @@ SHELLS_BETWEEN = 1
 """Shells after that one that are not corrected: both lie in its reach."""
 SMEARED = 1.5
 """How far beyond the detail they were laid onto each other on maps of noise agree at most, over the radius of a ball of
-the mask's volume: what the mask smears, and chance. Of many averages of noise hardly one gets farther than 1."""
+the mask's volume: what the mask smears, and chance (benchmarks/accuracy/smeared.py)."""
 DRAWS = 10
 """Sets of random phases that are averaged over; small boxes have few coefficients in a shell."""
 

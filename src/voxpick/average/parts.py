@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
-from voxpick.average.align import Alignment
+from voxpick.average.alignment import Alignment
 from voxpick.average.refinement import Refined, refine
 from voxpick.average.subtomograms import centred_within, extract, join
 from voxpick.errors import VoxpickError

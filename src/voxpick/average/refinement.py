@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from voxpick.allocation import keep_freed_memory
-from voxpick.average.align import Alignment, Poses, align
+from voxpick.average.align import Poses, align
+from voxpick.average.alignment import Alignment
 from voxpick.average.fsc import soft_sphere
 from voxpick.average.half_maps import HalfMapCorrelation, half_map_correlation
 from voxpick.average.mean import average

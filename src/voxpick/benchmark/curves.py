@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -40,15 +41,18 @@ def training_curves(output: Path, results: Sequence[Mapping[str, Any]], entries:
 
 
 def read_log(path: Path) -> dict[str, Curve]:
-    """Losses and what validation gave, by column; a line that breaks off, as where a run was killed, is left out."""
+    """Losses and what validation gave, by column; a line that breaks off, as where a run was killed, is left out.
+
+    So are zero bytes, with which file systems fill what a machine that lost its power had not written yet.
+    """
     curves: dict[str, Curve] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            for key, text in row.items():
-                if key is not None and (key == "loss" or key.startswith("validation_")):
-                    step, value = _number(row.get("step")), _number(text)
-                    if step is not None and value is not None:
-                        curves.setdefault(key, []).append((step, value))
+    text = path.read_bytes().replace(b"\0", b"").decode("utf-8", "replace")
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        for key, cell in row.items():
+            if key is not None and (key == "loss" or key.startswith("validation_")):
+                step, value = _number(row.get("step")), _number(cell)
+                if step is not None and value is not None:
+                    curves.setdefault(key, []).append((step, value))
     if "loss" in curves:
         curves["loss"] = _thinned(curves["loss"])
     return curves

@@ -267,8 +267,9 @@ def _cost(record: Mapping[str, Any]) -> Result:
 
 
 def _read(path: Path) -> Result | None:
+    """A result as `_written` has it; None of any other file, which is as good as none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and {"entry", "seed", "status"} <= value.keys() else None

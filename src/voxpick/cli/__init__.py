@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -58,8 +59,15 @@ def _version(asked: bool) -> None:
 
 def main() -> None:
     """Run a command; bad input ends with one line on stderr and exit code 2."""
+    _print_what_can_be_printed()
     with _cleaning_up_on_sigterm(), _own_warnings_on_one_line():
         _run()
+
+
+def _print_what_can_be_printed() -> None:
+    """Let a terminal or file of another encoding, or a name that is no Unicode, cost a character, not the command."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
 
 
 @contextmanager

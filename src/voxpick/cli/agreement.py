@@ -128,6 +128,7 @@ def compare_pickings(
     of which are removed once the new one is there; else files that exist are refused, with the way out.
     """
     from voxpick.cli.agreement_averages import files_of_averages
+    from voxpick.cli.tomograms import require_unicode
     from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
 
@@ -141,6 +142,7 @@ def compare_pickings(
     written = [*(folder / name for name in WRITTEN), *files_of_averages(folder)]
     given = [] if averages is None else averages.inputs()
     keep_inputs(written, [picks_path, other_path, near, *given])
+    require_unicode(path for path in (picks_path, other_path, near, *given) if path is not None)
     require_writable(folder)
     with alone_in(folder, use="compares pickings"):
         keep_existing(written, overwrite=overwrite, way_out=way_out)

@@ -95,7 +95,7 @@ def read_picking(
     """
     import numpy as np
 
-    from voxpick.cli.truth import read_all_picks
+    from voxpick.cli.pick_files import read_all_picks
     from voxpick.io.formats import read_particles
     from voxpick.particles import joined
 
@@ -156,7 +156,7 @@ def check_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path, near
 
 def _warn_of_two_tomograms(a: Particles, b: Particles, path_a: Path, path_b: Path) -> None:
     """A warning where two files each name one tomogram, and not the same."""
-    from voxpick.cli.truth import the_tomogram
+    from voxpick.cli.pick_files import the_tomogram
 
     one, other = the_tomogram(path_a, a), the_tomogram(path_b, b)
     if None not in (one, other) and one != other:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from voxpick.errors import VoxpickError
-from voxpick.io.yaml_file import read_settings_file
+from voxpick.io.yaml_file import parse_yaml, read_settings_file
 
 
 def read_assignments(
@@ -18,16 +18,14 @@ def read_assignments(
     nested: keys that hold settings themselves; key.name=value reaches inside.
     Raises VoxpickError naming the pair that cannot be read.
     """
-    import yaml
-
     values: dict[str, Any] = {}
     for change in changes:
         key, equals, text = (part.strip() for part in change.partition("="))
         if not equals or not key:
             raise VoxpickError(f"--set {change}: expected key=value, such as --set {example}")
         try:
-            value = text if key in as_text else yaml.safe_load(text)
-        except (ValueError, yaml.YAMLError) as error:  # ValueError: 2024-02-30, which is no day
+            value = text if key in as_text else parse_yaml(text)
+        except ValueError as error:
             raise VoxpickError(f"--set {change}: the value is not readable YAML, such as --set {example}") from error
         outer, dot, inner = key.partition(".")
         if not (dot and outer in nested):

@@ -77,7 +77,7 @@ def average_command(
     """
     from voxpick.cli.averaging import make_averaging
     from voxpick.cli.outputs import keep_existing, keep_inputs
-    from voxpick.cli.tomograms import read_tomogram
+    from voxpick.cli.tomograms import read_tomogram, require_unicode
     from voxpick.io.alone import alone_in
     from voxpick.io.atomic import require_writable
 
@@ -87,6 +87,7 @@ def average_command(
     for name in OF_ALIGNMENT:
         if iterations == 0 and is_given(context, name):
             raise VoxpickError(f"{shown(context, name)}: --iterations 0 aligns nothing; leave one of the two out")
+    require_unicode([picks, *tomograms])
     require_writable(output)
     with alone_in(output, use="averages"):
         keep_existing([output / name for name in WRITTEN], overwrite=overwrite)

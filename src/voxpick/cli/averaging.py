@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import typer
 
-from voxpick.average.align import Alignment
+from voxpick.average.alignment import Alignment
 from voxpick.average.parts import Averaging
 from voxpick.average.subtomograms import Subtomograms, extract, join
 from voxpick.errors import VoxpickError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from voxpick.particles import Particles
     from voxpick.volume import Volume
 
+MOST_SIDE = 2048
+"""Voxels along a box: of one, no transform has room, and the voxel size is wrong or the radius."""
 WIDEST_LOCAL = 90.0
 """Degrees between orientations beyond which a local search is none."""
 NAMELESS = "tomogram"
@@ -54,7 +56,12 @@ def make_averaging(
         raise VoxpickError(f"--edges is {edges!r}; choose drop or pad")
     if not 0 < radius < float("inf"):
         raise VoxpickError(f"{radius_option} is {radius:g}; it must be a positive number of A")
-    side = 2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box
+    side = int(min(2 * np.ceil(1.5 * radius / voxel_size), MOST_SIDE + 1)) if box is None else box
+    if side > MOST_SIDE:
+        raise VoxpickError(
+            f"{radius_option} {radius:g} A and voxels of {voxel_size:g} A make boxes of more than {MOST_SIDE} voxels a "
+            "side; set the right voxel size with --voxel-size, or give a smaller radius or --box"
+        )
     if side * voxel_size < 2 * radius:
         raise VoxpickError(
             f"--box {side} is {side * voxel_size:g} A wide, which is less than the mask of {radius_option} {radius:g}, "
@@ -79,7 +86,6 @@ def make_averaging(
         tilt_range_deg=tilts,
         device=str(choose_device(device)),
     )
-    side = 2 * int(np.ceil(1.5 * radius / voxel_size)) if box is None else box
     everywhere = not local and iterations > 0
     if everywhere:
         alignment.require_room(number_of_rotations(step), box=side, voxel_size=voxel_size)
@@ -184,7 +190,7 @@ def _picks_in(volume: Volume, path: Path, *, among: Sequence[str]) -> Particles:
 
     among: the names of all. Raises VoxpickError for picks without names where several are given.
     """
-    from voxpick.cli.truth import read_picks, warn_of_another
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.io.formats import read_particles
 
     if len(among) == 1:

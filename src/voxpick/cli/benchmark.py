@@ -122,7 +122,8 @@ def _run(runner: Runner, only: list[str]) -> None:
 
 def score_picks(picks: Path, truth_folder: Path) -> dict[str, Any]:
     """The organisers' numbers for a file of picks in the tomogram's frame, with the strict ones under 'strict'."""
-    from voxpick.cli.truth import read_picks, read_truth
+    from voxpick.cli.pick_files import read_picks
+    from voxpick.cli.truth import read_truth
     from voxpick.evaluate.shrec import score_shrec
 
     truth = read_truth(truth_folder)

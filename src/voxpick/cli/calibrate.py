@@ -60,6 +60,7 @@ def calibrate_command(
     classes keep from each other.
     """
     from voxpick.cli.detect_models import read_parts
+    from voxpick.cli.detect_options import check_threshold
     from voxpick.cli.fit_confidence import check_aim
     from voxpick.cli.outputs import files_of, keep_existing, keep_inputs
     from voxpick.cli.threads import set_threads
@@ -67,6 +68,7 @@ def calibrate_command(
     from voxpick.io.atomic import require_file_place
     from voxpick.precision import choose_device
 
+    check_threshold(threshold)
     set_threads(threads)
     path, models = read_parts(model)
     marks = {stage: weights_mark(part) for stage, part in models.items()}
@@ -116,11 +118,12 @@ def calibrate(
     threshold: of the detection, from now on; None leaves the model's.
     Raises `fit_confidence.NothingFound` where the model finds no particle.
     """
-    from voxpick.cli.fit_confidence import RAW, check_aim, fit_confidence
+    from voxpick.cli.fit_confidence import UNSPACED, check_aim, fit_confidence
     from voxpick.cli.progress import step_bars
     from voxpick.cli.tomograms import warnings_on_one_line
     from voxpick.cli.training_marks import is_training_data
     from voxpick.cli.truth import read_truth
+    from voxpick.detect.select import Spacing
     from voxpick.io.shrec_model import open_model
     from voxpick.methods.catalogue import find_method, method_of
 
@@ -129,7 +132,7 @@ def calibrate(
     last, first = _parts(models, method.STAGES)
     if threshold is not None:
         first.detection = {**first.detection, "threshold": threshold}
-    detections = []
+    detections, made = [], {}
     for folder in folders:
         truth, tomogram = read_truth(folder), open_model(folder).reconstruction
         if is_training_data(tomogram, folder / "reconstruction.mrc", models.values()):
@@ -139,9 +142,11 @@ def calibrate(
                 err=True,
             )
         with step_bars(folder.name) as report, warnings_on_one_line():
-            found = method.detect(tomogram, models, changes=dict(RAW), device=device, progress=report)
+            found = method.detect(tomogram, models, changes=dict(UNSPACED), device=device, progress=report)
         detections.append((found.particles, truth))
-    fitted = fit_confidence(detections, aim=aim, beta=beta)
+        made = found.settings
+    spacing = Spacing(made["minimum_distance"], made.get("too_close") == "none")
+    fitted = fit_confidence(detections, aim=aim, beta=beta, spacing=spacing)
     first.detection = {**first.detection, **fitted.located}
     last.detection = {**last.detection, **fitted.named}
     last.provenance = {**last.provenance, "calibration": told_of(fitted, folders, aim=aim, beta=beta)}

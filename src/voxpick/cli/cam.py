@@ -50,8 +50,8 @@ def cam_command(
     """
     from voxpick.cli.detect_models import read_classifier
     from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
+    from voxpick.cli.pick_files import outside, read_picks, warn_of_strays
     from voxpick.cli.tomograms import read_tomogram, warnings_on_one_line
-    from voxpick.cli.truth import outside, read_picks, warn_of_strays
     from voxpick.detect.activation import activations
     from voxpick.detect.prepare import check_contrast, in_spectrum, slab_of
     from voxpick.detect.rescale import rescaled, same_voxel_size

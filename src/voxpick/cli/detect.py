@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from voxpick.cli import detect_options as option
+from voxpick.cli.class_names import check_classes
 from voxpick.cli.detect_options import check_given
-from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.detect_output import PicksFolder, print_summary, read_formats, searched
 from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.default_method import DEFAULT_METHOD
 
 if TYPE_CHECKING:
+    from voxpick.detect.pipeline import Detection
     from voxpick.particles import Particles
 
 
@@ -52,7 +54,7 @@ def detect_command(
         "threshold": threshold, "minimum_score": min_score, "invert": invert or None, "max_memory": max_memory,
         "slab": slab,
     }  # fmt: skip
-    check_given(min_score, max_memory)
+    check_given(min_score, max_memory, threshold)
     changes = _assignments(set_ or []) | {name: value for name, value in given.items() if value is not None}
     set_threads(threads)
     _detect(
@@ -90,12 +92,27 @@ def _detect(
                 with errors_name_file(path, volume.name), step_bars(path.name) as report:
                     detection = detector(volume, device=where, progress=report)
                 typer.echo(searched(detection), err=True)
+                _tell_of_none(detection)
                 labelled = detection.segmentation if segmentation else None
                 folder.write(name, path, detection, about, labelled=labelled)
                 found[name] = detection.particles
     if found:
         print_summary(found, output)
     failures.raise_any()
+
+
+def _tell_of_none(detection: Detection) -> None:
+    """What may be done where nothing was found."""
+    if len(detection.particles):
+        return
+    settings = detection.settings
+    limits = {name: settings.get(name) for name in ("threshold", "minimum_score")}
+    listed = " and ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in limits.items() if value)
+    typer.echo(
+        f"voxpick: warning: {detection.volume.name}: no picks{f' at {listed}' if listed else ''}; lower limits "
+        "(--threshold, --min-score) let more through, and a model that was trained for minutes may know too little yet",
+        err=True,
+    )
 
 
 def _assignments(changes: list[str]) -> dict[str, Any]:

@@ -77,10 +77,17 @@ Changes = Annotated[
 ]
 
 
-def check_given(min_score: float | None, max_memory: str | None) -> None:
-    """Raise VoxpickError for --min-score and --max-memory out of range, by these names, which settings have not."""
+def check_threshold(threshold: float | None) -> None:
+    """Raise VoxpickError for a --threshold that is no probability, by the option's name."""
+    if threshold is not None and not 0 < threshold < 1:
+        raise VoxpickError(f"--threshold {threshold:g}: is that of a probability; give one between 0 and 1")
+
+
+def check_given(min_score: float | None, max_memory: str | None, threshold: float | None = None) -> None:
+    """Raise VoxpickError for --min-score, --max-memory and --threshold out of range, by the names of the options."""
     from voxpick.detect.memory import parse_memory
 
+    check_threshold(threshold)
     if min_score is not None and not 0 <= min_score <= 1:
         raise VoxpickError(f"--min-score {min_score:g}: confidences lie from 0 to 1")
     if max_memory is None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxpick.cli.tomograms import check_tomograms, picks_name
+from voxpick.cli.tomograms import check_tomograms, is_unicode, picks_name
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
@@ -55,14 +55,26 @@ class PicksFolder:
         another origin, and they are not to be replaced.
         """
         from voxpick.cli.outputs import keep_foreign_notes, keep_inputs, keep_other_picks
-        from voxpick.io.atomic import require_writable
+        from voxpick.io.atomic import require_short_name, require_writable
 
         check_tomograms(volumes, self.formats)
         if self.path.is_file():
             raise VoxpickError(f"--output {self.path}: cannot be written to (it is a file); name a folder")
         require_writable(self.path)
+        if "star" in self.formats and not is_unicode(str(self.path.resolve())):
+            raise VoxpickError(
+                f"--output {self.path}: its path is not Unicode (UTF-8), and the list of files that RELION imports "
+                "names it; choose another folder, or leave star out of --format"
+            )
         files = {picks_name(path): path for path in volumes}
         patterns = self._patterns()
+        for written in (self.path / pattern.format(name) for name in files for pattern in patterns):
+            require_short_name(written, way_out="link to the tomogram by a shorter one")
+            if written.name == IMPORT_LIST:
+                raise VoxpickError(
+                    f"{written}: is the list of picks that RELION imports, and would be that of this tomogram's picks "
+                    "as well; link to the tomogram by another name, or leave star out of --format"
+                )
         keep_inputs([self.path / pattern.format(name) for name in files for pattern in patterns], volumes)
         noted = IMPORT_LIST if "star" in self.formats else None
         keep_foreign_notes(self.path, self.record, noted, RECORDS, overwrite=overwrite)
@@ -203,25 +215,6 @@ def write_import_list(folder: Path) -> None:
     there = {name: path.resolve() for name, path in stars.items() if path.is_file()}
     if there:
         write(folder / IMPORT_LIST, there)
-
-
-def check_classes(stem: Path, names: list[str], formats: list[str]) -> None:
-    """Raise VoxpickError for classes that a format cannot hold, before hours are spent on finding them."""
-    import numpy as np
-
-    from voxpick.io.copick import require_object_name
-    from voxpick.io.imod import require_short_names
-    from voxpick.io.shrec import require_plain_names
-    from voxpick.io.star import require_star_names
-    from voxpick.particles import Particles
-
-    some = Particles(np.zeros((len(names), 3)), classes=np.array(names, dtype=object))
-    checks = {"star": require_star_names, "cbox": require_star_names, "shrec": require_plain_names}
-    for name, check in {**checks, "imod": require_short_names}.items():
-        if name in formats:
-            check(stem.with_name(stem.name + SUFFIXES[name]), some)
-    for name in names if COPICK in formats else []:
-        require_object_name(name, stem)
 
 
 def searched(detection: Detection) -> str:

@@ -22,12 +22,15 @@ def register(app: typer.Typer) -> None:
 
 UNUSED = {
     "picks": ("benchmark", "frame", "strict", "segmentation"),
-    "model": ("radius", "beta"),
-    "agreement": ("beta", "benchmark", "frame", "strict", "segmentation"),
+    "model": ("radius", "beta", "tomogram"),
+    "agreement": ("beta", "benchmark", "frame", "strict", "segmentation", "tomogram"),
 }
 """Options that have nothing to do when picks are compared with another pick file, a model folder, or by --agreement."""
 RECONSTRUCTION = "reconstruction"
 """What picks in the tomogram of a model folder are called after."""
+SURELY_OF_IT = 0.5
+"""Share of picks on its particles from which they are of a model folder whatever they are called: folders are called
+model_0, tomograms are not, and few picks of another tomogram lie on particles."""
 
 
 def evaluate_command(
@@ -73,19 +76,27 @@ def evaluate_command(
     near: Annotated[
         Path | None, typer.Option(help="With --agreement: a mask (MRC), to whose nearest voxel distances are counted.")
     ] = None,
+    tomogram: Annotated[
+        Path | None,
+        typer.Option(
+            help="When TRUTH is a pick file: the tomogram (MRC) of both, whose middle RELION 5 counts from, and whose "
+            "voxels other formats count."
+        ),
+    ] = None,
     voxel_size: option.VoxelSize = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all numbers to this file.")] = None,
 ) -> None:
     """Score picks against the truth: what was found, what was named rightly, and how sure the picks were."""
-    from voxpick.cli.outputs import keep_inputs
-    from voxpick.io.atomic import require_writable
+    from voxpick.cli.outputs import keep_inputs, keep_other_numbers
+    from voxpick.io.atomic import require_file_place
 
     if json_path is not None:
         if json_path.is_dir():
             raise VoxpickError(f"--json {json_path}: is a folder; name a file in it")
         in_folder = sorted(truth.iterdir()) if truth.is_dir() else [truth]
-        keep_inputs([json_path], [picks, segmentation, near, *in_folder], option="--json")
-        require_writable(json_path.parent)
+        keep_inputs([json_path], [picks, segmentation, near, tomogram, *in_folder], option="--json")
+        keep_other_numbers(json_path)
+        require_file_place(json_path)
     if near is not None and agreement is None:
         raise VoxpickError(f"--near {near}: goes with --agreement")
     if agreement is not None:
@@ -106,7 +117,7 @@ def evaluate_command(
         )
     else:
         _refuse(context, "picks", f"needs a SHREC model folder as the truth, not {truth}")
-        result = _against_picks(picks, truth, radius, beta, voxel_size)
+        result = _against_picks(picks, truth, radius, beta, voxel_size, tomogram)
     if json_path is not None:
         import json
 
@@ -134,8 +145,9 @@ def _against_model(
     segmentation: Path | None,
     voxel_size: float | None,
 ) -> dict[str, Any]:
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_shrec
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_another
+    from voxpick.cli.truth import check_rules, read_truth, scored, told
 
     check_rules(benchmark, frame)
     truth = read_truth(folder, benchmark=benchmark, voxel_size=voxel_size)
@@ -151,10 +163,11 @@ def _against_model(
         place=False,
     )
     _warn_of_none(picks, picks_path)
-    warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
     result: dict[str, Any] = {}
     for mode in (False, True) if strict else (False,):
         score = scored(picks, truth, picks_path=picks_path, benchmark=benchmark, frame=frame, strict=mode)
+        if not mode and (score.hit_ids > 0).sum() < SURELY_OF_IT * len(picks):
+            warn_of_another(picks_path, picks, linked or name, also=(name, RECONSTRUCTION))
         print_shrec(score)
         result |= {"strict_scoring": score.to_dict()} if mode else told(score, picks, truth)
     print_confidence(result["calibration"])
@@ -173,10 +186,12 @@ def _linked(folder: Path) -> str | None:
 
 
 def _against_picks(
-    picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None
-) -> dict[str, Any]:
+    picks_path: Path, truth_path: Path, radius: float | None, beta: float, voxel_size: float | None,
+    tomogram: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    from voxpick.cli.pick_files import picks_of, read_all_picks, the_tomogram, warn_of_another
     from voxpick.cli.score_tables import print_confidence, print_pairing
-    from voxpick.cli.truth import picks_of, read_all_picks, the_tomogram, warn_of_another
+    from voxpick.cli.tomograms import read_grid
     from voxpick.evaluate.calibration import confidence
     from voxpick.evaluate.pairing import score_pairing
     from voxpick.f_beta import check_beta
@@ -190,7 +205,8 @@ def _against_picks(
     format_of(truth_path)
     if radius is None:
         raise VoxpickError(f"{truth_path}: is a pick file, so say with --radius how far in A a pick may lie from it")
-    all_true, all_picked = (read_all_picks(path, voxel_size=voxel_size) for path in (truth_path, picks_path))
+    size, shape = (voxel_size, None) if tomogram is None else read_grid(tomogram, voxel_size)
+    all_true, all_picked = (read_all_picks(path, voxel_size=size, shape=shape) for path in (truth_path, picks_path))
     truth = picks_of(truth_path, all_true, _names(picks_path, all_picked))
     picks = picks_of(picks_path, all_picked, _names(truth_path, all_true), allow_empty=True)
     _warn_of_none(picks, picks_path)
@@ -206,7 +222,7 @@ def _against_picks(
 
 def _names(path: Path, picks: Particles) -> list[str]:
     """What the tomogram of a file of picks may be called: as the picks say, then as the file is, without rec_ too."""
-    from voxpick.cli.truth import the_tomogram
+    from voxpick.cli.pick_files import the_tomogram
 
     said = the_tomogram(path, picks)
     return [*([] if said is None else [said]), path.stem, path.stem.removeprefix("rec_")]

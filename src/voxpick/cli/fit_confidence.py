@@ -11,7 +11,7 @@ import numpy as np
 from voxpick.cli.held_out import particle_sizes
 from voxpick.detect.calibration import ScoreMap, fit_score_map
 from voxpick.detect.class_thresholds import above_thresholds, choose_thresholds, expected_threshold
-from voxpick.detect.select import apart_by_class
+from voxpick.detect.select import Spacing
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.calibration import Reliability, reliability, right_picks
 from voxpick.evaluate.shrec import UNNAMED, score_shrec
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 RAW: dict[str, Any] = {
     "calibrated": False, "lowest_location": 0.0, "class_thresholds": {}, "class_radii": {}, "minimum_score": 0.0
 }  # fmt: skip
+"""Changes to a detection by which scores are as they come and all picks stay, but for those too close to others."""
+UNSPACED: dict[str, Any] = {**RAW, "keep_apart": False}
 """Changes to a detection whose picks serve to fit."""
 
 AIMS = ("located", "named", "none")
@@ -60,9 +62,12 @@ def check_aim(aim: str, beta: float) -> None:
 
 
 def fit_confidence(
-    detections: Sequence[tuple[Particles, ShrecTruth]], *, aim: str = "located", beta: float = 1.0
-) -> Confidence:
-    """Maps of the scores, and thresholds and radii of the classes, from picks made with the changes RAW.
+    detections: Sequence[tuple[Particles, ShrecTruth]], *, aim: str = "located", beta: float = 1.0,
+    spacing: Spacing | None = None,
+) -> Confidence:  # fmt: skip
+    """Maps of the scores, and thresholds and radii of the classes, from picks made with the changes UNSPACED.
+
+    spacing: of the detection; the picks do not have it yet, as detection drops weak picks before others for them.
 
     aim: what is kept: picks whose location score gives the best F-beta of finding particles ('located'), those above a
     threshold for each class, of the best F-beta of that class ('named'), or all ('none'). Raises VoxpickError for an
@@ -74,8 +79,9 @@ def fit_confidence(
     ordered = [(picks.sorted_by_score(), truth) for picks, truth in detections]
     named = any(_has_names(picks) for picks, _ in ordered)
     graded = named or any(picks.class_scores is not None for picks, _ in ordered)
-    radii = choose_radii(ordered) if named else {}
-    spaced = [apart_by_class(picks.centers_zyx, picks.classes, radii) for picks, _ in ordered]
+    spacing = spacing or Spacing()
+    radii = choose_radii(ordered, spacing) if named else {}
+    spaced = [spacing.kept(picks, radii) for picks, _ in ordered]
     judged = _judged_rows(ordered, spaced)
     where, scores, located = judged["where"], judged["scores"], judged["located"]
     maps = {"located": fit_score_map(where, located)}
@@ -87,10 +93,10 @@ def fit_confidence(
         before["named"], after["named"] = reliability(scores, both), cross_validated(scores, both)
     counts = _counts(ordered)
     cut = choose_cut(judged, maps, counts, aim=aim, beta=beta, named=named)
-    seen = [_seen(picks, rows, radii, cut) for (picks, _), rows in zip(ordered, spaced, strict=True)]
+    seen = [_seen(picks, rows, radii, cut, spacing) for (picks, _), rows in zip(ordered, spaced, strict=True)]
     cut = choose_cut(_judged_rows(ordered, seen), maps, counts, aim=aim, beta=beta, named=named)
-    raw = _judged_rows(ordered, [np.ones(len(picks), dtype=bool) for picks, _ in ordered])["located"]
-    kept = _judged_rows(ordered, [_detected(picks, radii, cut) for picks, _ in ordered])["located"]
+    raw = _judged_rows(ordered, [spacing.kept(picks, {}) for picks, _ in ordered])["located"]
+    kept = _judged_rows(ordered, [_detected(picks, radii, cut, spacing) for picks, _ in ordered])["located"]
     chosen = {"class_thresholds": cut.thresholds, "class_radii": radii}
     particles = sum(counts.values())
     return Confidence(
@@ -137,22 +143,24 @@ def _final(maps: dict[str, ScoreMap], where: np.ndarray, scores: np.ndarray) -> 
     return maps["named"](scores) if "named" in maps else maps["located"](where)
 
 
-def _detected(picks: Particles, radii: dict[str, float], cut: Cut) -> np.ndarray:
+def _detected(picks: Particles, radii: dict[str, float], cut: Cut, spacing: Spacing) -> np.ndarray:
     """The picks, best first, that detection keeps (`detect.select`): weak ones are gone before they can drop others."""
     assert picks.scores is not None
     kept = cut.keeps(_where(picks), picks.scores, picks.classes)
-    kept[kept] = apart_by_class(picks.centers_zyx[kept], picks.classes[kept], radii)
+    kept[kept] = spacing.kept(picks[kept], radii)
     return kept
 
 
-def _seen(picks: Particles, spaced: np.ndarray, radii: dict[str, float], cut: Cut) -> np.ndarray:
+def _seen(
+    picks: Particles, spaced: np.ndarray, radii: dict[str, float], cut: Cut, spacing: Spacing
+) -> np.ndarray:  # fmt: skip
     """The picks that a cut near this one is to be judged on: those detected, and of weaker ones those `spaced`."""
     assert picks.scores is not None
     strong = cut.keeps(_where(picks), picks.scores, picks.classes)
-    return _detected(picks, radii, cut) | (spaced & ~strong)
+    return _detected(picks, radii, cut, spacing) | (spaced & ~strong)
 
 
-def choose_radii(ordered: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, float]:
+def choose_radii(ordered: Sequence[tuple[Particles, ShrecTruth]], spacing: Spacing) -> dict[str, float]:
     """Radii in A by class, the share of the class's ball at which localisation F1 is best; none for a share of 0."""
     balls = ball_radii([truth for _, truth in ordered])
     best, chosen = -1.0, 0.0
@@ -160,7 +168,7 @@ def choose_radii(ordered: Sequence[tuple[Particles, ShrecTruth]]) -> dict[str, f
         radii = {name: share * radius for name, radius in balls.items()}
         right, kept = 0, 0
         for picks, truth in ordered:
-            left = picks[apart_by_class(picks.centers_zyx, picks.classes, radii)]
+            left = picks[spacing.kept(picks, radii)]
             right, kept = right + int(_judged(left, truth)["located"].sum()), kept + len(left)
         f1 = 2 * right / max(kept + sum(len(truth.particles) for _, truth in ordered), 1)
         if f1 > best + 1e-9:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voxpick.cli import detect_options as option
-from voxpick.cli.detect_output import PicksFolder, check_classes, print_summary, read_formats, searched
+from voxpick.cli.class_names import check_classes
+from voxpick.cli.detect_output import PicksFolder, print_summary, read_formats, searched
 from voxpick.cli.match_words import energy_in_words, say_search, search_notes
 from voxpick.cli.tomograms import Failures, errors_name_file, read_tomogram, warnings_on_one_line
 from voxpick.errors import VoxpickError

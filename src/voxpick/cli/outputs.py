@@ -14,6 +14,8 @@ OVERWRITE = "add --overwrite to replace it, or give another --output"
 BY_DEFAULT = (".star", ".csv", ".txt")
 """What commands that pick write of a tomogram, where their record, of an earlier version, does not say."""
 
+NUMBERS = {"localisation", "both"}
+"""Keys of which the numbers of `evaluate` have one: those of scores, and of comparisons."""
 OTHERWISE = "made_otherwise"
 """What a record says of files that earlier calls made with another model or other settings."""
 SEARCH = "search"
@@ -145,6 +147,22 @@ def keep_other_pages(output: Path, *, overwrite: bool) -> None:
     with output.open("rb") as file:
         if GENERATOR not in file.read(4096):
             raise VoxpickError(f"{output}: was not made by voxpick; {OVERWRITE}")
+
+
+def keep_other_numbers(json_path: Path) -> None:
+    """Raise VoxpickError for a file that is no numbers of this command, which are replaced by new ones."""
+    import json
+
+    if not json_path.is_file():
+        return
+    try:
+        found = json.loads(json_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or (found and not found.keys() & NUMBERS):
+        raise VoxpickError(
+            f"--json {json_path}: was not made by this command; move it elsewhere, or give another --json"
+        )
 
 
 def _tomograms(found: dict[str, Any]) -> dict[str, str]:

@@ -40,9 +40,10 @@ def report_command(
     """
     from voxpick.cli.given import is_given
     from voxpick.cli.outputs import files_of, keep_inputs, keep_other_pages
+    from voxpick.cli.pick_files import read_picks, warn_of_strays
     from voxpick.cli.progress import progress_bar
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.cli.truth import check_rules, read_picks, read_truth, scored, told, warn_of_strays
+    from voxpick.cli.truth import check_rules, read_truth, scored, told
     from voxpick.io.atomic import require_file_place, write_text
     from voxpick.report.page import build_report
 

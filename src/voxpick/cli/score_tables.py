@@ -26,6 +26,8 @@ def print_shrec(score: Shrec20Score) -> None:
         typer.secho(f"WARNING: {text}", err=True, fg=typer.colors.YELLOW)
     rules = f"{score.benchmark.upper()} scoring{', strict' if score.strict else ''}"
     print_table(f"{rules}: localisation of {score.particles} particles", list(score.table3), [score.table3.values()])
+    if len(score.labels) == 1:  # the true particles have no names
+        return
     accuracy = score.class_accuracy
     count = dict(zip(score.labels, score.confusion.sum(axis=1).tolist(), strict=True))
     rows = [[name, weight_kda(name), count[name], f1, accuracy[name]] for name, f1 in score.class_f1.items()]

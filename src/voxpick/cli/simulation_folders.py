@@ -62,17 +62,29 @@ def make_folder(
     from voxpick.simulate.shrec20 import simulate_shrec20
 
     record = series.record(number, device)
-    if resume and folder.exists():
-        _require_made_by(folder, {**record, "class_ids": series.class_ids})
-        typer.echo(f"{folder}: is there already")
+    if resume and _is_there(folder, series, record):
         return
     seed = model_seed(series.seed, number)
     with step_bars(folder.name) as report:
         simulation = simulate_shrec20(
             series.bank, series.recipe_of(number), seed=seed, device=device, progress=report
         )  # fmt: skip
-    write_simulation(folder, simulation, series.class_ids, provenance=record, overwrite=overwrite)
+    try:
+        write_simulation(folder, simulation, series.class_ids, provenance=record, overwrite=overwrite)
+    except VoxpickError:
+        if resume and _is_there(folder, series, record):  # by now: another process goes on with the same series
+            return
+        raise
     typer.echo(f"{folder}: {len(simulation.packing.centers_zyx)} particles")
+
+
+def _is_there(folder: Path, series: Series, record: dict[str, Any]) -> bool:
+    """Whether a tomogram is made already. Raises VoxpickError for a folder that an equal call would not have made."""
+    if not folder.exists():
+        return False
+    _require_made_by(folder, {**record, "class_ids": series.class_ids})
+    typer.echo(f"{folder}: is there already")
+    return True
 
 
 def _require_made_by(folder: Path, record: dict[str, Any]) -> None:

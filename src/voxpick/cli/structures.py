@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,8 @@ def build(
         raise VoxpickError("name one output file, for example --output my_structures.npz")
     if all_chains and assembly:
         raise VoxpickError(f"--all-chains and --assembly {assembly} exclude each other; give one of them")
+    if threshold is not None and not math.isfinite(threshold):
+        raise VoxpickError(f"--threshold {threshold:g}: give a number, in the units of the map")
     if append and overwrite:
         raise VoxpickError("--append and --overwrite exclude each other; give one of them")
     _refuse_unused(context, source, recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ POOR = 1.5
 """Times the volume of a particle in the outline of its average beyond which a person is told."""
 SPARSE = 0.3
 """The same, below which."""
+WRITING_SECONDS = 60.0
+"""How long masks wait for those that another process writes into the same folder."""
 
 
 def register(app: typer.Typer) -> None:
@@ -66,8 +69,9 @@ def targets_command(
     from voxpick.cli.class_values import BACKGROUND, require_known_classes
     from voxpick.cli.corner_picks import warn_of_a_corner
     from voxpick.cli.outputs import keep_existing, keep_inputs
+    from voxpick.cli.pick_files import read_picks, warn_of_another
     from voxpick.cli.tomograms import read_tomogram
-    from voxpick.cli.truth import read_picks, warn_of_another
+    from voxpick.io.alone import alone_in
     from voxpick.io.atomic import atomic_paths, require_writable
     from voxpick.io.formats import read_particles
     from voxpick.io.mrc import write_mrc
@@ -110,10 +114,12 @@ def targets_command(
         )
     if particles.rotations is None:
         particles = particles.with_columns(rotations=np.tile(np.eye(3), (len(particles), 1, 1)))
-    with atomic_paths(written) as (class_mask, occupancy_mask, locations):
-        write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
-        write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
-        write_locations(locations, particles, voxel_size=volume.voxel_size)
+    with alone_in(output, use="writes masks", patience=WRITING_SECONDS):
+        keep_existing(written, overwrite=overwrite)  # another process may have written them meanwhile
+        with atomic_paths(written) as (class_mask, occupancy_mask, locations):
+            write_mrc(class_mask, made.class_mask, voxel_size=volume.voxel_size)
+            write_mrc(occupancy_mask, made.occupancy, voxel_size=volume.voxel_size)
+            write_locations(locations, particles, voxel_size=volume.voxel_size)
     share = float((made.class_mask > 0).mean())
     typer.echo(
         f"{output}: {len(particles) - len(made.hidden)} of {len(particles)} particles marked, {share:.2%} of the voxels"
@@ -128,6 +134,8 @@ def _refuse_what_is_ignored(
         raise VoxpickError(f"--map {maps[0]}: has nothing to do with --shape {shape}; add --shape pasted")
     if threshold is not None and shape != "pasted":
         raise VoxpickError(f"--threshold {threshold:g}: is that of maps; add --shape pasted, or leave it out")
+    if threshold is not None and not math.isfinite(threshold):
+        raise VoxpickError(f"--threshold {threshold:g}: give a number, in the units of the maps")
     if volume and shape != "pasted":
         raise VoxpickError(f"--volume {volume[0]}: is that of outlines of maps; add --shape pasted, or leave it out")
     if volume and threshold is not None:

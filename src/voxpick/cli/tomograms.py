@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def check_tomograms(volumes: list[Path], formats: list[str]) -> None:
                 f"{path}: STAR files hold no #, no quotation marks and no tabs, and picks are called after the "
                 "tomogram; link to it by another name, or leave star out of --format"
             )
-        if not _is_unicode(path.name):
+        if not is_unicode(path.name):
             raise VoxpickError(
                 f"{path}: its name is not Unicode (UTF-8), and picks are called after it; link to it by another name"
             )
@@ -56,17 +56,56 @@ def read_tomogram(path: Path, voxel_size: float | None) -> Volume:
     from voxpick.io.mrc import read_mrc
 
     volume = read_mrc(path, voxel_size=voxel_size)
-    if voxel_size is None and volume.voxel_size == 1.0:
+    _require_known_size(path, volume.voxel_size, voxel_size)
+    _warn_of_thin_y(path, volume.shape)
+    return volume
+
+
+def read_grid(path: Path, voxel_size: float | None) -> tuple[float, tuple[int, int, int]]:
+    """Voxel size (A) and shape (z, y, x) of the tomogram of a file, by its header. Raises as `read_tomogram`."""
+    from voxpick.io.mrc_header import cubic_voxel_size, read_header, require_voxel_size
+
+    header = read_header(path)
+    if voxel_size is not None:
+        require_voxel_size(voxel_size, path)
+    size = cubic_voxel_size(header, path) if voxel_size is None else voxel_size
+    _require_known_size(path, size, voxel_size)
+    return size, header.shape
+
+
+def _require_known_size(path: Path, found: float, given: float | None) -> None:
+    """Raise VoxpickError for a voxel size (A) of a header that says nothing."""
+    if given is None and found == 1.0:
         raise VoxpickError(
             f"{path}: the header gives a voxel size of 1 A, which is what programs write that do not know it; set the "
             "right one with --voxel-size, even if it is 1"
         )
-    return volume
 
 
-def _is_unicode(name: str) -> bool:
+def _warn_of_thin_y(path: Path, shape: tuple[int, int, int]) -> None:
+    """A warning where y is by far the shortest side, as in tomograms that IMOD has not rotated yet."""
+    nz, ny, nx = shape
+    if 2 * ny < min(nz, nx) and not path.resolve().with_name("simulation.yaml").is_file():
+        typer.echo(
+            f"voxpick: warning: {path}: has {nx} x {ny} x {nz} voxels (x, y, z) and so is thin along y, as tomograms "
+            "are before IMOD's trimvol -rx turns them; voxpick expects the ice to lie in x and y, and the tilt axis "
+            "along y",
+            err=True,
+        )
+
+
+def is_unicode(name: str) -> bool:
     """False for bytes that are no UTF-8, which Python keeps as lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def require_unicode(paths: Iterable[Path]) -> None:
+    """Raise VoxpickError for a file whose path no report can name, before the work that it would tell of."""
+    for path in paths:
+        if not is_unicode(str(path)):
+            raise VoxpickError(
+                f"{path}: its name is not Unicode (UTF-8), and the report names it; link to it by another name"
+            )
 
 
 class Failures:

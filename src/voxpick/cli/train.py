@@ -10,6 +10,7 @@ import typer
 from voxpick.cli import training_data
 from voxpick.cli.training_run import Writing, keep_foreign, train_stage
 from voxpick.default_method import DEFAULT_METHOD
+from voxpick.errors import VoxpickError
 from voxpick.train.seeds import MOST_SEED
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def register(app: typer.Typer) -> None:
         ),
         picks: list[Path] = typer.Option(
             [],
-            help="Particles of the tomograms (.star, .csv, .json, ...): one file for all, or one for each, in order.",
+            help="Particles of the tomograms (.star, .csv, .json, ...): one file for all, one for each in order, or "
+            "any other number that name their tomograms.",
         ),
         radius: list[str] = typer.Option(
             [], help="With --picks, radius of the particles in A: one for all, or CLASS=A; may be repeated."
@@ -127,6 +129,8 @@ def register(app: typer.Typer) -> None:
                 given=[] if start is None else start.classes[1:],
             )  # fmt: skip
 
+        if not output.name:  # of '.' or '/'; '' is '.' as well
+            raise VoxpickError(f"--output {output}: is a folder; name the model file to write")
         run_place = run_dir or output.with_name(f"{output.stem}_{settings.stage}_run")
         writing = Writing(output, run_place, resume=resume, overwrite=overwrite, tensorboard=tensorboard)
         keep_foreign(writing, config)

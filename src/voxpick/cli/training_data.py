@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from voxpick.cli.class_names import warn_of_names
 from voxpick.cli.class_values import BACKGROUND, of_class, require_known_classes, require_sensible_radius
+from voxpick.cli.training_picks import picks_for
 from voxpick.errors import VoxpickError
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from voxpick.particles import Particles
@@ -32,7 +33,7 @@ class TrainingData:
 
     marks: what a resumed run must find again (`cli.training_marks`); former: those of them that earlier versions wrote
     in another way. tomograms: marks of each one's intensities; none for a stream. simulated: whether all of it is known
-    to be simulated by this package.
+    to be simulated by this package. sketches: of simulated ones, by their place among the data (`cli.sketches`).
     run(train, checkpoint_seconds=, **options): call train(volumes, **options), pool by pool where there is a stream.
     """
 
@@ -44,6 +45,7 @@ class TrainingData:
     tomograms: list[str] = field(default_factory=list)
     simulated: bool = False
     former: dict[str, str] = field(default_factory=dict)
+    sketches: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -55,6 +57,7 @@ def gather(
     radius: 'A' or 'CLASS=A', of the balls that picks become. given: classes of the model that picks are to teach, which
     it keeps if they are all among them. Raises VoxpickError for files that do not fit together.
     """
+    from voxpick.cli.sketches import folder_sketch
     from voxpick.cli.training_marks import data_mark, label_mark, simulated_mark, tomogram_mark
     from voxpick.methods.recipe import class_names, without_gaps
     from voxpick.train.partial import partly_labelled
@@ -89,6 +92,8 @@ def gather(
         {"mark": data_mark(volumes, made), "labels": label_mark(volumes)},
         [tomogram_mark(volume.tomogram) for volume in volumes],
         simulated=all((path / "simulation.yaml").is_file() for path in paths), former={"mark": data_mark(volumes)},
+        sketches={f"the training folder {number}": folder_sketch(path, volume.tomogram) for number, (path, volume, mark)
+                  in enumerate(zip(paths, volumes, made, strict=True), start=1) if mark},
     )  # fmt: skip
 
 
@@ -149,10 +154,11 @@ def _from_picks(
             f"{times} tomograms are called {name}, so one file of picks cannot tell them apart; give a file of picks "
             "for each, or rename them"
         )
-    found = [_picks_of(volume, tomograms, index, picks) for index, volume in enumerate(volumes)]
+    found = [picks_for(volume, tomograms, index, picks) for index, volume in enumerate(volumes)]
     names = sorted({str(name) for particles in found for name in particles.classes} - {BACKGROUND})
     if not names:
         raise VoxpickError(f"{picks[0]}: holds no particle, only {BACKGROUND}; pick some")
+    warn_of_names(names)
     classes = _in_order(names, given)
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     require_known_classes(radius, [*names, BACKGROUND], "--radius")
@@ -192,7 +198,7 @@ def _with_balls(
 ) -> TrainingVolume:  # fmt: skip
     """A tomogram whose class mask has a ball of its class's radius at each pick; of earlier ones where they overlap."""
     from voxpick.average.pasted import ball, paste
-    from voxpick.cli.truth import outside
+    from voxpick.cli.pick_files import outside
     from voxpick.train.partial import partly_labelled
     from voxpick.train.targets import TrainingVolume
     from voxpick.volume import intensity_statistics
@@ -217,24 +223,6 @@ def _with_balls(
     if partial is None:
         return result
     return partly_labelled(result, shell=partial, background=particles.centers_zyx[marked], radius=empty)
-
-
-def _picks_of(volume: Volume, tomograms: Sequence[Path], index: int, files: Sequence[Path]) -> Particles:
-    """The picks of one of the tomograms: of the file in its place, or of the only file, by the tomogram's name."""
-    from voxpick.cli.truth import read_picks, warn_of_strays
-
-    count = len(tomograms)
-    if len(files) not in (1, count):
-        raise VoxpickError(f"{len(files)} files of picks for {count} tomograms; give one for all, or one for each")
-    path = files[index] if len(files) == count else files[0]
-    particles = read_picks(
-        path, tomogram=volume.name, voxel_size=volume.voxel_size, shape=volume.shape, purpose="learn from"
-    )
-    names: np.ndarray | None = particles.tomograms
-    if len(files) < count and names is not None and any(str(name) != volume.name for name in names):
-        raise VoxpickError(f"{path}: holds no picks of {volume.name!r}, but of {names[0]!r}; give a file for each")
-    warn_of_strays(path, particles, volume, tomograms[index], fate=", so nothing is learnt from them")
-    return particles
 
 
 def _radius(given: Sequence[str], name: str, default: float | None = None) -> float:

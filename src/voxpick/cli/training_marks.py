@@ -27,7 +27,8 @@ MAKING = ("seed", "model", "recipe", "bank")
 def simulated_mark(folder: Path) -> str | None:
     """Of how a tomogram was simulated, by the notes in its folder; None where they do not tell.
 
-    Made again on another machine it is the same but for rounding, and on another kind of device but for its noise.
+    Made again on another machine it is the same but for rounding, and on another kind of device but for its noise; that
+    it is still what was made, `cli.sketches` tells.
     """
     from voxpick.cli.simulation_notes import read_simulation
 

@@ -56,7 +56,7 @@ def train_stage(
     from voxpick.cli.training_model import other_stages
     from voxpick.cli.training_stage import StageTraining
     from voxpick.io.alone import alone_in
-    from voxpick.io.atomic import require_writable
+    from voxpick.io.atomic import require_file_place
     from voxpick.precision import choose_device
 
     if validation is not None:
@@ -64,7 +64,7 @@ def train_stage(
     earlier = other_stages(
         writing.output, settings.method, settings.stage, replace=writing.resume or writing.overwrite
     )  # fmt: skip
-    require_writable(writing.output.parent)
+    require_file_place(writing.output)
     where = choose_device(device)
     source = read(where)
     model = _untrained(settings, source, start)
@@ -107,7 +107,14 @@ def _untrained(settings: TrainSettings, source: TrainingData, start: Model | Non
     model = find_method(settings.method).create_model(settings, source.classes, voxel_size=source.voxel_size)
     if start is not None and (new := take_weights(start, model)):
         typer.echo(f"new to the network: {', '.join(new)}; {_kept(model.classes, new)}")
-    if start is not None and not settings.keep_spectrum and same_voxel_size(start.voxel_size, model.voxel_size):
+    if start is not None and not same_voxel_size(start.voxel_size, model.voxel_size):
+        typer.echo(
+            f"voxpick: warning: the weights to begin with learned in voxels of {start.voxel_size:g} A, and these "
+            f"tomograms have {model.voxel_size:g} A, so that all they know has another size here; bin or resample the "
+            f"tomograms to {start.voxel_size:g} A, or leave --from out",
+            err=True,
+        )
+    elif start is not None and not settings.keep_spectrum:
         model.spectrum = start.spectrum
     return model
 

@@ -88,19 +88,24 @@ class StageTraining:
 
     def note_data(self, directory: RunDirectory, *, resumed: bool) -> None:
         """Write down what the run learns from. Raises VoxpickError where a resumed one began on something else."""
+        from voxpick.cli.sketches import folder_sketch, require_alike
         from voxpick.cli.training_marks import UNTRAINED, UNVALIDATED, simulated_mark, validation_mark, weights_mark
 
-        mark, former = UNVALIDATED, self.source.former
+        mark, former, sketches = UNVALIDATED, self.source.former, {**self.source.sketches}
         if self.held_out is not None and self.validate:
             volume, side = self.held_out.volume, self.held_out.side
-            mark = validation_mark(volume, simulated_mark(self.held_out.folder), side=side)
+            simulated = simulated_mark(self.held_out.folder)
+            mark = validation_mark(volume, simulated, side=side)
             former = {**former, "validation": validation_mark(volume, side=side)}
+            if simulated is not None:
+                sketches["the validation folder"] = folder_sketch(self.held_out.folder, volume.tomogram)
         begun = UNTRAINED if self.start is None else weights_mark(self.start)
         marks = {**self.source.marks, "validation": mark, "start": begun, **self._earlier_mark()}
         if resumed:
             directory.require_same_data(marks, former)
+            require_alike(directory, sketches)
         else:
-            directory.write_data(self.source.names, marks)
+            directory.write_data(self.source.names, marks, sketches)
 
     def _earlier_mark(self) -> dict[str, str]:
         """Of the stage whose output this one learns from, if it does."""

@@ -20,6 +20,11 @@ FOREGROUND_BYTES = 56
 MEAN_SHIFT_BYTES = 13 / 64
 """For each voxel of the volume: 64 voxels share a word of bits, a count before it, and its own count while made."""
 FIXED_BYTES = 400 * 2**20
+"""What groups of sections and boxes of components take at their largest."""
+BOX_BYTES = 620
+"""For each voxel of a volume that is smaller than those are: what the watershed of a solid one takes."""
+PLACE_BYTES = 100
+"""For each place of a scan, beside the list itself: the list joined, and a tree of it."""
 SPARE_BYTES = 100 * 2**20
 GPU_BATCH = 64
 """Subtomograms at a time on a GPU, unless the settings ask for more."""
@@ -90,7 +95,10 @@ def plan_batch(network: torch.nn.Module, *, size: int, batch: int, max_memory: i
 
 
 def check_foreground(number: int, shape: tuple[int, ...], *, split: str, max_memory: int, threshold: float) -> None:
-    """Raise TooMuchForeground if finding particles among `number` foreground voxels takes over `max_memory` bytes."""
+    """Raise TooMuchForeground if finding particles among `number` foreground voxels takes over `max_memory` bytes.
+
+    split: how they are told apart, or 'peaks' for the places of a scan.
+    """
     voxels = math.prod(shape)
     more = _splitting_bytes(number, voxels, split)
     needed = resident_bytes() + more
@@ -118,8 +126,11 @@ def foreground_watch(
 
 
 def _splitting_bytes(number: int, voxels: int, split: str) -> float:
-    """What telling particles apart takes at its worst."""
-    return number * FOREGROUND_BYTES + FIXED_BYTES + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
+    """What telling particles apart takes at its worst; where there are none, nothing."""
+    if not number or split == "peaks":
+        return number * PLACE_BYTES
+    fixed = min(FIXED_BYTES, BOX_BYTES * voxels) + (MEAN_SHIFT_BYTES * voxels if split == "mean-shift" else 0)
+    return number * FOREGROUND_BYTES + fixed
 
 
 def _too_much(found: str, threshold: float, needed: float, max_memory: int) -> TooMuchForeground:

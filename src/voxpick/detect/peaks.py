@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,12 @@ def confident(scores: np.ndarray, first: tuple[int, int, int], *, threshold: flo
     )
 
 
+def joined(parts: Sequence[Places]) -> Places:
+    """The places of all parts, in order."""
+    names = ("places", "odds", "labels", "shares")
+    return Places(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 def spaced(found: Places, *, distance: float) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the best places, best first, more than `distance` apart (in places), and their centres (m, 3).
 
@@ -93,12 +100,10 @@ def detect_peaks(
         first = (window[0].start, window[1].start, window[2].start)
         tiles.append(confident(scores, first, threshold=settings.threshold))
         number += len(tiles[-1])
-        check_foreground(number, grid.counts, split="watershed", max_memory=limit, threshold=settings.threshold)
-    joined = Places(
-        *(np.concatenate([getattr(t, name) for t in tiles]) for name in ("places", "odds", "labels", "shares"))
-    )
-    rows, centers = spaced(joined, distance=settings.minimum_distance / (settings.stride * ready.voxel_size))
-    best = joined[rows]
+        check_foreground(number, grid.counts, split="peaks", max_memory=limit, threshold=settings.threshold)
+    places = joined(tiles)
+    rows, centers = spaced(places, distance=settings.minimum_distance / (settings.stride * ready.voxel_size))
+    best = places[rows]
     location = expit(best.odds.astype(np.float64))
     return as_detection(
         ready, model, grid.voxels(centers), best.labels, location, best.shares.astype(np.float64), settings

@@ -13,7 +13,8 @@ from voxpick.detect.convolution import filtered
 from voxpick.detect.rescale import rescaled, same_voxel_size
 from voxpick.detect.settings import SharedSettings
 from voxpick.detect.slab import BIN, Slab, choose_slab
-from voxpick.detect.spectrum import CUBE, amplitudes, change, gains_to, kernel_of
+from voxpick.detect.spectrum import CUBE, FREQUENCIES, amplitudes, change, gains_to, kernel_of
+from voxpick.errors import VoxpickError
 from voxpick.precision import choose_device
 from voxpick.volume import Volume, intensity_statistics
 
@@ -21,8 +22,10 @@ SLAB_MARGIN = 120.0
 """A, beyond the sections where the ice was found and one bin of them, by which it may fall short of the particles
 (benchmarks/accuracy/slab_margin.py): as much as the network needs around a particle."""
 
-CLEARLY_SKEWED = 4.5
-"""Standard errors of the mean skewness of its sections beyond which a tomogram's contrast is told by its sign."""
+CLEARLY_SKEWED = 3.5
+"""Standard errors of the mean skewness of its sections beyond which a tomogram's contrast is told by its sign. Dense
+specimens of 96 voxels a side reach it, not all of them 4.5; of noise, which has no contrast to be wrong, one in a
+hundred does."""
 LEAST_CHANGE = 0.04
 """Part of a tomogram's deviation; where its filter would change less, it is left alone. Tomograms of the same kind
 differ by 0.01 to 0.02."""
@@ -78,10 +81,10 @@ def prepare(
             f"{volume.name}: {volume.voxel_size:g} A voxels are rescaled to the model's {voxel_size:g} A", stacklevel=3
         )
         grid = rescaled(volume, voxel_size)
+    mean, deviation = intensity_statistics(grid, warn=grid is volume)  # first, as it refuses what has no skewness
     slab = slab_of(volume, settings.slab)
     check_contrast(volume, slab, inverted=settings.invert)
     sections = slab.on_grid(volume.voxel_size / grid.voxel_size, grid.shape[0])
-    mean, deviation = intensity_statistics(grid, warn=grid is volume)
     if settings.match_spectrum == "auto" and spectrum is not None:
         measured = sections if settings.slab == "auto" else _specimen(volume, grid, sections)
         around = slice(0, grid.shape[0]) if whole else sections
@@ -157,7 +160,13 @@ def gains_needed(
     """Gains (`detect.spectrum`) that bring the `sections` of a volume to a spectrum, and how much they change it.
 
     None where that is less than LEAST_CHANGE or what chance makes of so small a volume, or it is too small to say.
+    Raises VoxpickError for a spectrum of another length.
     """
+    if len(spectrum) != FREQUENCIES:
+        raise VoxpickError(
+            f"the spectrum that the model holds has {len(spectrum)} amplitudes in place of {FREQUENCIES}, so its file "
+            "is damaged; copy it anew, or train it anew"
+        )
     data = grid.data[sections]
     own = amplitudes(data, mean, deviation)
     if own is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -17,7 +18,8 @@ def selected(particles: Particles, settings: SharedSettings, slab: Slab, voxel_s
     """The picks in level ice with calibrated scores, most confident first, that have enough score and distance.
 
     What is enough: `lowest_location`, `minimum_score`, `class_thresholds`, `minimum_distance` and `class_radii`. Of
-    picks closer than `minimum_distance` the better one stays, or by `too_close` = none neither.
+    picks closer than `minimum_distance` the better one stays, or by `too_close` = none neither; those without enough
+    score are gone before they can drop others. `keep_apart` = False drops none for its distance.
     slab: in sections of the tomogram, whose voxels have `voxel_size` A. Networks fire at random in vacuum, rarely; such
     a pick spoils more than itself, for one stray z makes the SHREC scoring move all (`evaluate.shrec`).
     """
@@ -31,9 +33,28 @@ def selected(particles: Particles, settings: SharedSettings, slab: Slab, voxel_s
     particles = better if settings.calibrated else particles
     assert particles.scores is not None
     particles = particles[kept & (particles.scores >= settings.minimum_score)]
-    both = isinstance(settings, DetectSettings) and settings.too_close == "none"
-    particles = particles[(alone if both else apart)(particles.centers_zyx, settings.minimum_distance)]
-    return particles[apart_by_class(particles.centers_zyx, particles.classes, settings.class_radii)]
+    if not settings.keep_apart:
+        return particles
+    return particles[Spacing.of(settings).kept(particles, settings.class_radii)]
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """How far picks keep from each other whatever their classes. distance: A; both: of two too close neither stays."""
+
+    distance: float = 0.0
+    both: bool = False
+
+    @classmethod
+    def of(cls, settings: SharedSettings) -> Spacing:
+        """What the settings of a detection say."""
+        return cls(settings.minimum_distance, isinstance(settings, DetectSettings) and settings.too_close == "none")
+
+    def kept(self, particles: Particles, radii: Mapping[str, float]) -> np.ndarray:
+        """Which of the picks, best first, are far enough from others by this and by the radii of classes: bool (n,)."""
+        kept = (alone if self.both else apart)(particles.centers_zyx, self.distance)
+        kept[kept] = apart_by_class(particles.centers_zyx[kept], particles.classes[kept], radii)
+        return kept
 
 
 def with_calibrated_scores(particles: Particles, settings: SharedSettings) -> Particles:

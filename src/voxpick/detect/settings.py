@@ -20,6 +20,7 @@ class SharedSettings(ConfidenceSettings):
 
     minimum_score: float = Field(0.0, ge=0, le=1, description="picks with a lower confidence are left out")
     minimum_distance: float = Field(0.0, ge=0, description="A; picks closer than this to a better one are left out")
+    keep_apart: bool = Field(True, description="leave out picks that are too close; calibrate has to see all of them")
     invert: bool = Field(False, description="protein is bright in this tomogram; the models expect it dark")
     match_spectrum: Literal["auto", "off"] = Field(
         "auto", description="give a tomogram the amplitude spectrum of the model's training, where it has another"

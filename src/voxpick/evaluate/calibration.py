@@ -122,14 +122,15 @@ def confidence(picks: Particles, hit_ids: np.ndarray, true_classes: np.ndarray, 
     """The calibration of picks as plain numbers: 'located', and 'named' where the picks have classes.
 
     located: the location score (the score, where the picks have none) against lying on a particle that is not taken.
-    named: the score against that and the right class as well. Nothing where every score is 1: files without scores.
+    named: the score against that and the right class as well, where the true particles have names too. Nothing where
+    every score is 1: files without scores.
     """
     where = picks.scores if picks.location_scores is None else picks.location_scores
     assert picks.scores is not None and where is not None
     if (picks.scores == 1).all():
         return {}
     found = {"located": reliability(where, right_picks(picks, hit_ids), bins=bins).to_dict()}
-    if {str(name).lower() for name in picks.classes} - set(UNNAMED):
+    if all({str(name).lower() for name in names} - set(UNNAMED) for names in (picks.classes, true_classes)):
         right = right_picks(picks, hit_ids, true_classes)
         found["named"] = reliability(picks.scores, right, bins=bins).to_dict()
     return found

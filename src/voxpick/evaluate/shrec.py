@@ -15,7 +15,7 @@ import numpy as np
 from voxpick.errors import VoxpickError
 from voxpick.evaluate.curves import precision_recall
 from voxpick.evaluate.shrec_rules import Benchmark, check_frame, rules_of
-from voxpick.evaluate.shrec_score import BACKGROUND, Shrec20Score, class_order
+from voxpick.evaluate.shrec_score import BACKGROUND, Shrec20Score, class_order, weight_kda
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
 
@@ -45,8 +45,9 @@ def score_shrec(
     lies below z_offset or above z_offset + specimen nz, z_offset is added to *all* picks and a warning is returned.
     strict: no such shift, no clipping (a pick outside is a false positive), one pick a particle (the most confident;
     the others are false positives), and false positives lower the F1 of the class they claim (row 0 of the confusion).
-    Distances (AD) are in voxels, between rounded picks and rounded truth. Case of class names does not matter; a name
-    that the truth does not hold names its particle wrongly, and a warning is returned.
+    Distances (AD) are in voxels, between rounded picks and rounded truth. Case of class names does not matter (the
+    score has SHREC's in lower case, others as the truth spells them); a name that the truth does not hold names its
+    particle wrongly, and a warning is returned.
     Raises VoxpickError for an unknown benchmark or frame, and when mask and truth do not belong together.
     """
     rules = rules_of(benchmark)
@@ -88,12 +89,15 @@ def score_shrec(
         multiple_hits=int(((hits[1:] > 1) & counted).sum()),
         outside=int(placed.outside.sum()),
         average_distance=float(measured.mean()) if len(measured) else float("nan"),
-        labels=(BACKGROUND, *labels),
+        labels=(BACKGROUND, *_spelled(labels, truth.classes)),
         confusion=confusion,
         curve=precision_recall(picks.scores, np.where(on_target, ids, 0), particles=particles),
         hit_ids=ids,
         z_shift=placed.z_shift,
-        warnings=(*placed.warnings, *_of_unknown_classes(claimed, known=[*labels, *rules.excluded])),
+        warnings=(
+            *placed.warnings,
+            *_of_unknown_classes(claimed, known=[*_spelled(labels, truth.classes), *rules.excluded]),
+        ),
     )
 
 
@@ -137,9 +141,16 @@ def _lower(names: np.ndarray) -> np.ndarray:
     return np.array([BACKGROUND if name in UNNAMED else name for name in lower], dtype=object)
 
 
+def _spelled(labels: Sequence[str], true_classes: np.ndarray) -> list[str]:
+    """Classes as the truth has them, but for those of SHREC, which are known by their names in lower case."""
+    own = {str(name).lower(): str(name) for name in reversed(true_classes)}
+    return [name if weight_kda(name) is not None else own.get(name, name) for name in labels]
+
+
 def _of_unknown_classes(claimed: np.ndarray, *, known: Sequence[str]) -> list[str]:
-    rows = [row for row, name in enumerate(claimed) if name != BACKGROUND and name not in known]
-    if not rows:
+    lower = {name.lower() for name in known}
+    rows = [row for row, name in enumerate(claimed) if name != BACKGROUND and name not in lower]
+    if not rows or not known:  # of particles without names no pick can have a wrong one
         return []
     name = claimed[rows[0]]
     meant = next((each for each in known if str(CLASS_IDS.get(each)) == name), None)

@@ -11,6 +11,9 @@ from pathlib import Path
 from voxpick.errors import VoxpickError
 from voxpick.io.abandoned import remove_partial_files
 
+LONGEST_NAME = 255 - 2 * len("..4194304.partial")
+"""Bytes of a file's name, of the 255 that file systems take; the rest is for the temporary one of a temporary one."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -81,9 +84,17 @@ def require_writable(folder: str | Path) -> None:
 
 def require_file_place(path: str | Path) -> None:
     """Raise VoxpickError unless a file can be written there; to be called before long work whose result it holds."""
+    require_short_name(path)
     if Path(path).is_dir():
         raise VoxpickError(f"{path}: is a folder; name a file to write")
     require_writable(Path(path).parent)
+
+
+def require_short_name(path: str | Path, *, way_out: str = "choose a shorter one") -> None:
+    """Raise VoxpickError for a file whose name leaves no room for that of the temporary file that becomes it."""
+    size = len(os.fsencode(Path(path).name))
+    if size > LONGEST_NAME:
+        raise VoxpickError(f"{path}: its name has {size} bytes, of which {LONGEST_NAME} can be written; {way_out}")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -18,7 +18,7 @@ from voxpick.io.atomic import write_text
 from voxpick.io.foreign import confidences, read_text, require_known, require_one, voxels_xyz
 from voxpick.io.shrec import round_half_away
 from voxpick.io.star import require_star_names
-from voxpick.io.star_tables import blocks_of
+from voxpick.io.star_tables import blocks_of, require_whole_rows
 from voxpick.particles import Particles
 
 NEEDED = ("CoordinateX", "CoordinateY", "CoordinateZ", "Width", "Height")
@@ -83,6 +83,7 @@ def write_cbox(
 def _table(path: str | Path) -> pd.DataFrame:
     """The data_cryolo block."""
     text = read_text(path, "a CBOX file")
+    require_whole_rows(text, path)
     try:
         blocks = blocks_of(text, [CLASS])
     except VoxpickError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,12 +17,14 @@ import numpy as np
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
+from voxpick.io.foreign import names_of_files
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.particles import Particles
 
 POSITIONS = ("x_angstrom", "y_angstrom", "z_angstrom")
 ANGLES = ("rot_deg", "tilt_deg", "psi_deg")
 SCORES = {"score": "scores", "location_score": "location_scores", "class_score": "class_scores"}
+READ = {"class", "tomogram", "x", "y", "z", *POSITIONS, *ANGLES, *SCORES}
 
 
 def write_csv(
@@ -62,7 +65,9 @@ def read_csv(
 
     x_angstrom, y_angstrom, z_angstrom are A. Plain x, y, z, or a file without a header whose first three columns are
     numbers, are voxels of voxel_size A (units "voxels", the default once voxel_size is given) or A (units "angstrom").
-    Columns tomogram, class, score, location_score, class_score, rot_deg, tilt_deg, psi_deg are read where present.
+    Columns tomogram (files lose folder and suffix), class, score, location_score, class_score, rot_deg, tilt_deg and
+    psi_deg are read where present.
+    Columns of other text are not read, with a warning where there is no class or no tomogram.
     Raises VoxpickError naming file, line and value for missing columns and values that are not numbers.
     A header alone is no particles.
     """
@@ -77,6 +82,8 @@ def read_csv(
         family = POSITIONS if any(name in header for name in POSITIONS) else tuple("xyz")
         missing = next(name for name in family if name not in header)
         raise VoxpickError(f"{path}: column {missing!r} is missing; found {', '.join(header)}")
+
+    _warn_of_unread(path, header, rows)
 
     def column(name: str) -> list[str]:
         index = header.index(name)
@@ -98,9 +105,24 @@ def read_csv(
         centers_xyz[:, ::-1] * scale,
         classes=np.array(column("class") if "class" in header else [], dtype=object),
         rotations=None if angles is None else relion_to_rotations(angles),
-        tomograms=np.array(column("tomogram"), dtype=object) if "tomogram" in header else None,
+        tomograms=names_of_files(np.array(column("tomogram"), dtype=object)) if "tomogram" in header else None,
         **{attribute: None if values is None else values[:, 0] for attribute, values in scores.items()},
     )
+
+
+def _warn_of_unread(path: str | Path, header: list[str], rows: list[list[str]]) -> None:
+    """A warning of columns of text that may hold what `class` or `tomogram` would, under another name."""
+    lacking = [name for name in ("class", "tomogram") if name not in header]
+    unread = [
+        name for name, text in zip(header, rows[0], strict=True)
+        if name not in READ and text.strip() and not _is_number(text)
+    ]  # fmt: skip
+    if lacking and unread:
+        warnings.warn(
+            f"{path}: has no column {' and no column '.join(lacking)}, and does not read {', '.join(unread[:6])}; "
+            "rename what holds them",
+            stacklevel=3,
+        )
 
 
 def _scale(path: str | Path, units: str | None, voxel_size: float | None) -> float:
@@ -157,6 +179,7 @@ def _floats(texts: list[str], path: str | Path, lines: list[int], name: str) -> 
     values = []
     for text, line in zip(texts, lines, strict=True):
         if not _is_number(text) or not np.isfinite(float(text)):
-            raise VoxpickError(f"{path}, line {line}: {name} is {text!r}; it must be a finite number")
+            hint = ", with a point for the decimals" if _is_number(text.replace(",", ".")) else ""
+            raise VoxpickError(f"{path}, line {line}: {name} is {text!r}; it must be a finite number{hint}")
         values.append(float(text))
     return values

@@ -50,8 +50,8 @@ def read_dynamo(path: str | Path, *, voxel_size: float | None = None, shape: Seq
     """Read a Dynamo table: x y z plus shifts dx dy dz, angles, cc, class and tomogram number (both become names).
 
     voxel_size: A; where it is not given, that of column 36 (apix); with a warning where a row's is more than 1 % from
-    it. Angles that are 0 throughout are taken as unknown,
-    and so is a cc that is 0 throughout; a cc outside [0, 1] is mapped linearly onto it. An empty file is no particles.
+    it. What is 0 throughout is unknown: angles, cc, class, and tomogram, which then is the file's name. A cc outside
+    [0, 1] is mapped linearly onto it. An empty file is no particles.
     Raises VoxpickError for a missing file, a voxel size that nobody says, lines of fewer than 26 columns or of another
     length than the first, and values in the columns read that are not finite numbers.
     """
@@ -79,11 +79,15 @@ def read_dynamo(path: str | Path, *, voxel_size: float | None = None, shape: Seq
     angles = np.stack([table[name] for name in ("tdrot", "tilt", "narot")], axis=1)
     return Particles(
         (pixels - 1) * size,
-        classes=np.array([f"{value:.15g}" for value in table["class"]], dtype=object),
+        classes=_names(table["class"]) if table["class"].any() else np.empty(0, dtype=object),
         scores=confidences(table["cc"]) if table["cc"].any() else None,
         rotations=known_rotations(dynamo_to_rotations(angles)),
-        tomograms=np.array([f"{value:.15g}" for value in table["tomo"]], dtype=object),
+        tomograms=_names(table["tomo"]) if table["tomo"].any() else np.full(len(rows), Path(path).stem, dtype=object),
     )
+
+
+def _names(numbers: np.ndarray) -> np.ndarray:
+    return np.array([f"{value:.15g}" for value in numbers], dtype=object)
 
 
 def write_dynamo(

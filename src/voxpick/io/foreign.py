@@ -13,6 +13,9 @@ from voxpick.io.mrc_header import MAX_ANISOTROPY
 from voxpick.particles import Particles
 from voxpick.shrec_classes import CLASS_IDS
 
+FILE_SUFFIXES = (".mrc.gz", ".mrc", ".rec", ".tomostar", ".st")
+"""Of the files by which people, RELION 3 and Warp name tomograms."""
+
 
 def read_bytes(path: str | Path, kind: str) -> bytes:
     """The file's bytes. kind, such as 'a Dynamo table', is what the error for a missing file or a folder asks for."""
@@ -71,13 +74,33 @@ def require_one(values: np.ndarray | None, path: str | Path, what: str, default:
     return names[0] if names else default
 
 
+def names_of_files(names: np.ndarray) -> np.ndarray:
+    """Names of tomograms that are those of files, as `io.mrc.tomogram_name` has them: no folder, no suffix, no rec_.
+
+    They stay as they are where two of them would become one.
+    """
+    bare = {name: _bare(name) for name in set(names)}
+    return names if len(set(bare.values())) < len(bare) else np.array([bare[name] for name in names], dtype=object)
+
+
+def _bare(name: str) -> str:
+    """TS_01 of Tomograms/TS_01/rec_TS_01.mrc or TS_01.tomostar; a name without folder and suffix itself."""
+    last = name.rstrip("/").rsplit("/", 1)[-1]
+    suffix = next((suffix for suffix in FILE_SUFFIXES if last.lower().endswith(suffix)), "")
+    if last == name and not suffix:
+        return name
+    stem = last[: len(last) - len(suffix)]
+    return stem.removeprefix("rec_") or stem or name
+
+
 def confidences(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Figures of merit as confidences: as they are if all lie in [0, 1], else mapped linearly onto it."""
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or (values.min() >= 0 and values.max() <= 1):
         return values
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.ones_like(values)
+    scaled = values / np.abs(values).max()  # the difference of two that are very large is no number
+    low, high = scaled.min(), scaled.max()
+    return (scaled - low) / (high - low) if high > low else np.ones_like(scaled)
 
 
 def known_rotations(rotations: np.ndarray) -> np.ndarray | None:

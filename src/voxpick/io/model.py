@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -30,12 +31,11 @@ def load_models(path: str | Path) -> dict[str, Model]:
     if not Path(path).is_file():
         raise VoxpickError(f"{path}: no such model file")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()  # torch does not look at the checksums
-            if damaged is not None:
-                raise VoxpickError(f"{path}: a damaged model file ({damaged} fails its checksum); copy it anew")
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        if (damaged := damaged_part(path)) is not None:
+            raise VoxpickError(f"{path}: a damaged model file ({damaged} fails its checksum); copy it anew")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what no voxpick model is
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except VoxpickError:
         raise
     except Exception as error:
@@ -47,6 +47,14 @@ def load_models(path: str | Path) -> dict[str, Model]:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise VoxpickError(f"{path}: a damaged voxpick model file ({type(error).__name__}: {reason})") from error
+
+
+def damaged_part(path: str | Path) -> str | None:
+    """What of a file of torch.save fails its checksum, at which torch does not look; None of a whole or other file."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _what_it_is(path: str | Path, error: Exception) -> str:

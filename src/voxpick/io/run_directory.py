@@ -13,9 +13,11 @@ import yaml
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import atomic_path, write_text
+from voxpick.io.model import damaged_part
 from voxpick.io.yaml_file import read_notes
 
 DATA_FILE = "training_data.yaml"
+SKETCHES = "sketches"
 SETTINGS_FILE = "settings.yaml"
 LOG_FILE = "log.csv"
 EVENT_FILES = "events.out.tfevents.*"
@@ -80,9 +82,20 @@ class RunDirectory:
         """The resolved settings as settings.yaml."""
         write_text(self.path / SETTINGS_FILE, f"{MADE_BY}\n{yaml.safe_dump(settings, sort_keys=False)}")
 
-    def write_data(self, names: Sequence[str], marks: Mapping[str, str]) -> None:
-        """What the run learns from as training_data.yaml: names, and digests that `require_same_data` compares."""
-        write_text(self.path / DATA_FILE, yaml.safe_dump({**marks, "names": list(names)}, sort_keys=False))
+    def write_data(
+        self, names: Sequence[str], marks: Mapping[str, str], sketches: Mapping[str, str] | None = None
+    ) -> None:
+        """What the run learns from as training_data.yaml: names, and digests that `require_same_data` compares.
+
+        sketches: by place, of tomograms whose digests do not tell their content (`sketches`).
+        """
+        noted = {**marks, "names": list(names), **({SKETCHES: dict(sketches)} if sketches else {})}
+        write_text(self.path / DATA_FILE, yaml.safe_dump(noted, sort_keys=False))
+
+    def sketches(self) -> dict[str, str]:
+        """Those that `write_data` noted, by place; none of runs of earlier versions."""
+        noted = read_notes(self.path / DATA_FILE).get(SKETCHES)
+        return {str(place): str(text) for place, text in noted.items()} if isinstance(noted, dict) else {}
 
     def require_same_data(self, marks: Mapping[str, str], former: Mapping[str, str] | None = None) -> None:
         """Raise VoxpickError where training_data.yaml says that the run began on other data, labels or validation.
@@ -109,14 +122,20 @@ class RunDirectory:
         if not path.is_file():
             raise VoxpickError(f"{path}: no checkpoint to resume from; start without --resume")
         try:
+            damaged = damaged_part(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-            step = state["progress"]["step"]
+            step = int(state["progress"]["step"])
         except Exception as error:
             raise VoxpickError(
                 f"{path}: not a training checkpoint, or damaged ({type(error).__name__}); delete it, or give another "
                 "--run-dir"
             ) from error
-        self.gone_on_from = int(step)
+        if damaged is not None:
+            raise VoxpickError(
+                f"{path}: a damaged training checkpoint ({damaged} fails its checksum); copy it anew, delete it, or "
+                "give another --run-dir"
+            )
+        self.gone_on_from = step
         log = self.path / LOG_FILE
         if log.is_file():
             try:

@@ -21,7 +21,7 @@ import starfile
 
 from voxpick.errors import VoxpickError
 from voxpick.io.atomic import write_text
-from voxpick.io.foreign import confidences
+from voxpick.io.foreign import confidences, warn_of_another_size
 from voxpick.io.relion_angles import relion_to_rotations, rotations_to_relion
 from voxpick.io.star_tables import (
     ANGLES,
@@ -41,6 +41,7 @@ from voxpick.io.star_tables import (
     SUBTOMOGRAM_ANGLES,
     above_zero,
     fits,
+    image_pixel_size,
     number_columns,
     one_of_each,
     read_tables,
@@ -144,7 +145,8 @@ def read_star(path: str | Path, *, voxel_size: float | None = None, shape: Seque
     """Read the particles of a RELION 3.x, 4 or 5 STAR file, with or without optics.
 
     voxel_size, shape: A and voxels (z, y, x) of the tomogram. Centred (RELION 5) coordinates need both, unless voxpick
-    wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size. Refined
+    wrote the file. Pixel coordinates are scaled by the file's rlnTomoTiltSeriesPixelSize, else by voxel_size, with a
+    warning where its images have pixels of another size, which some programs count in. Refined
     shifts (rlnOrigin*Angst, or RELION 3.0's rlnOrigin* in pixels) are applied, and rlnTomoSubtomogram* angles combined
     with rlnAngle*. Figures of merit outside [0, 1] are mapped linearly onto it. Classes: vpxClassName, rlnParticleName
     or rlnClassNumber. Tomograms that are named by files are called after those, without folder, suffix and rec_.
@@ -214,11 +216,14 @@ def _centers_xyz(
         )
     pixels = number_columns(frame, PIXELS, path)
     if pixels is None:
-        raise VoxpickError(f"{path}: needs all of {', '.join(PIXELS)}")
+        needed = CENTRED if CENTRED[0] in frame else PIXELS
+        raise VoxpickError(f"{path}: needs all of {', '.join(needed)}")
     if PIXEL_SIZE in optics:
         return pixels * _of_optics_group(frame, optics, path)
     if voxel_size is None:
         raise VoxpickError(f"{path}: {PIXELS[0]} is in pixels of unknown size; set it with --voxel-size")
+    if (of_images := image_pixel_size(frame, optics)) is not None:
+        warn_of_another_size(of_images, voxel_size, path)
     return pixels * voxel_size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ import pandas as pd
 import starfile
 
 from voxpick.errors import VoxpickError
-from voxpick.io.foreign import read_text
+from voxpick.io.foreign import names_of_files, read_text
 from voxpick.io.mrc_header import MAX_ANISOTROPY
 
 CENTRED = ["rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"]
@@ -31,14 +32,22 @@ CLASS_COLUMNS = ("vpxClassName", "rlnParticleName", "rlnClassNumber")
 SCORE, LOCATION_SCORE, CLASS_SCORE = "rlnAutopickFigureOfMerit", "vpxLocationScore", "vpxClassScore"
 PIXEL_SIZE = "rlnTomoTiltSeriesPixelSize"
 SIZES_BLOCK = "voxpick"
-FILE_SUFFIXES = (".mrc.gz", ".mrc", ".rec", ".tomostar", ".st")
-"""Of the files by which RELION 3 and Warp name tomograms."""
+_COUNTED = {PIXELS[0], CENTRED[0], PIXEL_SIZE, SIZES[0], "CoordinateX"}
+"""Columns of the tables whose rows have to be whole; the last is of CBOX files."""
+_VALUE, _COMMENT = re.compile(r'"[^"]*"|#.*|[^ \t#]+'), "#"
+OTHER_TABLES = {
+    "rlnTomoImportParticleFile": "it lists files of picks; give one of those",
+    "rlnTomoParticlesFile": "it is an optimisation set; give the particles file that it names",
+    "rlnTomoTiltSeriesStarFile": "it lists tomograms, as tomograms.star does; give the file of particles",
+}
+"""Columns of RELION's other files, by which they are known, and what to do."""
 
 
 def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The tables of particles, of optics and of tomograms' sizes (the last two empty where there are none).
 
-    Raises VoxpickError for a file that is missing or no STAR file, and for any but one table with coordinates.
+    Raises VoxpickError for a file that is missing or no STAR file, rows that are not whole, and any but one table with
+    coordinates.
     """
     strings = [*TOMOGRAM_COLUMNS, "vpxClassName", "rlnParticleName", "rlnTomoParticleName"]
     text = read_text(path, "a STAR file")
@@ -46,12 +55,14 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise VoxpickError(f"{path}: has two blocks {twice}; join their tables or take one out")
+    require_whole_rows(text, path)
     try:
         blocks = blocks_of(text, strings)
     except VoxpickError:
         raise
     except Exception as error:  # the parser raises whatever its parts raise
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        nothing = isinstance(error, TypeError)  # of a block with neither a table nor a value
+        reason = "a block without a table" if nothing else " ".join(str(error).split())[:120] or type(error).__name__
         raise VoxpickError(f"{path}: not a readable STAR file ({reason})") from error
     tables = {
         name: pd.DataFrame([block]) if isinstance(block, dict) else block
@@ -66,8 +77,9 @@ def read_tables(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFr
         raise VoxpickError(f"{path}: has coordinates in two blocks, {two}; join their tables or take one out")
     found = next(iter(placed.values()), None)
     if found is None:
-        columns = [column for table in tables.values() for column in table.columns][:12]
-        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(map(str, columns))}")
+        columns = [str(column) for table in tables.values() for column in table.columns]
+        hint = next((f"; {way}" for name, way in OTHER_TABLES.items() if name in columns), "")
+        raise VoxpickError(f"{path}: no {PIXELS[0]} or {CENTRED[0]} column; found {', '.join(columns[:12])}{hint}")
     if found.columns.duplicated().any():
         column = found.columns[found.columns.duplicated()][0]
         raise VoxpickError(f"{path}: has two columns {column}; take one out")
@@ -91,17 +103,57 @@ def fits(sizes: np.ndarray, size: np.ndarray, voxel_size: float) -> bool:
     return bool((np.abs(sizes - size) <= MAX_ANISOTROPY * size + voxel_size).all(axis=1).any())
 
 
+def require_whole_rows(text: str, path: str | Path) -> None:
+    """Raise VoxpickError for a row of a table with coordinates, or of what belongs to it, that is not whole.
+
+    starfile fills a row that was cut short, and takes one that begins with the name data_1 or _1 for another block or
+    column: particles were lost without a word, or ended in tomograms that there are not.
+    """
+    head: list[str] = []
+    in_head = False
+    for number, line in enumerate(_lines(text), start=1):
+        values = _values(line)
+        if not values:
+            continue
+        begins = next((mark for mark in ("data_", "_") if values[0].startswith(mark)), None)
+        if head and len(values) > 1 and (begins == "data_" or (begins == "_" and in_head)):
+            raise VoxpickError(
+                f"{path}, line {number}: a row begins with {values[0]!r}, which is how blocks and columns of STAR "
+                "files begin; move another column to the front"
+            )
+        if values[0] == "loop_" or begins == "data_":
+            head, in_head = [], values[0] == "loop_"
+        elif in_head and begins == "_":
+            head.append(values[0][1:])
+        else:
+            in_head = False
+            if _COUNTED & {*head} and len(values) != len(head):
+                raise VoxpickError(
+                    f"{path}, line {number}: {len(values)} values for {len(head)} columns; the file may be cut short"
+                )
+
+
+def _values(line: str) -> list[str]:
+    """The values of a line, without a comment behind them."""
+    found = _VALUE.findall(line.replace("'", '"'))
+    return found[: next((k for k, value in enumerate(found) if value[0] == _COMMENT), None)]
+
+
 def blocks_of(text: str, strings: list[str]) -> dict[str, Any]:
     """The blocks of a STAR file's text by name, the columns `strings` as text. Raises whatever starfile does,
     and VoxpickError where there is no room for a temporary file.
 
     Lines of comment are emptied first: starfile takes one behind the head of an empty table for its first row.
     """
-    ends = text.replace("\r\n", "\n").replace("\r", "\n")  # starfile knows one kind alone
-    lines = ("" if line.lstrip().startswith("#") else line for line in ends.split("\n"))
+    lines = ("" if line.lstrip().startswith("#") else line for line in _lines(text))
     with _temporary_file("\n".join(lines)) as plain:
         linecache.clearcache()  # starfile reads through it
         return starfile.read(plain, always_dict=True, parse_as_string=strings)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text with ends of any kind, of which starfile knows one alone; other splitters know too many."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 @contextmanager
@@ -128,25 +180,9 @@ def text_column(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray | Non
 
 
 def tomogram_names(frame: pd.DataFrame) -> np.ndarray | None:
-    """The names of the particles' tomograms, those that are files (RELION 3, Warp) as `io.mrc.tomogram_name` has them.
-
-    They stay as they are where two of them would become one.
-    """
+    """The names of the particles' tomograms, without what files have besides, as RELION 3 and Warp name them."""
     found = text_column(frame, TOMOGRAM_COLUMNS)
-    if found is None:
-        return None
-    bare = {name: _bare(name) for name in set(found)}
-    return found if len(set(bare.values())) < len(bare) else np.array([bare[name] for name in found], dtype=object)
-
-
-def _bare(name: str) -> str:
-    """TS_01 of Tomograms/TS_01/rec_TS_01.mrc or TS_01.tomostar; a name without folder and suffix itself."""
-    last = name.rstrip("/").rsplit("/", 1)[-1]
-    suffix = next((suffix for suffix in FILE_SUFFIXES if last.lower().endswith(suffix)), "")
-    if last == name and not suffix:
-        return name
-    stem = last[: len(last) - len(suffix)]
-    return stem.removeprefix("rec_") or stem or name
+    return None if found is None else names_of_files(found)
 
 
 def number_columns(frame: pd.DataFrame, columns: list[str], path: str | Path) -> np.ndarray | None:
@@ -171,6 +207,18 @@ def above_zero(table: pd.DataFrame, columns: list[str], path: str | Path, block:
         found = table[columns[column]].iloc[row] if len(values) else "missing"
         raise VoxpickError(f"{path}: {columns[column]} of the {block} table is {found}; it must be a number above 0")
     return values
+
+
+def image_pixel_size(frame: pd.DataFrame, optics: pd.DataFrame) -> float | None:
+    """A: of the images of the first particle, as RELION 3 and Warp say it; None where the tables do not."""
+    for table, columns in ((frame, CAMERA), (frame, ["rlnPixelSize"]), (optics, ["rlnImagePixelSize"])):
+        if len(table) and all(name in table for name in columns):
+            values = table[columns].iloc[0].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                size = 1e4 * values[0] / values[1] if columns is CAMERA else values[0]
+            if np.isfinite(size) and size > 0:
+                return float(f"{size:.6g}")
+    return None
 
 
 def one_of_each(table: pd.DataFrame, key: str, path: str | Path, block: str) -> pd.DataFrame:

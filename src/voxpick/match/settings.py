@@ -65,6 +65,9 @@ class MatchSettings(PickSettings):
     mask_radius: float | None = Field(
         None, gt=0, le=1e5, description="A; of the mask of every template; its own if not given"
     )
+    outliers: float | None = Field(
+        None, gt=0, description="deviations from the median beyond which a voxel is gold or a defect, and set to it"
+    )
     whiten: bool = Field(False, description="the same power at all frequencies, in tomogram and templates")
     background: Literal["off", "subtract", "divide"] = Field(
         "off", description="set scores against those of the template with random phases"

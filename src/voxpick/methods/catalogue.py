@@ -101,9 +101,15 @@ def find_method(name: str) -> Method:
 def method_of(models: dict[str, Model], *, source: str = "the model") -> str:
     """Name of the method that the parts of a model were trained by; parts that do not say are VP-Detector's.
 
-    Raises VoxpickError for parts of several methods.
+    Raises VoxpickError for parts of several methods, and of one that is not known.
     """
     names = {part: str(model.provenance.get("method", "vp-detector")) for part, model in models.items()}
+    for part, name in names.items():
+        if name not in METHODS:
+            raise VoxpickError(
+                f"{source}: its {part} was trained by the method {name!r}, which this version does not know; take a "
+                f"newer one, or train one of {', '.join(METHODS)}"
+            )
     if len(set(names.values())) > 1:
         listed = ", ".join(f"{part} of {name}" for part, name in names.items())
         raise VoxpickError(

@@ -34,11 +34,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from voxpick.detect.memory import spacious
 from voxpick.detect.pipeline import Detection
 from voxpick.detect.prepare import Prepared, prepare
 from voxpick.errors import VoxpickError
 from voxpick.match.background import phase_randomised
 from voxpick.match.bank import Bank, Template, box_side
+from voxpick.match.outliers import fill_outliers
 from voxpick.match.peaks import Peaks
 from voxpick.match.rotations import rotation_grid
 from voxpick.match.sampling import EVERY
@@ -132,6 +134,8 @@ def match(
     ready = prepare(volume, volume.voxel_size, shared_settings(settings))
     sections = _with_surroundings(ready, masked, settings)
     data = ready.grid.data[sections]
+    if settings.outliers is not None:
+        data = fill_outliers(data, spacious(data.shape), deviations=settings.outliers, name=volume.name)
     data, whitening = whiten(data) if settings.whiten else (data, None)
     tiled = TiledVolume(data, sign=1.0 if settings.invert else -1.0, device=choose_device(device))
     rotations = rotation_grid(settings.angular_step, settings.rotations)

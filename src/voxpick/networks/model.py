@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,8 @@ def unpack(data: Any, *, source: str = "model") -> dict[str, Model]:
         )
     models = {}
     for part, entry in data["parts"].items():
+        if (wrong := _wrong_with(part, entry)) is not None:
+            raise VoxpickError(f"{source}: a damaged voxpick model file (of {part}: {wrong}); train it anew")
         network = build_network(entry["name"], entry["settings"])
         state = {key: restored(value) for key, value in entry["state"].items()}
         network.load_state_dict(state)
@@ -99,3 +102,28 @@ def unpack(data: Any, *, source: str = "model") -> dict[str, Model]:
             spectrum=entry.get("spectrum"),
         )
     return models
+
+
+def _wrong_with(part: Any, entry: dict[str, Any]) -> str | None:
+    """What is wrong with a part beside its weights, which detections would notice late or not at all; None: nothing."""
+    classes, size, spectrum = entry["classes"], entry["voxel_size"], entry.get("spectrum")
+    outputs = entry["settings"].get("classes", len(classes))
+    if not isinstance(part, str):
+        return "parts have names"
+    if not isinstance(classes, list) or not all(isinstance(name, str) and name for name in classes):
+        return f"its classes are {classes!r}, not a list of names"
+    if len(set(classes)) < len(classes) or len(classes) != outputs:
+        return f"its classes are {', '.join(classes)}, but the network tells {outputs} apart"
+    if not (_is_number(size) and size > 0):
+        return f"its voxel size is {size!r}"
+    if spectrum is not None and not (isinstance(spectrum, list) and spectrum and all(map(_is_number, spectrum))):
+        return "its spectrum is no list of finite numbers"
+    if spectrum is not None and min(spectrum) < 0:
+        return f"its spectrum has an amplitude of {min(spectrum):g}"
+    if any(isinstance(value, torch.Tensor) and value.is_complex() for value in entry["state"].values()):
+        return "its weights are complex numbers"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

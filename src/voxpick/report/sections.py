@@ -57,20 +57,22 @@ def chart_section(
             name: row.weight_kda for name, row in SHREC20_TABLE1.items() if name in f1
         }
         ordered = dict(sorted(f1.items(), key=lambda item: (weights.get(item[0]) or np.inf, item[0])))
+        weighed = all(weights.get(name) for name in f1)
         cards.append(
             card(
-                "Class F1 and molecular weight",
+                "Class F1 and molecular weight" if weighed else "Class F1",
                 charts.class_f1_chart(ordered, weights, colours),
                 "1: all particles of the class were found and named so, and no other particle was given its name.",
             )
         )
-        cards.append(
-            card(
-                "Cumulative class F1",
-                charts.cumulative_f1_chart(ordered),
-                "Running sum from the smallest class on; dashed: a perfect result.",
+        if weighed:
+            cards.append(
+                card(
+                    "Cumulative class F1",
+                    charts.cumulative_f1_chart(ordered),
+                    "Running sum from the smallest class on; dashed: a perfect result.",
+                )
             )
-        )
     for name, values in (
         ("score", picks.scores),
         ("location score", picks.location_scores),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -84,14 +84,7 @@ def pack_bank(models: Iterable[BeadModel]) -> dict[str, np.ndarray]:
     if not bank:
         raise VoxpickError("a bank needs at least one structure")
     names = [model.name for model in bank]
-    for name in names:
-        if not name or any(c.isspace() or c == "," for c in name) or names.count(name) > 1:
-            raise VoxpickError(f"structure name {name!r}: names are unique, not empty and hold no space or comma")
-        if name.startswith("#") or name.lower() in RESERVED:
-            raise VoxpickError(
-                f"structure name {name!r}: lists of particles would not keep it, as names do not begin with # and are "
-                f"none of {', '.join(RESERVED)}; choose another name"
-            )
+    _require_names(names)
     for model in bank:
         if np.abs(model.positions_zyx).max() > 32767 * STEP or model.electrons.max() > 65504:
             raise VoxpickError(f"structure {model.name}: too large for a bank; is its voxel size right?")
@@ -113,8 +106,17 @@ def unpack_bank(arrays: Mapping[str, np.ndarray]) -> dict[str, BeadModel]:
     if missing:
         raise VoxpickError(f"not a bank of structures: {', '.join(missing)} missing")
     names, counts, packed, electrons, weights, sources = (arrays[key] for key in keys)
+    kinds = {"names": "U", "counts": "iu", "positions_zyx": "iuf", "electrons": "iuf", "molecular_weights_kda": "iuf"}
+    for key, kind in kinds.items():
+        if arrays[key].dtype.kind not in kind or arrays[key].ndim != 1 + (key == "positions_zyx"):
+            raise VoxpickError(
+                f"not a bank of structures: {key} is an array of {arrays[key].dtype} of shape {arrays[key].shape}"
+            )
+    if not len(names) or len(packed) != 3:
+        raise VoxpickError(f"not a bank of structures: {len(names)} names, positions of {len(packed)} coordinates")
+    _require_names([str(name) for name in names])
     total = int(counts.sum())
-    if not len(names) == len(counts) == len(weights) == len(sources) or packed.shape != (3, total):
+    if not len(names) == len(counts) == len(weights) == len(sources) or not packed.shape[1] == len(electrons) == total:
         raise VoxpickError(f"not a bank of structures: {len(names)} names, {total} beads, positions {packed.shape}")
     positions = packed.T.astype(np.float32) * np.float32(STEP)
     ends = np.cumsum(counts)
@@ -124,3 +126,15 @@ def unpack_bank(arrays: Mapping[str, np.ndarray]) -> dict[str, BeadModel]:
         )
         for name, n, end, weight, source in zip(names, counts, ends, weights, sources, strict=True)
     }
+
+
+def _require_names(names: Sequence[str]) -> None:
+    """Raise VoxpickError for names of structures that are not unique, or that lists of particles would not keep."""
+    for name in names:
+        if not name or any(c.isspace() or c == "," for c in name) or names.count(name) > 1:
+            raise VoxpickError(f"structure name {name!r}: names are unique, not empty and hold no space or comma")
+        if name.startswith("#") or name.lower() in RESERVED:
+            raise VoxpickError(
+                f"structure name {name!r}: lists of particles would not keep it, as names do not begin with # and are "
+                f"none of {', '.join(RESERVED)}; choose another name"
+            )

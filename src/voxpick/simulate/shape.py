@@ -17,6 +17,8 @@ FINER = (4, 2)
 
 MOST_STEPS = 330
 """Along each side of the sampled cube: about 1 GB of memory."""
+MOST_VOXELS = 400
+"""Along each side where it is sampled no finer; of more, a computer's memory was gone."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ def shape_of(
     The density is that of `stamp_density`, sampled four times finer (`sampled_finer`), so that the volume is the mean
     number of voxels above threshold over all positions on the grid, and the surface has no steps. Large models are
     sampled twice finer, or as it is.
-    Raises VoxpickError for a model that nowhere reaches the threshold.
+    Raises VoxpickError for a model that nowhere reaches the threshold, or that is wider than MOST_VOXELS.
     """
     finer = _finer(model, voxel_size)
+    if 2 * model.radius > MOST_VOXELS * voxel_size:
+        raise VoxpickError(
+            f"structure {model.name}: is {2 * model.radius:.0f} A wide, of which {MOST_VOXELS * voxel_size:g} A can be "
+            "measured; is its voxel size right, and does the file hold one molecule?"
+        )
     rotations = uniform_rotations_zyx(orientations, rng or np.random.default_rng(20))
     volume = area = 0.0
     for rotation in rotations:
