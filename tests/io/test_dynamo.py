@@ -70,18 +70,6 @@ def test_dynamo_by_hand(tmp_path: Path) -> None:
         read_particles(path, voxel_size=7.55)
 
 
-def test_a_pixel_size_that_only_some_rows_have_is_none(tmp_path: Path) -> None:
-    row = [0.0] * 36
-    row[23:26] = [2, 2, 2]
-    lines = [" ".join(map(str, [*row[:35], apix])) for apix in (0, 7.5)]
-    (tmp_path / "p.tbl").write_text("\n".join(lines))
-    with pytest.raises(VoxpickError, match=r"p\.tbl.*--voxel-size"):
-        read_particles(tmp_path / "p.tbl")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_allclose(read_particles(tmp_path / "p.tbl", voxel_size=10).centers_zyx, [[10, 10, 10]] * 2)
-
-
 def test_classes_and_tomograms_of_0_are_unknown(tmp_path: Path) -> None:
     """Picks of a table without classes were all called 0."""
     row = [0.0] * 35
@@ -95,6 +83,18 @@ def test_classes_and_tomograms_of_0_are_unknown(tmp_path: Path) -> None:
     both = read_particles(path, voxel_size=10)
     assert both.tomograms is not None
     assert both.classes.tolist() == ["0", "2"] and both.tomograms.tolist() == ["0", "7"]
+
+
+def test_a_pixel_size_that_only_some_rows_have_is_none(tmp_path: Path) -> None:
+    row = [0.0] * 36
+    row[23:26] = [2, 2, 2]
+    lines = [" ".join(map(str, [*row[:35], apix])) for apix in (0, 7.5)]
+    (tmp_path / "p.tbl").write_text("\n".join(lines))
+    with pytest.raises(VoxpickError, match=r"p\.tbl.*--voxel-size"):
+        read_particles(tmp_path / "p.tbl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(read_particles(tmp_path / "p.tbl", voxel_size=10).centers_zyx, [[10, 10, 10]] * 2)
 
 
 def test_dynamo_as_written(tmp_path: Path) -> None:
