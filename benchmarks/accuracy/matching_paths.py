@@ -71,7 +71,7 @@ def compared(
 ) -> list[dict[str, Any]]:
     """Peaks of one class by all ways: how many of the exact ones are found, and of the particles (n, 3) in voxels."""
     template = bead_templates(load_bank([name]), whole)[0]
-    settings = MatchSettings(candidates=arguments.number)
+    settings = MatchSettings(candidates=arguments.number, number=arguments.number)
     target = make_target(template, super_fibonacci(arguments.rotations), settings, ball_radius(template))
     rows, exact = [], None
     for way, changes in WAYS.items():
